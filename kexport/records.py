@@ -1,0 +1,226 @@
+"""What kexport states about an artifact: JSON records with a schema version, legal by construction.
+
+One record file per artifact, ``<artifact>.json``. Raw latency samples are kept, statistics are derived
+by the readers. Unknown newer versions are refused, older ones are upgraded in `decode`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from functools import cache
+from typing import Any
+
+from kexport.errors import StoreError
+
+SCHEMA_VERSION = 1
+
+
+class Status(StrEnum):
+    """How a cell ended. Everything but PASS carries a reason."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"  # a check said no
+    UNSUPPORTED = "UNSUPPORTED"  # the model cannot be expressed
+    SKIPPED = "SKIPPED"  # done before, or not asked for
+    ERROR = "ERROR"  # it broke: usage, environment or a bug
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """One input or output of an artifact. A symbolic axis is ``None``."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """What an image must go through before the network. Sizes in pixels.
+
+    ``mode`` is the Keras name: ``tf`` scales to [-1, 1], ``torch`` scales to [0, 1] and normalises with
+    ``mean`` and ``std``, ``caffe`` swaps to BGR and subtracts ``mean``, ``raw`` feeds [0, 255].
+    A pixel p in [0, 255] becomes ``(p * scale - mean) / std`` per channel, in ``channel_order``.
+    """
+
+    mode: str
+    size: tuple[int, int]
+    channel_order: str
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resize_shorter_side: int
+    crop: str = "center"
+    interpolation: str = "bilinear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceFacts:
+    """The Keras model that an artifact was made from."""
+
+    application: str
+    weights: str
+    weights_sha256: str
+    parameters: int
+    inputs: tuple[Signature, ...]
+    outputs: tuple[Signature, ...]
+    ends_in_softmax: bool
+    preprocessing: Preprocessing
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A written file or folder. ``path`` is relative to the artifact directory."""
+
+    path: str
+    format: str
+    scheme: str
+    size_bytes: int
+    sha256: str
+    engine: str
+    engine_reason: str
+    operations: dict[str, int]
+    inputs: tuple[Signature, ...]
+    outputs: tuple[Signature, ...]
+    opset: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputParity:
+    """One output compared. Logits are log-probabilities less their mean where the model ends in softmax."""
+
+    name: str
+    logits_max_abs_error: float
+    logits_mean_abs_error: float
+    output_max_abs_error: float
+    output_mean_abs_error: float
+    cosine: float
+    sqnr_db: float
+    top1_agreement: float
+    top5_agreement: float
+    signal: float  # standard deviation of the reference's logits over inputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One bound: ``passed`` is ``value <= bound`` (or ``>=`` for agreement), so that NaN fails."""
+
+    name: str
+    value: float
+    bound: float
+    passed: bool
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityRecord:
+    """An artifact against its Keras reference. ``effective`` names what really executed."""
+
+    samples: int
+    runtime: str
+    effective: str
+    outputs: tuple[OutputParity, ...]
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchRecord:
+    """Raw latencies of one session, in seconds, after ``warmup`` runs that are not kept."""
+
+    runtime: str
+    device: str
+    effective: str
+    threads: int
+    batch: int
+    warmup: int
+    load_seconds: float
+    samples_seconds: tuple[float, ...]
+    peak_memory_bytes: int
+    machine: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What making the artifact took, in the process that made it."""
+
+    seconds: dict[str, float]
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """Everything about one cell."""
+
+    model: str
+    format: str
+    scheme: str
+    status: Status
+    reason: str = ""
+    hint: str = ""
+    reproduce: str = ""
+    traceback: str = ""
+    source: SourceFacts | None = None
+    artifact: Artifact | None = None
+    parity: ParityRecord | None = None
+    benchmarks: tuple[BenchRecord, ...] = ()
+    cost: Cost | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    schema: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        if self.status is not Status.PASS and not self.reason:
+            raise ValueError(f"a record with status {self.status} needs a reason")
+
+
+def encode(value: Any) -> str:
+    """A frozen dataclass as JSON: sorted keys, two spaces, NaN as the string ``"nan"``, ends in a newline."""
+    return json.dumps(_plain(asdict(value)), indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def decode(text: str | bytes) -> Record:
+    """Read a record back; every mistake is named with its path. Raises StoreError."""
+    return decode_as(Record, text)
+
+
+@cache
+def _adapter(kind: type) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
+def decode_as(kind: type[Any], text: str | bytes) -> Any:
+    """Read any value of this module from JSON, strictly."""
+    from pydantic import ValidationError
+
+    try:
+        _refuse_newer(json.loads(text))
+        return _adapter(kind).validate_json(text)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r:.60}" for e in error.errors()]
+        raise StoreError("the record is damaged:\n" + "\n".join(lines), hint="kexport export --force ...") from error
+    except ValueError as error:
+        raise StoreError(f"the record is not JSON: {error}", hint="kexport export --force ...") from error
+
+
+def _refuse_newer(value: Any) -> None:
+    schema = value.get("schema", SCHEMA_VERSION) if isinstance(value, dict) else SCHEMA_VERSION
+    if isinstance(schema, int) and schema > SCHEMA_VERSION:
+        raise StoreError(
+            f"the record has schema {schema}, this kexport reads up to {SCHEMA_VERSION}",
+            hint="pip install --upgrade kexport",
+        )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return str(value)
+    return value

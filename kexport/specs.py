@@ -1,0 +1,156 @@
+"""What to build and what to make of it: the values that a request consists of, legal by construction."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from kexport.errors import UnknownNameError, UsageError
+
+MIN_OPSET = 13
+MAX_OPSET = 22
+DEFAULT_OPSET = 18
+SERVING_BATCH = 1
+
+
+class Format(StrEnum):
+    """File formats of artifacts."""
+
+    ONNX = "onnx"
+    TFLITE = "tflite"
+    SAVEDMODEL = "savedmodel"
+
+
+class Scheme(StrEnum):
+    """Numeric precision of an artifact."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+
+
+class Engine(StrEnum):
+    """Who writes the file: kexport itself, or an independent converter."""
+
+    AUTO = "auto"
+    NATIVE = "native"
+    TF2ONNX = "tf2onnx"
+    TFLITE_CONVERTER = "tflite-converter"
+    KERAS = "keras"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsSpec:
+    """Where weights come from: ``imagenet`` (downloaded by Keras), ``random`` with a seed, or a file."""
+
+    kind: str
+    seed: int | None = None
+    path: str | None = None
+
+    def __post_init__(self) -> None:
+        legal = {
+            "imagenet": self.seed is None and self.path is None,
+            "random": self.seed is not None and self.seed >= 0 and self.path is None,
+            "file": self.path is not None and self.seed is None,
+        }
+        if not legal.get(self.kind, False):
+            raise UsageError(
+                f"weights {self.kind!r} (seed {self.seed}, path {self.path}): expected imagenet, "
+                "random with a seed of 0 or more, or a file",
+                hint="kexport export --help",
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> WeightsSpec:
+        """``imagenet``, ``random:SEED`` or a path, as ``--weights`` takes it."""
+        if text == "imagenet":
+            return cls(kind="imagenet")
+        if text == "random" or text.startswith("random:"):
+            seed = text.partition(":")[2]
+            if not re.fullmatch(r"\d{1,9}", seed):
+                raise UsageError(
+                    f"--weights {text!r}: the seed is {seed!r}, expected a whole number",
+                    hint="--weights random:0",
+                )
+            return cls(kind="random", seed=int(seed))
+        return cls(kind="file", path=text)
+
+    def __str__(self) -> str:
+        return {"random": f"random:{self.seed}", "file": str(self.path)}.get(self.kind, self.kind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """Which network to build. Sizes in pixels; ``None`` means the application's own default."""
+
+    application: str
+    weights: WeightsSpec = field(default_factory=lambda: WeightsSpec(kind="imagenet"))
+    alpha: float | None = None
+    minimalistic: bool = False
+    input_shape: tuple[int, int, int] | None = None
+    classes: int = 1000
+    include_top: bool = True
+    pooling: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.alpha is not None and not self.alpha > 0:
+            raise UsageError(f"alpha {self.alpha}: expected a number above 0", hint="--alpha 0.75")
+        if self.classes < 1:
+            raise UsageError(f"classes {self.classes}: expected 1 or more", hint="--classes 1000")
+        if self.pooling not in (None, "avg", "max"):
+            raise UsageError(f"pooling {self.pooling!r}: expected avg or max", hint="--pooling avg")
+        if self.input_shape is not None and min(self.input_shape) < 1:
+            raise UsageError(f"input shape {self.input_shape}: expected sizes of 1 or more", hint="--input-shape 224,224,3")
+
+    @property
+    def name(self) -> str:
+        """The folder and file stem of the model's artifacts."""
+        return self.application
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One artifact to make: a model times a target."""
+
+    model: ModelSpec
+    format: Format
+    scheme: Scheme = Scheme.FLOAT32
+    engine: Engine = Engine.AUTO
+    batch: int | None = None
+    opset: int = DEFAULT_OPSET
+
+    def __post_init__(self) -> None:
+        if not MIN_OPSET <= self.opset <= MAX_OPSET:
+            raise UsageError(
+                f"opset {self.opset}: kexport writes {MIN_OPSET} to {MAX_OPSET}", hint=f"--opset {DEFAULT_OPSET}"
+            )
+        if self.batch is not None and self.batch < 1:
+            raise UsageError(f"batch {self.batch}: expected 1 or more, or dynamic", hint="--batch 1")
+        legal = ENGINES[self.format]
+        if self.engine not in (Engine.AUTO, *legal):
+            raise UnknownNameError(
+                kind=f"engine for {self.format}", value=self.engine, legal=legal, hint=f"--engine {legal[0]}"
+            )
+
+    @property
+    def file_name(self) -> str:
+        """`<Model>-<scheme>.onnx`, `<Model>-<scheme>.tflite` or `<Model>-float32-savedmodel`."""
+        suffix = "-savedmodel" if self.format is Format.SAVEDMODEL else f".{self.format}"
+        return f"{self.model.name}-{self.scheme}{suffix}"
+
+    @property
+    def label(self) -> str:
+        """How the cell is called in tables and messages."""
+        return f"{self.model.name} {self.format} {self.scheme}"
+
+
+ENGINES: dict[Format, tuple[Engine, ...]] = {
+    Format.ONNX: (Engine.NATIVE, Engine.TF2ONNX),
+    Format.TFLITE: (Engine.NATIVE, Engine.TFLITE_CONVERTER),
+    Format.SAVEDMODEL: (Engine.KERAS,),
+}
+SCHEMES: dict[Format, tuple[Scheme, ...]] = {
+    Format.ONNX: (Scheme.FLOAT32, Scheme.FLOAT16),
+    Format.TFLITE: (Scheme.FLOAT32, Scheme.FLOAT16),
+    Format.SAVEDMODEL: (Scheme.FLOAT32,),
+}
