@@ -7,6 +7,7 @@ by the readers. Unknown newer versions are refused, older ones are upgraded in `
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import cache
@@ -183,11 +184,12 @@ def encode(value: Any) -> str:
 
 def decode(text: str | bytes) -> Record:
     """Read a record back; every mistake is named with its path. Raises StoreError."""
-    return decode_as(Record, text)
+    record: Record = decode_as(Record, text)
+    return record
 
 
 @cache
-def _adapter(kind: type) -> Any:
+def _adapter(kind: Any) -> Any:
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)
@@ -221,6 +223,6 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+    if isinstance(value, float) and (not math.isfinite(value)):
         return str(value)
     return value

@@ -100,7 +100,9 @@ class ModelSpec:
         if self.pooling not in (None, "avg", "max"):
             raise UsageError(f"pooling {self.pooling!r}: expected avg or max", hint="--pooling avg")
         if self.input_shape is not None and min(self.input_shape) < 1:
-            raise UsageError(f"input shape {self.input_shape}: expected sizes of 1 or more", hint="--input-shape 224,224,3")
+            raise UsageError(
+                f"input shape {self.input_shape}: expected sizes of 1 or more", hint="--input-shape 224,224,3"
+            )
 
     @property
     def name(self) -> str:

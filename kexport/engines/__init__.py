@@ -1,1 +1,1 @@
-
+"""Independent converters: one module per engine."""

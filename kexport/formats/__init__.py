@@ -1,1 +1,1 @@
-
+"""File formats: one module per format, its presence registers it."""

@@ -1,1 +1,1 @@
-
+"""Keras layers to operations: small functions, one per layer class."""

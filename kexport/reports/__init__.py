@@ -1,1 +1,1 @@
-
+"""Records to text: one module per report format."""
