@@ -10,7 +10,6 @@ import json
 import math
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from functools import cache
 from typing import Any
 
 from kexport.errors import StoreError
@@ -188,20 +187,13 @@ def decode(text: str | bytes) -> Record:
     return record
 
 
-@cache
-def _adapter(kind: Any) -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(kind)
-
-
 def decode_as(kind: type[Any], text: str | bytes) -> Any:
     """Read any value of this module from JSON, strictly."""
-    from pydantic import ValidationError
+    from pydantic import TypeAdapter, ValidationError
 
     try:
         _refuse_newer(json.loads(text))
-        return _adapter(kind).validate_json(text)
+        return TypeAdapter(kind).validate_json(text)
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r:.60}" for e in error.errors()]
         raise StoreError("the record is damaged:\n" + "\n".join(lines), hint="kexport export --force ...") from error
