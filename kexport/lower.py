@@ -1,0 +1,92 @@
+"""Step: a Keras model becomes a graph. Walks functional and sequential models, nested ones too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from kexport.errors import UnsupportedError
+from kexport.graph import Graph, TensorSpec
+from kexport.lowerings import Builder, Value, lowering_of
+from kexport.operations import Shape
+
+
+def lower_model(model: Any) -> Graph:
+    """The graph of a built Keras model: float32, channels last, static image size, symbolic batch.
+
+    One input is called ``input`` and one output ``output``; several keep the names that Keras gives.
+    Raises UnsupportedError with the layer's name and class where the graph cannot express it.
+    """
+    function = _function(model)
+    build = Builder()
+    inputs = _input_specs(function)
+    build.taken.update(spec.name for spec in inputs)
+    results = _walk(build, function, [Value(name=spec.name, shape=spec.shape) for spec in inputs], prefix="")
+    names = ["output"] if len(results) == 1 else list(model.output_names)
+    outputs = {name: value.name for name, value in zip(names, results, strict=True)}
+    return Graph(name=model.name, inputs=tuple(inputs), nodes=tuple(build.nodes), outputs=outputs)
+
+
+def _function(model: Any) -> Any:
+    function = getattr(model, "_functional", None) or model
+    if not hasattr(function, "_nodes_by_depth"):
+        raise UnsupportedError(
+            f"model {model.name!r} is a {type(model).__name__} without a static graph of layers",
+            hint="build the model with the functional API or keras.Sequential, or use --engine tf2onnx",
+        )
+    return function
+
+
+def _input_specs(function: Any) -> list[TensorSpec]:
+    tensors = function.inputs
+    names = ["input"] if len(tensors) == 1 else [tensor.name for tensor in tensors]
+    return [TensorSpec(name=name, shape=_static(tensor)) for name, tensor in zip(names, tensors, strict=True)]
+
+
+def _static(tensor: Any) -> Shape:
+    shape = tuple(tensor.shape)
+    if None in shape[1:]:
+        raise UnsupportedError(
+            f"input {tensor.name!r} has the open size {shape}; an artifact needs a fixed one",
+            hint="--input-shape 224,224,3",
+        )
+    if tensor.dtype != "float32":
+        raise UnsupportedError(f"input {tensor.name!r} is {tensor.dtype}; the native graph takes float32")
+    return shape
+
+
+def _walk(build: Builder, function: Any, inputs: Sequence[Value], prefix: str) -> list[Value]:
+    known = {id(tensor): value for tensor, value in zip(function.inputs, inputs, strict=True)}
+    for node in _calls(function):
+        if all(id(tensor) in known for tensor in node.input_tensors):
+            results = _lower_call(build, node, known, prefix)
+            known.update((id(tensor), value) for tensor, value in zip(node.outputs, results, strict=True))
+    return [known[id(tensor)] for tensor in function.outputs]
+
+
+def _calls(function: Any) -> Iterator[Any]:
+    by_depth = function._nodes_by_depth  # noqa: SLF001 - the only place where Keras keeps the order of calls
+    for depth in sorted(by_depth, reverse=True):
+        yield from (node for node in by_depth[depth] if node.operation and not node.is_input)
+
+
+def _lower_call(build: Builder, node: Any, known: dict[int, Value], prefix: str) -> list[Value]:
+    operation = node.operation
+    if getattr(operation, "_functional", None) is not None or hasattr(operation, "_nodes_by_depth"):
+        values = [known[id(tensor)] for tensor in node.input_tensors]
+        return _walk(build, _function(operation), values, prefix=f"{prefix}{operation.name}/")
+    args, kwargs = node.arguments.fill_in(known)
+    _refuse_training(operation, kwargs)
+    build.layer = f"{prefix}{operation.name}"
+    result = lowering_of(operation)(build, operation, *args, **kwargs)
+    return list(result) if isinstance(result, (list, tuple)) else [result]
+
+
+def _refuse_training(operation: Any, kwargs: dict[str, Any]) -> None:
+    if kwargs.pop("training", None):
+        raise UnsupportedError(f"layer {operation.name!r} is called with training=True; an artifact only infers")
+    if kwargs.pop("mask", None) is not None:
+        raise UnsupportedError(f"layer {operation.name!r} is called with a mask")
+    policy = getattr(operation, "compute_dtype", "float32")
+    if policy != "float32":
+        raise UnsupportedError(f"layer {operation.name!r} computes in {policy}; the native graph is float32")
