@@ -1,0 +1,133 @@
+"""Deployment targets: one TOML file each, read strictly. A file's presence in ``targets/`` registers it.
+
+A target sets several options of ``kexport export`` and ``kexport all`` at once; what is given on the command line
+wins over it. Every mistake of a file is reported at once, as ``targets/x.toml: opset: expected int, got "two"``.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from kexport.errors import EnvironmentFailure, UnknownNameError, UsageError
+from kexport.specs import DEFAULT_OPSET, MAX_OPSET, MIN_OPSET, SCHEMES, Engine, Format, Scheme
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetFile:
+    """The content of one file. ``batch`` absent leaves the batch axis to the format; ``input_shape`` is H, W, C."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    description: str
+    formats: tuple[Format, ...]
+    schemes: tuple[Scheme, ...] = (Scheme.FLOAT32,)
+    batch: int | Literal["dynamic"] | None = None
+    opset: int = DEFAULT_OPSET
+    engine: Engine = Engine.AUTO
+    input_shape: tuple[int, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        problems = tuple(self._problems())
+        if problems:
+            raise UsageError("\n".join(problems), hint="kexport list targets")
+
+    def _problems(self) -> Iterator[str]:
+        if not self.formats:
+            yield f"formats: expected at least one of {', '.join(Format)}, got []"
+        if not self.schemes:
+            yield f"schemes: expected at least one of {', '.join(Scheme)}, got []"
+        for form in self.formats:
+            for scheme in set(self.schemes) - set(SCHEMES[form]):
+                yield f"schemes: {form} cannot be {scheme}, expected one of {', '.join(SCHEMES[form])}"
+        if not MIN_OPSET <= self.opset <= MAX_OPSET:
+            yield f"opset: expected {MIN_OPSET} to {MAX_OPSET}, got {self.opset}"
+        if isinstance(self.batch, int) and self.batch < 1:
+            yield f'batch: expected "dynamic" or 1 and more, got {self.batch}'
+        if self.input_shape is not None and min(self.input_shape) < 1:
+            yield f"input_shape: expected sizes of 1 or more, got {list(self.input_shape)}"
+
+
+def names() -> tuple[str, ...]:
+    """The targets that exist, sorted."""
+    return tuple(sorted(path.stem for path in _folder().glob("*.toml")))
+
+
+def load(name: str) -> TargetFile:
+    """The target of this name, or the file itself when ``name`` ends in ``.toml``.
+
+    Raises UnknownNameError for a name that is not in ``targets/``, UsageError for a file that is absent or wrong.
+    """
+    if name.endswith(".toml"):
+        return read(Path(name))
+    if name not in names():
+        raise UnknownNameError(kind="target", value=name, legal=names(), hint="kexport list targets")
+    return read(_folder() / f"{name}.toml", label=f"targets/{name}.toml")
+
+
+def read(path: Path, *, label: str | None = None) -> TargetFile:
+    """Read one file strictly; ``label`` is what messages call it. Raises UsageError that lists every mistake."""
+    called = label or str(path)
+    try:
+        return parse(tomllib.loads(path.read_text(encoding="utf-8")))
+    except UsageError as error:
+        lines = "\n".join(f"{called}: {line}" for line in error.message.splitlines())
+        raise UsageError(lines, hint=error.hint) from error
+    except OSError as error:
+        raise UsageError(f"{called}: cannot be read: {error.strerror}", hint="kexport list targets") from error
+    except ValueError as error:  # TOML syntax and UTF-8 alike
+        raise UsageError(f"{called}: is not TOML: {error}", hint="https://toml.io/en/v1.0.0") from error
+
+
+def parse(content: Mapping[str, Any]) -> TargetFile:
+    """The value of a parsed file; raises UsageError with one line ``key: what is wrong`` for each mistake."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(TargetFile).validate_json(json.dumps(content, default=str), strict=True)
+    except ValidationError as error:
+        raise UsageError("\n".join(_lines(error.errors())), hint="kexport list targets") from error
+
+
+def _lines(details: Sequence[ErrorDetails]) -> Iterator[str]:
+    grouped: dict[str, list[ErrorDetails]] = {}
+    for detail in details:
+        grouped.setdefault(_key(detail), []).append(detail)
+    for key, mistakes in grouped.items():
+        yield f"{key}: {_explain(key, mistakes)}"
+
+
+def _key(detail: ErrorDetails) -> str:
+    name, *rest = detail["loc"]
+    return ".".join([str(name), *(str(part) for part in rest if isinstance(part, int))])
+
+
+def _explain(key: str, mistakes: Sequence[ErrorDetails]) -> str:
+    kind = mistakes[0]["type"]
+    if kind == "unexpected_keyword_argument":
+        return f"unknown key, expected one of {', '.join(field.name for field in fields(TargetFile))}"
+    if kind == "missing":
+        return "missing, expected one more number" if "." in key else f"missing, expected a line `{key} = ...`"
+    wanted = " or ".join(dict.fromkeys(_expected(mistake) for mistake in mistakes))
+    return f"expected {wanted}, got {json.dumps(mistakes[0]['input'])}"
+
+
+def _expected(mistake: ErrorDetails) -> str:
+    words = {"int_type": "int", "string_type": "str", "tuple_type": "a list", "too_long": "3 numbers"}
+    choices = mistake.get("ctx", {}).get("expected")
+    return words.get(mistake["type"]) or choices or mistake["msg"]
+
+
+def _folder() -> Path:
+    package = Path(__file__).parent
+    for folder in (package / "data" / "targets", package.parent / "targets"):
+        if folder.is_dir():
+            return folder
+    raise EnvironmentFailure("this installation has no folder of targets", hint="pip install --force-reinstall kexport")
