@@ -153,7 +153,10 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """Everything about one cell."""
+    """Everything about one cell.
+
+    ``exit_code`` is that of the error which ended the cell: 1 a check, 2 the request, 3 this environment.
+    """
 
     model: str
     format: str
@@ -163,6 +166,7 @@ class Record:
     hint: str = ""
     reproduce: str = ""
     traceback: str = ""
+    exit_code: int = 1
     source: SourceFacts | None = None
     artifact: Artifact | None = None
     parity: ParityRecord | None = None
