@@ -1,0 +1,205 @@
+"""Files that are complete or absent: staging, atomic publication, digests, and the system's refusals.
+
+Everything is written beside its final place, synced, and renamed over it. ``.kexport-<pid>-<random>``
+folders belong to a running process; those of a dead one are left-overs that `staging` removes. Processes
+are told apart by id, so a directory shared between containers must be held with `store.lock`.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from kexport.errors import StoreError, UsageError
+
+STAGING = ".kexport-"
+NEEDED_BYTES = 64 * 2**20
+
+
+def prepare(directory: Path, *, needed_bytes: int = NEEDED_BYTES) -> None:
+    """Create the directory and prove that files can be written there, leaving no file behind.
+
+    UsageError if the path is, or leads through, something that is not a folder; StoreError if it cannot
+    be written or less than ``needed_bytes`` are free. Folders created on the way are removed again then.
+    """
+    missing = [path for path in (directory, *directory.parents) if not os.path.lexists(path)]
+    try:
+        for path in reversed(missing):
+            path.mkdir(exist_ok=True)
+        _require_writable(directory, needed_bytes)
+    except BaseException as error:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
+        if isinstance(error, OSError):
+            raise _foreign(error, directory) from error
+        raise
+
+
+@contextmanager
+def staging(directory: Path) -> Iterator[Path]:
+    """A private folder on the directory's file system, gone afterwards; those of dead processes go too."""
+    for left_over in left_overs(directory):
+        shutil.rmtree(left_over, ignore_errors=True)
+    with foreign_errors(directory):
+        folder = Path(tempfile.mkdtemp(prefix=f"{STAGING}{os.getpid()}-", dir=directory))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish(staged_path: Path, final_path: Path) -> None:
+    """Move a finished file or folder to its place, durably. Readers see the old one or the new one.
+
+    Between two folders there is a moment with neither; if the swap fails the old one is put back.
+    Both paths must be on one file system. StoreError if the system refuses.
+    """
+    with foreign_errors(final_path):
+        final_path.parent.mkdir(parents=True, exist_ok=True)
+        _sync_tree(staged_path)
+        if final_path.is_dir() or (staged_path.is_dir() and final_path.exists()):
+            _swap(staged_path, final_path)
+        else:
+            staged_path.replace(final_path)
+        _sync(final_path.parent)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    with foreign_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f"{STAGING}{os.getpid()}-", dir=path.parent) as folder:
+            staged = Path(folder) / path.name
+            staged.write_text(text, encoding="utf-8")
+            publish(staged, path)
+
+
+def digest(path: Path) -> str:
+    """The sha256 of an artifact: `file_digest` of a file, `tree_digest` of a folder."""
+    return tree_digest(path) if path.is_dir() else file_digest(path)
+
+
+def file_digest(path: Path) -> str:
+    """The sha256 of a file's bytes, in hex, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tree_digest(folder: Path) -> str:
+    """The sha256 over ``<sha256>  <relative name>`` lines of all files, sorted by name."""
+    return listing_digest({relative(path, folder): file_digest(path) for path in files_of(folder)})
+
+
+def listing_digest(digests: Mapping[str, str]) -> str:
+    """What `tree_digest` gives for files of these names (relative, ``/`` between parts) and sha256."""
+    lines = "".join(f"{digests[name]}  {name}\n" for name in sorted(digests))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def size_bytes(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    return sum(file.stat().st_size for file in files_of(path)) if path.is_dir() else path.stat().st_size
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Every file inside, at any depth, sorted by path."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def relative(path: Path, directory: Path) -> str:
+    """A path inside the directory as records and manifests spell it: ``/`` between parts."""
+    return path.relative_to(directory).as_posix()
+
+
+def left_overs(directory: Path) -> Iterator[Path]:
+    """Staging folders, and folders moved aside, whose process is dead."""
+    for path in (*directory.glob(f"{STAGING}*"), *directory.glob(f"*/{STAGING}*")):
+        owner = re.match(r"(\d+)-", path.name.removeprefix(STAGING))
+        if owner is not None and not alive(int(owner[1])):
+            yield path
+
+
+def alive(process_id: int) -> bool:
+    """Whether a process of that id runs, whoever owns it."""
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@contextmanager
+def foreign_errors(path: Path) -> Iterator[None]:
+    """An OSError inside becomes a StoreError or UsageError about ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise _foreign(error, path) from error
+
+
+def _foreign(error: OSError, path: Path) -> UsageError | StoreError:
+    """The system's refusal in this program's words."""
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return UsageError(f"{path} is not a folder, or leads through a file", hint="choose another directory with -o")
+    causes = {
+        errno.EROFS: "its file system is read-only",
+        errno.EACCES: "no permission to write there",
+        errno.EPERM: "no permission to write there",
+        errno.ENOSPC: "no space left",
+        errno.EDQUOT: "the disk quota is used up",
+    }
+    cause = causes.get(error.errno or 0, error.strerror or str(error))
+    return StoreError(f"cannot write to {path}: {cause}", hint="choose another directory with -o")
+
+
+def _require_writable(directory: Path, needed_bytes: int) -> None:
+    if not directory.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(directory))
+    free = shutil.disk_usage(directory).free
+    if free < needed_bytes:
+        raise StoreError(
+            f"{directory}: {free / 2**20:.0f} MiB free, {needed_bytes / 2**20:.0f} MiB needed",
+            hint="free some space, or choose another directory with -o",
+        )
+    with tempfile.TemporaryFile(dir=directory, prefix=STAGING) as probe:  # root passes os.access everywhere
+        probe.write(bytes(4096))
+        probe.flush()
+        os.fsync(probe.fileno())
+
+
+def _swap(staged_path: Path, final_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix=f"{STAGING}{os.getpid()}-", dir=final_path.parent) as folder:
+        aside = Path(folder) / final_path.name
+        final_path.rename(aside)
+        try:
+            staged_path.rename(final_path)
+        except BaseException:
+            aside.rename(final_path)
+            raise
+
+
+def _sync_tree(path: Path) -> None:
+    if path.is_dir():
+        for inner in path.rglob("*"):
+            _sync(inner)
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
