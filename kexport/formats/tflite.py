@@ -1,0 +1,127 @@
+"""TFLite, written natively: the graph's NHWC operations become built-in operators of one flatbuffer.
+
+Tensor names are the graph's value names (Keras layer names); the signature ``serving_default`` carries
+the public names of inputs and outputs. The same graph gives the same bytes, always.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kexport.errors import ArtifactError, UnsupportedError, UsageError
+from kexport.formats.tflite_flatbuffer import stream
+from kexport.formats.tflite_operators import assemble, reshaped
+from kexport.formats.tflite_program import Assembler, Program, Sizes
+from kexport.formats.tflite_verify import verify_structure
+from kexport.graph import Graph
+from kexport.operations import Shape
+from kexport.records import Signature
+from kexport.specs import SERVING_BATCH, Scheme
+
+__all__ = ["WrittenFile", "delegation", "program", "verify_structure", "write"]
+SCHEMES = (Scheme.FLOAT32, Scheme.FLOAT16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenFile:
+    """What was written: built-in operator counts by name, and the signature."""
+
+    size_bytes: int
+    operations: dict[str, int]
+    inputs: tuple[Signature, ...]
+    outputs: tuple[Signature, ...]
+
+
+def write(graph: Graph, path: Path, *, batch: int = SERVING_BATCH, scheme: str = "float32") -> WrittenFile:
+    """Write ``graph`` to exactly ``path`` with a static batch, and verify the structure of what was written.
+
+    ``scheme`` float16 stores the kernels of convolutions and dense layers as float16; everything else,
+    inputs, outputs and arithmetic stay float32. Raises UnsupportedError for what TFLite cannot express
+    and ArtifactError if the file is not what was meant; the caller removes the file then.
+    """
+    code = program(graph, batch=batch, scheme=scheme)
+    with path.open("wb") as file:
+        size = stream(code, file)
+    verify_structure(path)
+    if path.stat().st_size != size:
+        raise ArtifactError(f"{path}: {path.stat().st_size} bytes on disk, {size} were written", hint="df -h")
+    return WrittenFile(
+        size_bytes=size,
+        operations=code.operations(),
+        inputs=tuple(_public(code, name, tensor) for name, tensor in code.inputs.items()),
+        outputs=tuple(_public(code, name, tensor) for name, tensor in code.outputs.items()),
+    )
+
+
+def program(graph: Graph, *, batch: int = SERVING_BATCH, scheme: str = "float32") -> Program:
+    """The TFLite operators of ``graph``, constants not copied yet."""
+    if scheme not in SCHEMES:
+        raise UnsupportedError(f"scheme {scheme!r} of TFLite: expected one of {', '.join(SCHEMES)}", hint="--schemes")
+    if batch < 1:
+        raise UsageError(f"batch {batch}: TFLite takes 1 or more", hint="--batch 1")
+    fixed = graph.with_batch(batch)
+    code = Assembler(half_weights=scheme == Scheme.FLOAT16)
+    values = {spec.name: code.tensor(spec.name, shape=_static(spec.shape, spec.name)) for spec in fixed.inputs}
+    inputs = dict(values)
+    for node in fixed:
+        values[node.name] = assemble(
+            node.operation,
+            code,
+            name=node.name,
+            inputs=tuple(values[value] for value in node.inputs),
+            shape=_static(node.shape, node.name),
+        )
+    outputs = {name: _shown(code, name, values[value], inputs) for name, value in fixed.outputs.items()}
+    return Program(
+        name=graph.name,
+        tensors=tuple(code.tensors),
+        constants=tuple(code.constants),
+        instructions=tuple(code.instructions),
+        inputs=inputs,
+        outputs=outputs,
+    )
+
+
+def delegation(path: Path, *, threads: int = 1) -> tuple[int, int]:
+    """How many of the file's operators the default delegate (XNNPACK) takes, and how many there are.
+
+    The runtime lists the file's operators and, after them, one DELEGATE per partition; what lies between
+    a partition's outputs and its inputs is delegated.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path), num_threads=threads)
+    interpreter.allocate_tensors()
+    nodes = interpreter._get_ops_details()  # noqa: SLF001 - the only way to ask the runtime
+    own = [node for node in nodes if node["op_name"] != "DELEGATE"]
+    makers = {int(tensor): index for index, node in enumerate(own) for tensor in node["outputs"]}
+    taken: set[int] = set()
+    for node in nodes:
+        if node["op_name"] == "DELEGATE":
+            edge = {int(tensor) for tensor in node["inputs"]}
+            queue = [int(tensor) for tensor in node["outputs"]]
+            while queue:
+                maker = makers.get(queue.pop())
+                if maker is not None and maker not in taken:
+                    taken.add(maker)
+                    queue += [int(tensor) for tensor in own[maker]["inputs"] if int(tensor) not in edge]
+    return len(taken), len(own)
+
+
+def _shown(code: Assembler, name: str, tensor: int, inputs: dict[str, int]) -> int:
+    """An output that is an input without change gets a copy: the runtime wants every output computed."""
+    return reshaped(code, f"{name}/copy", tensor, code.shape(tensor)) if tensor in inputs.values() else tensor
+
+
+def _static(shape: Shape, name: str) -> Sizes:
+    fixed = tuple(axis for axis in shape if axis is not None)
+    if len(fixed) != len(shape) or len(fixed) == 0:
+        raise UnsupportedError(
+            f"value {name!r} has shape {shape}: TFLite wants numbers", hint="--input-shape 224,224,3"
+        )
+    return fixed
+
+
+def _public(code: Program, name: str, tensor: int) -> Signature:
+    return Signature(name=name, shape=code.tensors[tensor].shape, dtype=code.tensors[tensor].dtype)

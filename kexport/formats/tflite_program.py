@@ -1,0 +1,186 @@
+"""A TFLite model before it is bytes: tensors, constants that are not materialised yet, and instructions.
+
+Built-in operators and their options are named as in the TFLite schema, so that only the module which
+writes the flatbuffer meets the schema's generated classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kexport.errors import UnsupportedError
+
+Array = npt.NDArray[Any]
+Sizes = tuple[int, ...]
+FLOAT16_MAX = 65504.0
+SMALL_BYTES = 4096  # constants up to here are compared by content, larger ones by identity
+
+NON_NEGATIVE = frozenset({"RELU", "RELU6", "LOGISTIC", "SOFTMAX"})
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Constant:
+    """Numbers of a file. ``array`` is transposed by ``axes`` (if any) and cast to ``dtype`` while it is written."""
+
+    name: str
+    array: Array
+    dtype: str
+    axes: Sizes | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes in the file, without the length word."""
+        return int(self.array.size) * np.dtype(self.dtype).itemsize
+
+    def materialise(self) -> Array:
+        """The numbers in file order: contiguous, little-endian. No copy where the source already is that.
+
+        Raises UnsupportedError where a finite number has no finite float16.
+        """
+        array = self.array if self.axes is None else self.array.transpose(self.axes)
+        if self.dtype == "float16":
+            self._check_half_range()
+        return np.ascontiguousarray(array, dtype=np.dtype(self.dtype).newbyteorder("<"))
+
+    def _check_half_range(self) -> None:
+        largest = max(float(self.array.max(initial=0.0)), -float(self.array.min(initial=0.0)))
+        if np.isfinite(largest) and largest > FLOAT16_MAX:
+            raise UnsupportedError(
+                f"weights of {self.name!r} reach {largest:g}, float16 ends at {FLOAT16_MAX:g}",
+                hint="export with --schemes float32",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensor:
+    """A tensor of the subgraph. ``buffer`` 0 means computed at run time; buffer n is constant n - 1."""
+
+    name: str
+    shape: Sizes
+    dtype: str = "float32"
+    buffer: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instruction:
+    """One built-in operator with one output. ``options`` are fields of the schema table ``options_kind``."""
+
+    builtin: str
+    inputs: Sizes
+    output: int
+    version: int = 1
+    options_kind: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A complete model. ``inputs`` and ``outputs`` map public names to tensor indices."""
+
+    name: str
+    tensors: tuple[Tensor, ...]
+    constants: tuple[Constant, ...]
+    instructions: tuple[Instruction, ...]
+    inputs: Mapping[str, int]
+    outputs: Mapping[str, int]
+
+    def operations(self) -> dict[str, int]:
+        """How often each built-in operator occurs, by name."""
+        names = [instruction.builtin for instruction in self.instructions]
+        return {name: names.count(name) for name in sorted(set(names))}
+
+
+class Assembler:
+    """Collects tensors, constants and instructions; equal constants are kept once."""
+
+    def __init__(self, *, half_weights: bool) -> None:
+        self.half_weights = half_weights
+        self.tensors: list[Tensor] = []
+        self.constants: list[Constant] = []
+        self.instructions: list[Instruction] = []
+        self._buffers: dict[tuple[object, ...], int] = {}
+        self._shared: dict[tuple[object, ...], int] = {}
+
+    def tensor(self, name: str, *, shape: Sizes, dtype: str = "float32", buffer: int = 0) -> int:
+        """Adds a tensor and returns its index."""
+        self.tensors.append(Tensor(name=name, shape=shape, dtype=dtype, buffer=buffer))
+        return len(self.tensors) - 1
+
+    def shape(self, tensor: int) -> Sizes:
+        """The shape of a tensor that was added before."""
+        return self.tensors[tensor].shape
+
+    def non_negative(self, tensor: int) -> bool:
+        """Whether the operator that makes ``tensor`` cannot give a number below zero."""
+        makers = [each for each in self.instructions if each.output == tensor]
+        return any(
+            each.builtin in NON_NEGATIVE or each.options.get("fusedActivationFunction") in (1, 3) for each in makers
+        )
+
+    def emit(  # the schema's own names make the options: one keyword each
+        self,
+        builtin: str,
+        inputs: Sizes,
+        *,
+        name: str,
+        shape: Sizes,
+        version: int = 1,
+        kind: str = "",
+        **options: object,
+    ) -> int:
+        """Adds an operator whose output is a new tensor ``name`` of ``shape``; returns that tensor."""
+        output = self.tensor(name, shape=shape)
+        self.instructions.append(
+            Instruction(
+                builtin=builtin, inputs=inputs, output=output, version=version, options_kind=kind, options=options
+            )
+        )
+        return output
+
+    def constant(
+        self, name: str, array: Array, *, shape: Sizes | None = None, axes: Sizes | None = None, dtype: str = "float32"
+    ) -> int:
+        """A constant tensor: ``array`` transposed by ``axes``, then read as ``shape`` (default: its own)."""
+        size = tuple(array.shape) if axes is None else tuple(array.shape[axis] for axis in axes)
+        shown = size if shape is None else shape
+        if prod(shown) != array.size:
+            raise ValueError(f"constant {name!r} has {array.size} numbers, shape {shown} wants {prod(shown)}")
+        buffer = self._buffer(Constant(name=name, array=array, dtype=dtype, axes=axes))
+        key = (buffer, shown, dtype)
+        if key not in self._shared:
+            self._shared[key] = self.tensor(name, shape=shown, dtype=dtype, buffer=buffer)
+        return self._shared[key]
+
+    def indices(self, name: str, values: object) -> int:
+        """A constant int32 tensor: axes, paddings, shapes."""
+        return self.constant(name, np.asarray(values, dtype=np.int32), dtype="int32")
+
+    def weights(self, name: str, array: Array, *, axes: Sizes | None = None, shape: Sizes | None = None) -> int:
+        """A kernel: float32, or float16 behind a DEQUANTIZE, which XNNPACK folds into the operator that reads it."""
+        if not self.half_weights:
+            return self.constant(name, array, axes=axes, shape=shape)
+        stored = self.constant(f"{name}/float16", array, axes=axes, shape=shape, dtype="float16")
+        key = ("dequantized", stored)
+        if key not in self._shared:
+            self._shared[key] = self.emit(
+                "DEQUANTIZE", (stored,), name=name, shape=self.shape(stored), version=3, kind="DequantizeOptions"
+            )
+        return self._shared[key]
+
+    def _buffer(self, constant: Constant) -> int:
+        small = constant.size_bytes <= SMALL_BYTES
+        key: tuple[object, ...] = (
+            (constant.dtype, constant.materialise().tobytes())
+            if small
+            else (constant.dtype, id(constant.array), constant.axes)
+        )
+        if key not in self._buffers:
+            self.constants.append(constant)
+            self._buffers[key] = len(self.constants)
+        return self._buffers[key]
