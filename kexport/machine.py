@@ -1,0 +1,107 @@
+"""The machine as this process may use it: cores, memory, processor, installed packages.
+
+A container may see 64 processors and be allowed two: affinity and the cgroup's quota (version 2 `cpu.max`,
+version 1 `cpu.cfs_quota_us`) count. Sources: cgroup-v2 and cgroup-v1 documentation of the Linux kernel.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup")
+CPU_INFO = Path("/proc/cpuinfo")
+SELF_STATUS = Path("/proc/self/status")
+INSTRUCTIONS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm")
+PACKAGES = (
+    "kexport", "keras", "tensorflow", "tensorflow-cpu", "numpy", "onnx", "onnx-ir", "onnxruntime", "onnxruntime-gpu",
+    "tf2onnx", "ai-edge-litert", "flatbuffers",
+)  # fmt: skip
+
+
+def cores(*, cgroup: Path = CGROUP) -> int:
+    """How many cores this process can really use: affinity and quota, rounded down, at least one."""
+    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else (os.cpu_count() or 1)
+    quota = cpu_quota(cgroup=cgroup)
+    return usable if quota is None else max(1, min(usable, int(quota)))
+
+
+def cpu_quota(*, cgroup: Path = CGROUP) -> float | None:
+    """The container's CPU time per wall time, in cores; ``None`` where there is no limit."""
+    words = _read(cgroup / "cpu.max").split()
+    if not words:
+        words = [_read(cgroup / "cpu" / name) for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")]
+    if len(words) != 2 or not all(word.isdigit() for word in words) or words[1] == "0":
+        return None  # "max" in version 2, "-1" in version 1: no limit
+    return int(words[0]) / int(words[1])
+
+
+def memory_bytes(*, cgroup: Path = CGROUP) -> int:
+    """The memory that this process may use: the machine's, or the container's limit where that is less."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limits = [_read(path) for path in (cgroup / "memory.max", cgroup / "memory" / "memory.limit_in_bytes")]
+    return min([total, *(int(limit) for limit in limits if limit.isdigit())])
+
+
+def peak_memory_bytes() -> int:
+    """The largest resident size that this process ever had.
+
+    Linux: VmHWM, which belongs to this program alone; `ru_maxrss` survives exec and would report the parent's peak.
+    """
+    for line in _read(SELF_STATUS).splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def processor(*, cpu_info: Path = CPU_INFO) -> str:
+    """The processor's model name."""
+    return _cpu_field("model name", cpu_info=cpu_info) or platform.processor() or platform.machine()
+
+
+def instructions(*, cpu_info: Path = CPU_INFO) -> tuple[str, ...]:
+    """Those of `INSTRUCTIONS` that decide int8 and float speed and that this processor has."""
+    flags = (_cpu_field("flags", cpu_info=cpu_info) or _cpu_field("Features", cpu_info=cpu_info)).split()
+    return tuple(name for name in INSTRUCTIONS if name in flags)
+
+
+def versions() -> dict[str, str]:
+    """Installed version of every package that matters here; absent packages are left out. Nothing is imported."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def describe() -> dict[str, str]:
+    """The machine for records and for `kexport doctor`: text only, no host name."""
+    return {
+        "processor": processor(),
+        "instructions": " ".join(instructions()) or "none of interest",
+        "cores": str(cores()),
+        "memory_gib": f"{memory_bytes() / 2**30:.1f}",
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+    } | {f"version {name}": version for name, version in versions().items()}
+
+
+def _cpu_field(name: str, *, cpu_info: Path) -> str:
+    for line in _read(cpu_info).splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return ""
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:  # no such file on this system: the caller knows another source or none
+        return ""

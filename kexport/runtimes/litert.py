@@ -1,0 +1,160 @@
+"""LiteRT: TFLite files, on XNNPACK (device ``cpu``) or on the built-in kernels (``cpu-builtin``).
+
+Names are those of the file's serving signature. How much XNNPACK took is read back from the interpreter:
+after allocation its operator list holds, behind the original operators, one DELEGATE node per partition,
+whose inputs and outputs bound the operators that it replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kexport.errors import ArtifactError
+from kexport.records import Signature
+from kexport.runtimes import Session, SessionOptions, Signatures, Tensor, static_batch
+from kexport.specs import Format
+
+SERVING = "serving_default"
+
+
+class LitertSession(Session):
+    """A TFLite file in the LiteRT interpreter."""
+
+    name = "litert"
+    formats = (Format.TFLITE,)
+    distribution = "ai-edge-litert"
+    devices = ("cpu", "cpu-builtin")
+
+    def __init__(self, interpreter: Any, *, source: Path, options: SessionOptions) -> None:
+        self._interpreter = interpreter
+        self._source = source
+        self._inputs, self._outputs = _named_tensors(interpreter, source=source)
+        self._signature = _signatures(self._inputs), _signatures(self._outputs)
+        self._rows: int | None = None
+        self._allocate(static_batch(self._signature[0]) or options.batch)
+
+    @classmethod
+    def open(cls, source: Path, *, options: SessionOptions) -> LitertSession:
+        """The file at ``source``, allocated. Raises ArtifactError when it does not load."""
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+        kind = OpResolverType.BUILTIN
+        if options.device == "cpu-builtin":
+            kind = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        try:
+            interpreter = Interpreter(str(source), num_threads=options.threads, experimental_op_resolver_type=kind)
+        except (ValueError, RuntimeError) as error:
+            raise ArtifactError(f"{source} does not load in LiteRT: {error}", hint="kexport verify DIR") from error
+        return cls(interpreter, source=source, options=options)
+
+    @property
+    def signature(self) -> Signatures:
+        """Inputs and outputs of the serving signature, in file order."""
+        return self._signature
+
+    @property
+    def operators(self) -> tuple[tuple[str, bool], ...]:
+        """Every operator of the file in order: its name, and whether a delegate runs it."""
+        return delegation(self._interpreter._get_ops_details())  # noqa: SLF001 - no public reader exists
+
+    @property
+    def effective(self) -> str:
+        """Version, XNNPACK or built-in kernels, and how many of the operators XNNPACK runs."""
+        operators = self.operators
+        taken = sum(delegated for _, delegated in operators)
+        where = f"XNNPACK ({taken} of {len(operators)} operators)" if taken else f"{len(operators)} built-in kernels"
+        static = static_batch(self._signature[0])
+        return f"LiteRT {_version()} {where}" + (f", static batch {static}" if static else "")
+
+    def execute(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """All outputs, copied out of the interpreter. Raises ArtifactError when it fails while running."""
+        self._allocate(len(next(iter(inputs.values()))))
+        try:
+            for name, tensor in self._inputs.items():
+                self._interpreter.set_tensor(tensor["index"], np.ascontiguousarray(inputs[name]))
+            self._interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise ArtifactError(f"{self._source} failed in LiteRT: {error}", hint="kexport verify DIR") from error
+        return {name: self._interpreter.get_tensor(tensor["index"]) for name, tensor in self._outputs.items()}
+
+    def _allocate(self, rows: int) -> None:
+        if rows == self._rows:
+            return
+        try:
+            for tensor in self._inputs.values():
+                self._interpreter.resize_tensor_input(tensor["index"], (rows, *tensor["shape"][1:]))
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ArtifactError(
+                f"{self._source} does not run in LiteRT with {rows} rows: {error}", hint="kexport verify DIR"
+            ) from error
+        self._rows = rows
+
+
+def delegation(details: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, bool], ...]:
+    """From the interpreter's operator list: the file's operators, and which of them a delegate replaced.
+
+    Walks from each DELEGATE node's outputs back through the original operators to the node's inputs.
+    """
+    nodes = list(details)
+    originals = [node for node in nodes if node["op_name"] != "DELEGATE"]
+    makers = {int(value): place for place, node in enumerate(originals) for value in node["outputs"]}
+    taken: set[int] = set()
+    for node in nodes:
+        if node["op_name"] == "DELEGATE":
+            taken |= _replaced(node, originals=originals, makers=makers)
+    return tuple((str(node["op_name"]), place in taken) for place, node in enumerate(originals))
+
+
+def _replaced(node: Mapping[str, Any], *, originals: list[Mapping[str, Any]], makers: Mapping[int, int]) -> set[int]:
+    border = {int(value) for value in node["inputs"]} - {int(value) for value in node["outputs"]}
+    pending = [int(value) for value in node["outputs"]]
+    taken: set[int] = set()
+    while pending:
+        value = pending.pop()
+        place = makers.get(value)
+        if place is None or place in taken or value in border:
+            continue
+        taken.add(place)
+        pending.extend(int(source) for source in originals[place]["inputs"])
+    return taken
+
+
+def _named_tensors(interpreter: Any, *, source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Public name -> tensor details, for inputs and outputs, in file order."""
+    signatures = interpreter.get_signature_list()
+    if not signatures:
+        raise ArtifactError(
+            f"{source} has no signature, so its inputs have no public names; expected {SERVING!r}",
+            hint="kexport export MODEL --formats tflite",
+        )
+    key = SERVING if SERVING in signatures else next(iter(signatures))
+    runner = interpreter.get_signature_runner(key)
+    inputs = _in_order(runner.get_input_details(), order=interpreter.get_input_details())
+    return inputs, _in_order(runner.get_output_details(), order=interpreter.get_output_details())
+
+
+def _in_order(named: Mapping[str, Any], *, order: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    places = {detail["index"]: place for place, detail in enumerate(order)}
+    return dict(sorted(named.items(), key=lambda item: places[item[1]["index"]]))
+
+
+def _signatures(tensors: Mapping[str, Any]) -> tuple[Signature, ...]:
+    return tuple(
+        Signature(
+            name=name,
+            shape=tuple(None if size < 0 else int(size) for size in tensor["shape_signature"]),
+            dtype=np.dtype(tensor["dtype"]).name,
+        )
+        for name, tensor in tensors.items()
+    )
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("ai-edge-litert")
