@@ -1,0 +1,19 @@
+"""JSON: the records themselves, raw samples included, in one versioned document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from kexport.records import SCHEMA_VERSION, Record, encode
+from kexport.reports.verdict import counts
+
+
+def render(records: Sequence[Record]) -> str:
+    """``{"schema": 1, "counts": {status: cells}, "records": [...]}``; each record as its file has it."""
+    document = {
+        "schema": SCHEMA_VERSION,
+        "counts": counts(records),
+        "records": [json.loads(encode(record)) for record in records],
+    }
+    return json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n"

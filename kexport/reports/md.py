@@ -1,0 +1,54 @@
+"""Markdown: the verdict and every table, ready for a repository or a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from kexport.records import Record
+from kexport.reports.tables import Table, all_tables
+from kexport.reports.verdict import failed, summary
+
+_SPECIAL = str.maketrans({"|": "\\|", "<": "&lt;", "&": "&amp;", "\n": " ", "\r": " "})
+
+
+def render(records: Sequence[Record]) -> str:
+    """The records as Markdown with GitHub's tables."""
+    sections = ["# kexport report", f"**{summary(records)}**"]
+    if failed(records):
+        sections.append(
+            "## Not passed\n\n" + "\n".join(line for record in failed(records) for line in _failure(record))
+        )
+    sections += ["\n".join(_table(table)) for table in all_tables(records)]
+    return "\n\n".join(sections) + "\n"
+
+
+def _failure(record: Record) -> Iterator[str]:
+    yield f"* {record.status} **{escape(record.model)} {record.format} {record.scheme}**: {escape(record.reason)}"
+    if record.hint:
+        yield f"  * hint: {escape(record.hint)}"
+    if record.reproduce:
+        yield f"  * again: {_code(record.reproduce)}"
+
+
+def _table(table: Table) -> Iterator[str]:
+    yield f"## {table.title}\n"
+    yield _row(table.header)
+    yield _row("---" if index < table.text_columns else "---:" for index in range(len(table.header)))
+    yield from map(_row, table.rows)
+    for note in table.notes:
+        yield f"\n{escape(note, star=True)}"
+
+
+def _row(cells: Sequence[str] | Iterator[str]) -> str:
+    return f"| {' | '.join(map(escape, cells))} |"
+
+
+def _code(text: str) -> str:
+    fence = "``" if "`" in text else "`"
+    return f"{fence}{' '.join(text.split())}{fence}"
+
+
+def escape(text: str, *, star: bool = False) -> str:
+    """Text that neither breaks a table nor starts markup; ``star`` keeps a leading star from making a list."""
+    plain = text.translate(_SPECIAL)
+    return f"\\{plain}" if star and plain.startswith("*") else plain

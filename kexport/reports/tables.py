@@ -1,0 +1,196 @@
+"""The tables that every report shows, as text cells: derived from records, formatted once.
+
+Sizes in MB are 10**6 bytes, as keras.io has them; memory in MiB; latency in milliseconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from kexport.latency import REMEDY, Latency, summarize
+from kexport.records import BenchRecord, OutputParity, Record
+
+NONE = "-"
+RUNTIMES = {"keras": "Keras", "onnxruntime": "ONNX Runtime", "litert": "LiteRT", "savedmodel": "SavedModel"}
+Condition = tuple[str, str, str, int, int]  # model, scheme, device, threads, batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A title, a header, rows of text, and notes below. The first ``text_columns`` are not numbers."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    text_columns: int
+    notes: tuple[str, ...] = ()
+
+
+def parity_table(records: Sequence[Record]) -> Table:
+    """One row per cell. With several outputs the worst one is shown."""
+    header = ("model", "format", "scheme", "engine", "status", "MB", "max logits error", "SQNR dB", "top-1 agreement")
+    return Table(title="Parity", header=header, rows=tuple(map(_parity_row, records)), text_columns=5)
+
+
+def size_table(records: Sequence[Record]) -> Table:
+    """One row per artifact: bytes against the parameters that it holds, and what making it took."""
+    header = ("model", "format", "scheme", "MB", "parameters", "bytes per parameter", "seconds", "peak MiB")
+    rows = tuple(_size_row(record) for record in records if record.artifact is not None)
+    return Table(title="Size and cost", header=header, rows=rows, text_columns=3)
+
+
+def benchmark_table(records: Sequence[Record]) -> Table:
+    """One row per session: statistics of its raw samples; `*` marks those that the machine was too noisy for."""
+    header = (
+        "model", "format", "scheme", "runtime", "effective", "device", "threads", "batch", "median ms", "interval ms",
+        "p90 ms", "p99 ms", "rows/s", "peak MiB", "samples",
+    )  # fmt: skip
+    sessions = [(record, session, _latency(session)) for record, session in _sessions(records)]
+    notes = tuple(
+        f"* {record.model} {record.format} {record.scheme} on {session.runtime}: {'; '.join(latency.noise)}; {REMEDY}"
+        for record, session, latency in sessions
+        if latency.noisy
+    )
+    rows = tuple(_benchmark_row(*session) for session in sessions)
+    return Table(title="Latency", header=header, rows=rows, text_columns=6, notes=notes)
+
+
+def comparison_table(records: Sequence[Record]) -> Table:
+    """Median milliseconds of each runtime beside each other, and how many times faster than Keras each is.
+
+    One row per model, scheme, device, threads and batch with two runtimes or more. Of repeated sessions the
+    fastest counts. Keras computes in float32, whatever the scheme.
+    """
+    found = _medians(records)
+    compared = {key: medians for key, medians in sorted(found.items()) if len(medians) > 1}
+    present = {runtime for medians in compared.values() for runtime, _ in medians.items()}
+    runtimes = [*(name for name in RUNTIMES if name in present), *sorted(present - set(RUNTIMES))]
+    others = [runtime for runtime in runtimes if runtime != "keras" and "keras" in runtimes]
+    labels = {name: RUNTIMES.get(name, name) for name in runtimes}
+    header = (
+        "model", "scheme", "device", "threads", "batch",
+        *(f"{labels[name]} ms" for name in runtimes), *(f"{labels[name]} speed-up" for name in others),
+    )  # fmt: skip
+    rows = tuple(
+        (*map(str, key), *(_milliseconds(medians.get(name)) for name in runtimes), *_speed_ups(medians, others))
+        for key, medians in compared.items()
+    )
+    return Table(title="Runtimes compared", header=header, rows=rows, text_columns=3)
+
+
+def all_tables(records: Sequence[Record]) -> tuple[Table, ...]:
+    """Every table that has a row, in the order of reading."""
+    makers: tuple[Callable[[Sequence[Record]], Table], ...] = (
+        parity_table, comparison_table, benchmark_table, size_table,
+    )  # fmt: skip
+    return tuple(table for maker in makers if (table := maker(records)).rows)
+
+
+def worst(values: Iterable[float], pick: Callable[[Iterable[float]], float]) -> float | None:
+    """The largest or smallest value by ``pick``; NaN if any is NaN, None without values."""
+    found = tuple(values)
+    if not found:
+        return None
+    return math.nan if any(map(math.isnan, found)) else pick(found)
+
+
+def _parity_row(record: Record) -> tuple[str, ...]:
+    outputs: tuple[OutputParity, ...] = record.parity.outputs if record.parity is not None else ()
+    artifact = record.artifact
+    return (
+        record.model,
+        record.format,
+        record.scheme,
+        artifact.engine if artifact is not None else NONE,
+        str(record.status),
+        _megabytes(artifact.size_bytes if artifact is not None else None),
+        _number(worst((output.logits_max_abs_error for output in outputs), max), ".1e"),
+        _number(worst((output.sqnr_db for output in outputs), min), ".1f"),
+        _number(worst((output.top1_agreement for output in outputs), min), ".3f"),
+    )
+
+
+def _size_row(record: Record) -> tuple[str, ...]:
+    assert record.artifact is not None
+    parameters = record.source.parameters if record.source is not None else 0
+    cost = record.cost
+    return (
+        record.model,
+        record.format,
+        record.scheme,
+        _megabytes(record.artifact.size_bytes),
+        f"{parameters:,}" if parameters else NONE,
+        _number(record.artifact.size_bytes / parameters if parameters else None, ".2f"),
+        _number(sum(cost.seconds.values()) if cost is not None else None, ".1f"),
+        _number(cost.peak_memory_bytes / 2**20 if cost is not None else None, ".0f"),
+    )
+
+
+def _benchmark_row(record: Record, session: BenchRecord, latency: Latency) -> tuple[str, ...]:
+    return (
+        record.model,
+        record.format,
+        record.scheme,
+        RUNTIMES.get(session.runtime, session.runtime),
+        session.effective,
+        session.device,
+        str(session.threads),
+        str(session.batch),
+        _milliseconds(latency.median_seconds) + ("*" if latency.noisy else ""),
+        f"{_milliseconds(latency.low_seconds)} to {_milliseconds(latency.high_seconds)}",
+        _milliseconds(latency.p90_seconds),
+        _milliseconds(latency.p99_seconds),
+        _number(latency.rows_per_second, ".1f"),
+        _number(session.peak_memory_bytes / 2**20, ".0f"),
+        str(latency.count),
+    )
+
+
+def _sessions(records: Iterable[Record]) -> list[tuple[Record, BenchRecord]]:
+    """Sessions that have samples, in the order of their records."""
+    return [(record, session) for record in records for session in record.benchmarks if session.samples_seconds]
+
+
+def _latency(session: BenchRecord) -> Latency:
+    return summarize(session.samples_seconds, batch=session.batch)
+
+
+def _medians(records: Iterable[Record]) -> dict[Condition, dict[str, float]]:
+    """Condition -> runtime -> median seconds; a Keras session counts for every scheme of its model."""
+    sessions = _sessions(records)
+    schemes: dict[str, set[str]] = {}
+    for record, _ in sessions:
+        schemes.setdefault(record.model, set()).add(record.scheme)
+    found: dict[Condition, dict[str, float]] = {}
+    for record, session in sessions:
+        median = _latency(session).median_seconds
+        for scheme in schemes[record.model] if session.runtime == "keras" else {record.scheme}:
+            key = (record.model, scheme, session.device, session.threads, session.batch)
+            medians = found.setdefault(key, {})
+            medians[session.runtime] = min(median, medians.get(session.runtime, math.inf))
+    return found
+
+
+def _speed_ups(medians: dict[str, float], runtimes: Iterable[str]) -> tuple[str, ...]:
+    keras = medians.get("keras")
+    known = (medians.get(name) for name in runtimes)
+    return tuple(f"{keras / median:.1f}x" if keras is not None and median else NONE for median in known)
+
+
+def _megabytes(size_bytes: int | None) -> str:
+    return NONE if size_bytes is None else f"{size_bytes / 1e6:.1f}"
+
+
+def _milliseconds(seconds: float | None) -> str:
+    """Three significant digits."""
+    if seconds is None:
+        return NONE
+    value = seconds * 1000
+    digits = 2 - math.floor(math.log10(value)) if value > 0 and math.isfinite(value) else 2
+    return f"{value:.{min(6, max(0, digits))}f}"
+
+
+def _number(value: float | None, spec: str) -> str:
+    return NONE if value is None else f"{value:{spec}}"

@@ -1,0 +1,60 @@
+"""Rich renderables of the tables and of the verdict. rich is imported when they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from kexport.records import Record, Status
+from kexport.reports.tables import Table, benchmark_table, comparison_table, parity_table
+from kexport.reports.verdict import verdict
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
+STYLES = {
+    Status.PASS: "green",
+    Status.FAIL: "bold red",
+    Status.UNSUPPORTED: "yellow",
+    Status.SKIPPED: "dim",
+    Status.ERROR: "bold red",
+}
+
+
+def tables(records: Sequence[Record]) -> tuple[RenderableType, ...]:
+    """The parity table, the runtimes compared and the latencies, each only if it has a row."""
+    ordered = sorted(records, key=lambda record: (record.model, record.format, record.scheme))
+    made = (parity_table(ordered), comparison_table(ordered), benchmark_table(ordered))
+    return tuple(item for table in made if table.rows for item in (_rich(table), *_notes(table)))
+
+
+def verdict_text(records: Sequence[Record]) -> Text:
+    """The lines of `verdict`, with their statuses in colour."""
+    from rich.text import Text
+
+    text = Text("\n".join(verdict(records)))
+    text.highlight_words([str(status) for status in (Status.FAIL, Status.ERROR)], "bold red")
+    return text
+
+
+def _rich(table: Table) -> RenderableType:
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    made = RichTable(title=table.title, title_justify="left")
+    for index, column in enumerate(table.header):
+        made.add_column(column, justify="left" if index < table.text_columns else "right", overflow="fold")
+    for row in table.rows:
+        made.add_row(*(Text(cell, style=_style(cell)) for cell in row))
+    return made
+
+
+def _notes(table: Table) -> tuple[RenderableType, ...]:
+    from rich.text import Text
+
+    return tuple(Text(note, style="yellow") for note in table.notes)
+
+
+def _style(cell: str) -> str:
+    return STYLES[Status(cell)] if cell in list(Status) else ""

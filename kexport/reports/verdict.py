@@ -1,0 +1,37 @@
+"""How a run ended, in lines: counts by status, and one line for every cell that did not pass."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from kexport.records import Record, Status
+
+
+def counts(records: Sequence[Record]) -> dict[Status, int]:
+    """How many records have each status, those without any left out, in the order of `Status`."""
+    found = Counter(record.status for record in records)
+    return {status: found[status] for status in Status if found[status]}
+
+
+def summary(records: Sequence[Record]) -> str:
+    """``80 cells: 78 PASS, 2 FAIL``."""
+    tally = ", ".join(f"{count} {status}" for status, count in counts(records).items()) or "nothing was done"
+    return f"{len(records)} {'cell' if len(records) == 1 else 'cells'}: {tally}"
+
+
+def failed(records: Sequence[Record]) -> tuple[Record, ...]:
+    """The cells that neither passed nor were skipped."""
+    return tuple(record for record in records if record.status not in (Status.PASS, Status.SKIPPED))
+
+
+def failure_line(record: Record) -> str:
+    """Status, cell, reason and the command that reproduces it, on one line."""
+    reason = " ".join(record.reason.split())
+    again = f" -- {record.reproduce}" if record.reproduce else ""
+    return f"{record.status} {record.model} {record.format} {record.scheme}: {reason}{again}"
+
+
+def verdict(records: Sequence[Record]) -> tuple[str, ...]:
+    """The summary, then one line for every failed cell."""
+    return (summary(records), *map(failure_line, failed(records)))
