@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from kexport.errors import EnvironmentFailure, UnknownNameError, UsageError
-from kexport.specs import DEFAULT_OPSET, MAX_OPSET, MIN_OPSET, SCHEMES, Engine, Format, Scheme
+from kexport.specs import DEFAULT_OPSET, ENGINES, MAX_OPSET, MIN_OPSET, SCHEMES, Engine, Format, Scheme
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -37,7 +37,7 @@ class TargetFile:
     def __post_init__(self) -> None:
         problems = tuple(self._problems())
         if problems:
-            raise UsageError("\n".join(problems), hint="kexport list targets")
+            raise UsageError("\n".join(problems), hint="kexport export --help")
 
     def _problems(self) -> Iterator[str]:
         if not self.formats:
@@ -45,12 +45,17 @@ class TargetFile:
         if not self.schemes:
             yield f"schemes: expected at least one of {', '.join(Scheme)}, got []"
         for form in self.formats:
-            for scheme in set(self.schemes) - set(SCHEMES[form]):
-                yield f"schemes: {form} cannot be {scheme}, expected one of {', '.join(SCHEMES[form])}"
+            for scheme in self.schemes:
+                if scheme not in SCHEMES[form]:
+                    yield f"schemes: {form} cannot be {scheme}, expected one of {', '.join(SCHEMES[form])}"
+            if self.engine not in (Engine.AUTO, *ENGINES[form]):
+                yield f"engine: {self.engine} cannot write {form}, expected one of auto, {', '.join(ENGINES[form])}"
         if not MIN_OPSET <= self.opset <= MAX_OPSET:
             yield f"opset: expected {MIN_OPSET} to {MAX_OPSET}, got {self.opset}"
         if isinstance(self.batch, int) and self.batch < 1:
             yield f'batch: expected "dynamic" or 1 and more, got {self.batch}'
+        if self.batch == "dynamic" and Format.TFLITE in self.formats:
+            yield 'batch: a tflite file has a fixed batch, expected a number, got "dynamic"'
         if self.input_shape is not None and min(self.input_shape) < 1:
             yield f"input_shape: expected sizes of 1 or more, got {list(self.input_shape)}"
 
@@ -79,7 +84,7 @@ def read(path: Path, *, label: str | None = None) -> TargetFile:
         return parse(tomllib.loads(path.read_text(encoding="utf-8")))
     except UsageError as error:
         lines = "\n".join(f"{called}: {line}" for line in error.message.splitlines())
-        raise UsageError(lines, hint=error.hint) from error
+        raise UsageError(lines, hint="kexport list targets") from error
     except OSError as error:
         raise UsageError(f"{called}: cannot be read: {error.strerror}", hint="kexport list targets") from error
     except ValueError as error:  # TOML syntax and UTF-8 alike

@@ -1,1 +1,86 @@
-"""The command line."""
+"""The command line: options become values, the pipeline runs, records become text and an exit code.
+
+Exit codes: 0 all pass; 1 a check failed, or a bug; 2 the request is wrong; 3 this environment cannot do it;
+130 interrupted; 141 the reader of stdout went away. Nothing heavy is imported before a command needs it.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from types import TracebackType
+
+import rich_click as click
+
+from kexport import __version__
+from kexport.cli import output
+from kexport.cli.all_models import command as all_command
+from kexport.cli.bench import command as bench_command
+from kexport.cli.doctor import command as doctor_command
+from kexport.cli.export import command as export_command
+from kexport.cli.listing import command as list_command
+from kexport.cli.parity import command as parity_command
+from kexport.cli.report import command as report_command
+from kexport.cli.verify import command as verify_command
+from kexport.errors import KexportError
+
+INTERRUPTED = 130
+
+
+class InOrder(click.RichGroup):
+    """Lists commands in the order in which they are used, not in that of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of `add_command`."""
+        del ctx
+        return list(self.commands)
+
+
+@click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, "-V", "--version", prog_name="kexport")
+def group() -> None:
+    """Keras Applications to ONNX, TFLite and SavedModel, each file with proof that it computes what Keras computes.
+
+    Example: kexport all --formats onnx,tflite --weights random:0
+    """
+
+
+for _command in (
+    list_command,
+    export_command,
+    all_command,
+    parity_command,
+    bench_command,
+    report_command,
+    verify_command,
+    doctor_command,
+):
+    group.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; a bug ends in a traceback and a line that asks for a report."""
+    sys.excepthook = _report_bug
+    try:
+        code = group.main(arguments, prog_name="kexport", standalone_mode=False)
+    except KexportError as error:
+        output.failure(error.message, hint=error.hint)
+        return error.exit_code
+    except click.ClickException as error:
+        output.failure(error.format_message(), hint=_help(error))
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        output.message("interrupted; kexport ... --resume goes on from here")
+        return INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+def _help(error: click.ClickException) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{'kexport' if context is None else context.command_path} --help"
+
+
+def _report_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    traceback.print_exception(kind, error, trace)
+    output.message("this is a bug in kexport: please report it with the lines above and `kexport doctor --json`")

@@ -1,0 +1,168 @@
+"""``kexport doctor``: what this machine can do, what is in the way, and the cure."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+
+import rich_click as click
+
+from kexport import machine
+from kexport.cli import output
+from kexport.cli.options import json_option
+from kexport.errors import EnvironmentFailure
+
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+LITTLE_MEMORY_BYTES = 4 * 2**30
+EXPORTING = ("keras", "tensorflow", "tf2onnx", "onnx", "onnx_ir", "ai_edge_litert", "flatbuffers", "onnxruntime")
+KERAS_AT_LEAST = (3, 15, 1)
+
+
+class Level(StrEnum):
+    """How bad a finding is: only `BLOCKED` changes the exit code."""
+
+    OK = "ok"
+    WARNING = "warning"
+    BLOCKED = "blocked"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that was looked at; everything but OK carries a cure."""
+
+    level: Level
+    name: str
+    value: str
+    cure: str = ""
+
+
+@click.command("doctor")
+@json_option
+def command(as_json: bool) -> int:
+    """Tell what this machine can do, what is in the way, and the cure; exit 3 when exporting cannot work.
+
+    Example: kexport doctor
+    """
+    findings = tuple(examine())
+    output.data(json.dumps([asdict(item) for item in findings], indent=2) if as_json else _text(findings))
+    return EnvironmentFailure.exit_code if any(item.level is Level.BLOCKED for item in findings) else 0
+
+
+def examine() -> Iterator[Finding]:
+    """Everything, in the order in which it is told."""
+    versions = machine.versions()
+    yield _python(sys.version_info[:2])
+    yield from (_ok(name, version) for name, version in versions.items() if name != "python")
+    yield _exporting(tuple(name for name in EXPORTING if find_spec(name) is None))
+    if "keras" in versions:
+        yield _keras(versions["keras"])
+    yield _ok("cores", str(machine.cores()))
+    yield _memory(machine.memory_bytes())
+    yield _int8(machine.instructions(), machine.processor())
+    yield _onnxruntime(versions)
+    if "onnxruntime" in versions or "onnxruntime-gpu" in versions:
+        yield _providers(gpu=NVIDIA_DRIVER.exists())
+
+
+def _python(version: tuple[int, int]) -> Finding:
+    text = ".".join(map(str, version))
+    if version >= (3, 11):
+        return _ok("python", text)
+    return Finding(level=Level.BLOCKED, name="python", value=text, cure="install Python 3.11 or later")
+
+
+def _exporting(absent: tuple[str, ...]) -> Finding:
+    if not absent:
+        return _ok("exporting", "every package is installed")
+    return Finding(
+        level=Level.BLOCKED,
+        name="exporting",
+        value=f"not installed: {', '.join(absent)}",
+        cure="pip install 'kexport[cpu]', or 'kexport[cuda]' with an NVIDIA GPU",
+    )
+
+
+def _keras(version: str) -> Finding:
+    parts = tuple(int(part) for part in version.split(".")[:3] if part.isdecimal())
+    if parts >= KERAS_AT_LEAST:
+        return _ok("keras security fixes", "present")
+    wanted = ".".join(map(str, KERAS_AT_LEAST))
+    return Finding(
+        level=Level.BLOCKED,
+        name="keras security fixes",
+        value=f"absent from {version}: a model file can run code",
+        cure=f"pip install 'keras>={wanted}'",
+    )
+
+
+def _memory(usable: int) -> Finding:
+    text = f"{usable / 2**30:.1f} GiB"
+    if usable >= LITTLE_MEMORY_BYTES:
+        return _ok("memory", text)
+    cure = "--jobs 1, and leave out the largest networks (kexport list models)"
+    return Finding(level=Level.WARNING, name="memory", value=text, cure=cure)
+
+
+def _int8(instructions: tuple[str, ...], processor: str) -> Finding:
+    good = {"avx512_vnni", "avx_vnni", "asimddp", "i8mm"} & set(instructions)
+    if good:
+        return _ok("int8 instructions", ", ".join(sorted(good)))
+    return Finding(
+        level=Level.WARNING,
+        name="int8 instructions",
+        value=f"none ({processor}): int8 is slow here, and unsigned activations with signed weights can saturate",
+        cure="measure and judge int8 artifacts on a processor with VNNI or dot-product instructions",
+    )
+
+
+def _onnxruntime(versions: Mapping[str, str]) -> Finding:
+    found = [name for name in ("onnxruntime", "onnxruntime-gpu") if name in versions]
+    if len(found) == 1:
+        return _ok("onnx runtime package", found[0])
+    if not found:
+        cure = "pip install 'kexport[cpu]'"
+        return Finding(level=Level.WARNING, name="onnx runtime package", value="none is installed", cure=cure)
+    return Finding(
+        level=Level.BLOCKED,
+        name="onnx runtime package",
+        value="onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files",
+        cure="pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'kexport[cpu]'   (or 'kexport[cuda]')",
+    )
+
+
+def _providers(*, gpu: bool) -> Finding:
+    name = "execution providers"
+    try:
+        import onnxruntime
+    except ImportError as error:
+        cure = "pip install --force-reinstall onnxruntime"
+        return Finding(level=Level.BLOCKED, name=name, value=f"onnxruntime does not load: {error}", cure=cure)
+    listed: list[str] = onnxruntime.get_available_providers()
+    cuda = "CUDAExecutionProvider" in listed
+    if cuda and not gpu:
+        value = f"{', '.join(listed)}; but there is no NVIDIA driver, so CUDA would quietly become the CPU"
+        return Finding(level=Level.WARNING, name=name, value=value, cure="install the driver, or 'kexport[cpu]'")
+    if gpu and not cuda:
+        value = f"{', '.join(listed)}; the NVIDIA GPU of this machine stays unused"
+        cure = "pip uninstall -y onnxruntime && pip install 'kexport[cuda]'"
+        return Finding(level=Level.WARNING, name=name, value=value, cure=cure)
+    return _ok(name, ", ".join(listed))
+
+
+def _ok(name: str, value: str) -> Finding:
+    return Finding(level=Level.OK, name=name, value=value)
+
+
+def _text(findings: tuple[Finding, ...]) -> str:
+    width = max(len(item.name) for item in findings)
+    lines = []
+    for item in findings:
+        lines.append(f"{item.level:<8}{item.name:<{width}}  {item.value}")
+        if item.cure:
+            lines.append(f"{'':<8}{'':<{width}}  cure: {item.cure}")
+    return "\n".join(lines)

@@ -1,0 +1,24 @@
+"""``kexport export``: one or several models to artifacts, with parity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import rich_click as click
+
+from kexport.catalog import select
+from kexport.cli.options import ExportOptions, export_options
+from kexport.cli.run_cells import execute
+
+
+@click.command("export")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@export_options
+def command(sources: tuple[str, ...], **values: Any) -> int:
+    """Export one or several models, and prove each file against Keras.
+
+    SOURCE is an application (MobileNetV3Small), a family (efficientnet) or a glob ('ResNet*V2').
+
+    Example: kexport export MobileNetV3Small --formats onnx,tflite --weights random:0
+    """
+    return execute(select(sources), ExportOptions(**values))

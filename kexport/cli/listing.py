@@ -1,0 +1,108 @@
+"""``kexport list``: what there is to choose from, without importing Keras."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import rich_click as click
+
+from kexport import target_file
+from kexport.catalog import APPLICATIONS
+from kexport.cli import output
+from kexport.cli.options import json_option
+from kexport.specs import ENGINES, SCHEMES, Format, Scheme
+
+Row = dict[str, Any]
+
+
+@click.command("list")
+@click.argument("kind", default="models", metavar="[KIND]")
+@json_option
+def command(kind: str, as_json: bool) -> int:
+    """List what there is: models (unless said), formats, schemes, engines, targets or runtimes.
+
+    Example: kexport list models --json
+    """
+    from kexport.errors import UnknownNameError
+
+    if kind not in _LISTS:
+        raise UnknownNameError(kind="list", value=kind, legal=_LISTS, hint="kexport list --help")
+    rows = _LISTS[kind]()
+    output.data(json.dumps(rows, indent=2) if as_json else _table(rows))
+    return 0
+
+
+def _models() -> list[Row]:
+    return [asdict(row) for row in APPLICATIONS]
+
+
+def _formats() -> list[Row]:
+    return [{"format": form, "schemes": list(SCHEMES[form]), "engines": list(ENGINES[form])} for form in Format]
+
+
+def _schemes() -> list[Row]:
+    return [{"scheme": scheme, "formats": [form for form in Format if scheme in SCHEMES[form]]} for scheme in Scheme]
+
+
+def _engines() -> list[Row]:
+    engines = dict.fromkeys(engine for legal in ENGINES.values() for engine in legal)
+    return [{"engine": engine, "formats": [form for form in Format if engine in ENGINES[form]]} for engine in engines]
+
+
+def _targets() -> list[Row]:
+    return [{"target": name, **asdict(target_file.load(name))} for name in target_file.names()]
+
+
+def _runtimes() -> list[Row]:
+    from importlib.metadata import packages_distributions
+
+    from kexport import runtimes
+
+    installed = {name for names in packages_distributions().values() for name in names}
+    alike = {"onnxruntime": {"onnxruntime", "onnxruntime-gpu"}}  # two packages, one module
+    return [
+        {
+            "runtime": name,
+            "formats": list(kind.formats),
+            "devices": list(kind.devices),
+            "package": kind.distribution or None,
+            "installed": not kind.distribution or bool(alike.get(kind.distribution, {kind.distribution}) & installed),
+        }
+        for name, kind in runtimes.registry().items()
+    ]
+
+
+_LISTS: dict[str, Callable[[], list[Row]]] = {
+    "models": _models,
+    "formats": _formats,
+    "schemes": _schemes,
+    "engines": _engines,
+    "targets": _targets,
+    "runtimes": _runtimes,
+}
+
+_HEADINGS = {
+    "default_size": "pixels",
+    "mode": "input",
+    "top1_percent": "top-1 %",
+    "top5_percent": "top-5 %",
+    "size_megabytes": "MB",
+    "cpu_milliseconds": "CPU ms",
+    "gpu_milliseconds": "GPU ms",
+}
+_JSON_ONLY = {"module", "smallest_size", "options", "input_shape", "opset"}
+
+
+def _table(rows: list[Row]) -> str:
+    keys = [key for key in rows[0] if key not in _JSON_ONLY] if rows else []
+    headings = [_HEADINGS.get(key, key) for key in keys]
+    return output.columns(headings, [[_flat(row[key]) for key in keys] for row in rows])
+
+
+def _flat(value: Any) -> object:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ",".join(value) or None if isinstance(value, (list, tuple)) else value

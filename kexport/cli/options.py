@@ -1,0 +1,192 @@
+"""The options that ``export`` and ``all`` share, and the value that they become."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+import rich_click as click
+
+from kexport.errors import UnknownNameError, UsageError
+from kexport.specs import DEFAULT_OPSET, Engine, Format, Scheme
+
+DEFAULT_TIMEOUT_MINUTES = 30.0
+Command = Callable[..., int]
+Callback = Callable[[click.Context, click.Parameter, Any], Any]
+Batch = int | Literal["dynamic"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """What the user typed. ``None`` means: not given, so a target or the default decides."""
+
+    formats: tuple[Format, ...] | None = None
+    schemes: tuple[Scheme, ...] | None = None
+    weights: str = "imagenet"
+    alpha: float | None = None
+    minimalistic: bool = False
+    input_shape: tuple[int, int, int] | None = None
+    classes: int | None = None
+    no_top: bool = False
+    pooling: str | None = None
+    batch: Batch | None = None
+    opset: int | None = None
+    target: str | None = None
+    engine: Engine | None = None
+    jobs: int | None = None
+    resume: bool = False
+    force: bool = False
+    bench: bool = False
+    as_json: bool = False
+    timeout_minutes: float = DEFAULT_TIMEOUT_MINUTES
+    output: Path = Path("artifacts")
+
+    def __post_init__(self) -> None:
+        if self.resume and self.force:
+            raise UsageError(
+                "--resume keeps what is complete and --force makes everything again: expected one of them",
+                hint="kexport all --resume",
+            )
+        if not self.timeout_minutes > 0:
+            raise UsageError(f"--timeout {self.timeout_minutes:g}: expected minutes above 0", hint="--timeout 30")
+        if self.jobs is not None and self.jobs < 1:
+            raise UsageError(f"--jobs {self.jobs}: expected 1 or more", hint="--jobs 2")
+
+
+def export_options(function: Command) -> Command:
+    """Add every shared option to a command; their values arrive as the fields of `ExportOptions`."""
+    for decorate in reversed(_OPTIONS):
+        function = decorate(function)
+    return function
+
+
+def members(kind: str, legal: type[StrEnum]) -> Callback:
+    """Reads a comma-separated list, each member once, in the order given; UnknownNameError offers the closest."""
+
+    def parse(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[StrEnum, ...] | None:
+        if text is None:
+            return None
+        return tuple(dict.fromkeys(_member(kind, legal, name.strip()) for name in text.split(",")))
+
+    return parse
+
+
+def one_member(kind: str, legal: type[StrEnum]) -> Callback:
+    """Reads one member of an enumeration; UnknownNameError offers the closest."""
+
+    def parse(_context: click.Context, _parameter: click.Parameter, text: str | None) -> StrEnum | None:
+        return None if text is None else _member(kind, legal, text)
+
+    return parse
+
+
+def input_shape(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[int, int, int] | None:
+    """Reads height, width and channels; raises UsageError."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"\s*(\d{1,5})\s*,\s*(\d{1,5})\s*,\s*(\d{1,5})\s*", text)
+    if found is None:
+        raise UsageError(f"--input-shape {text!r}: expected height, width, channels", hint="--input-shape 224,224,3")
+    return int(found[1]), int(found[2]), int(found[3])
+
+
+def batch_size(_context: click.Context, _parameter: click.Parameter, text: str | None) -> Batch | None:
+    """Reads a number or ``dynamic``; raises UsageError."""
+    if text is None or text == "dynamic":
+        return "dynamic" if text else None
+    if not re.fullmatch(r"\d{1,9}", text):
+        raise UsageError(f"--batch {text!r}: expected a whole number or dynamic", hint="--batch 1")
+    return int(text)
+
+
+def _member(kind: str, legal: type[StrEnum], name: str) -> StrEnum:
+    if name not in set(legal):
+        raise UnknownNameError(kind=kind, value=name, legal=legal, hint=f"kexport list {kind}s")
+    return legal(name)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Data on stdout as JSON, e.g. --json > run.json")
+
+_OPTIONS = (
+    click.option(
+        "--formats",
+        metavar="NAME,...",
+        callback=members("format", Format),
+        help="File formats; onnx,tflite unless said, e.g. --formats onnx,tflite,savedmodel",
+    ),
+    click.option(
+        "--schemes",
+        metavar="NAME,...",
+        callback=members("scheme", Scheme),
+        help="Numeric precisions; float32 unless said, e.g. --schemes float32,float16",
+    ),
+    click.option(
+        "--weights",
+        default="imagenet",
+        show_default=True,
+        metavar="imagenet|random:SEED|FILE",
+        help="Where the weights come from: downloaded by Keras, seeded, or a file, e.g. --weights random:0",
+    ),
+    click.option("--alpha", type=float, metavar="A", help="Width of a MobileNet, e.g. --alpha 0.75"),
+    click.option("--minimalistic", is_flag=True, help="MobileNetV3 without its costly blocks, e.g. --minimalistic"),
+    click.option(
+        "--input-shape",
+        metavar="H,W,C",
+        callback=input_shape,
+        help="Image size of the network, e.g. --input-shape 192,192,3",
+    ),
+    click.option(
+        "--classes", type=int, metavar="N", help="Size of the classifier; 1000 unless said, e.g. --classes 10"
+    ),
+    click.option("--no-top", is_flag=True, help="Leave the classifier out: features, e.g. --no-top --pooling avg"),
+    click.option("--pooling", metavar="avg|max", help="Pool the features of --no-top, e.g. --no-top --pooling avg"),
+    click.option(
+        "--batch",
+        metavar="N|dynamic",
+        callback=batch_size,
+        help="Batch size in the file; dynamic for onnx and savedmodel, 1 for tflite unless said, e.g. --batch 8",
+    ),
+    click.option(
+        "--opset", type=int, metavar="N", help=f"ONNX operator set; {DEFAULT_OPSET} unless said, e.g. --opset 17"
+    ),
+    click.option(
+        "--target",
+        metavar="NAME|FILE.toml",
+        help="Take formats, schemes, batch, opset, engine and input shape from a target, e.g. --target android",
+    ),
+    click.option(
+        "--engine",
+        metavar="NAME",
+        callback=one_member("engine", Engine),
+        help="Who writes the file; auto unless said, which is kexport itself where it can, e.g. --engine tf2onnx",
+    ),
+    click.option(
+        "--jobs", type=int, metavar="N", help="Processes at once; as cores and memory allow unless said, e.g. --jobs 2"
+    ),
+    click.option("--resume", is_flag=True, help="Keep what is complete already, e.g. kexport all --resume"),
+    click.option("--force", is_flag=True, help="Make everything again, e.g. kexport export VGG16 --force"),
+    click.option("--bench", is_flag=True, help="Measure latency as well, e.g. kexport export MobileNet --bench"),
+    json_option,
+    click.option(
+        "--timeout",
+        "timeout_minutes",
+        type=float,
+        default=DEFAULT_TIMEOUT_MINUTES,
+        show_default=True,
+        metavar="MINUTES",
+        help="Time limit of one cell, e.g. --timeout 5",
+    ),
+    click.option(
+        "-o",
+        "--output",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path("artifacts"),
+        show_default=True,
+        metavar="DIR",
+        help="Where artifacts and records land, e.g. -o build/models",
+    ),
+)

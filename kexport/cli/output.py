@@ -1,0 +1,66 @@
+"""Where text goes: data to stdout, everything else to stderr. A reader that goes away ends the program quietly."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+BROKEN_PIPE = 141
+WIDTH_WITHOUT_TERMINAL = 160
+
+
+def data(text: str) -> None:
+    """Write to stdout, with a newline at the end; exits 141 without a word when nobody reads any more."""
+    try:
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at exit
+        raise SystemExit(BROKEN_PIPE) from None
+
+
+def message(text: str) -> None:
+    """Write a line to stderr."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def failure(text: str, *, hint: str | None) -> None:
+    """What went wrong, and a last line that helps."""
+    message(f"error: {text}" if hint is None else f"error: {text}\nhint: {hint}")
+
+
+def renderables(items: Iterable[Any]) -> None:
+    """Write rich tables to stdout, wide enough for a file when stdout is none's terminal; NO_COLOR is respected."""
+    from rich.console import Console
+
+    terminal = sys.stdout.isatty()
+    console = Console(width=None if terminal else WIDTH_WITHOUT_TERMINAL)
+    with console.capture() as captured:
+        for item in items:
+            console.print(item)
+    data(captured.get())
+
+
+def columns(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Aligned plain text: numbers to the right, everything else to the left, ``-`` where a value is None."""
+    cells = [list(header), *([_cell(value) for value in row] for row in rows)]
+    widths = [max(len(row[index]) for row in cells) for index in range(len(header))]
+    numeric = [all(_is_number(row[index]) for row in rows) for index in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(row, widths, numeric, strict=True)
+        ).rstrip()
+        for row in cells
+    )
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _is_number(value: object) -> bool:
+    return value is None or isinstance(value, (int, float))

@@ -1,0 +1,100 @@
+"""From what the user typed to cells: a target under the options, and every contradiction told before work begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from kexport import target_file
+from kexport.catalog import APPLICATIONS, Application
+from kexport.cli.options import ExportOptions
+from kexport.errors import SourceError, UsageError
+from kexport.specs import Cell, Format, ModelSpec, WeightsSpec
+from kexport.target_file import TargetFile
+
+DEFAULTS = TargetFile(description="what is made unless said", formats=(Format.ONNX, Format.TFLITE))
+_MERGED = ("formats", "schemes", "batch", "opset", "engine", "input_shape")
+
+
+def cells(applications: Sequence[Application], options: ExportOptions) -> tuple[Cell, ...]:
+    """Models times formats times schemes, model by model. Raises UsageError."""
+    target = settings(options)
+    weights = _weights(options.weights, models=len(applications))
+    specs = [_spec(application, options, target, weights) for application in applications]
+    return tuple(
+        Cell(
+            model=spec,
+            format=form,
+            scheme=scheme,
+            engine=target.engine,
+            batch=None if target.batch == "dynamic" else target.batch,
+            opset=target.opset,
+        )
+        for spec in specs
+        for form in target.formats
+        for scheme in target.schemes
+    )
+
+
+def settings(options: ExportOptions) -> TargetFile:
+    """The named target, or the defaults, with what was typed on top. Raises UsageError."""
+    base = DEFAULTS if options.target is None else target_file.load(options.target)
+    typed = {name: getattr(options, name) for name in _MERGED}
+    return replace(base, **{name: value for name, value in typed.items() if value is not None})
+
+
+def _spec(application: Application, options: ExportOptions, target: TargetFile, weights: WeightsSpec) -> ModelSpec:
+    _check_constructor(application, options)
+    _check_size(application, target.input_shape)
+    _check_classifier(options, weights)
+    return ModelSpec(
+        application=application.name,
+        weights=weights,
+        alpha=options.alpha,
+        minimalistic=options.minimalistic,
+        input_shape=target.input_shape,
+        classes=1000 if options.classes is None else options.classes,
+        include_top=not options.no_top,
+        pooling=options.pooling,
+    )
+
+
+def _check_constructor(application: Application, options: ExportOptions) -> None:
+    for option, given in (("alpha", options.alpha is not None), ("minimalistic", options.minimalistic)):
+        if given and option not in application.options:
+            able = ", ".join(row.name for row in APPLICATIONS if option in row.options)
+            raise UsageError(f"{application.name} takes no --{option}: {able} do", hint="kexport list models --json")
+
+
+def _check_size(application: Application, shape: tuple[int, int, int] | None) -> None:
+    smallest = application.smallest_size
+    if shape is not None and min(shape[:2]) < smallest:
+        raise UsageError(
+            f"--input-shape {','.join(map(str, shape))}: {application.name} needs {smallest}x{smallest} pixels or more",
+            hint=f"--input-shape {smallest},{smallest},3",
+        )
+
+
+def _check_classifier(options: ExportOptions, weights: WeightsSpec) -> None:
+    if options.pooling is not None and not options.no_top:
+        raise UsageError("--pooling pools the features of --no-top: expected both", hint="--no-top --pooling avg")
+    if options.classes is not None and options.no_top:
+        raise UsageError("--classes and --no-top: a network without classifier has no classes", hint="--no-top")
+    if options.classes not in (None, 1000) and weights.kind == "imagenet":
+        raise UsageError(
+            f"--classes {options.classes}: the imagenet weights have 1000 classes",
+            hint=f"--classes {options.classes} --weights FILE",
+        )
+
+
+def _weights(text: str, *, models: int) -> WeightsSpec:
+    spec = WeightsSpec.parse(text)
+    if spec.kind == "file" and not Path(text).is_file():
+        raise SourceError(
+            f"--weights {text!r}: there is no such file; expected imagenet, random:SEED or a file",
+            hint="--weights random:0",
+        )
+    if spec.kind == "file" and models > 1:
+        raise UsageError(f"--weights {text!r}: one file for {models} models, expected one model", hint="kexport list")
+    return spec

@@ -1,0 +1,38 @@
+"""``kexport report``: the records of a folder as text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import rich_click as click
+
+from kexport.cli import output
+from kexport.cli.run_cells import show
+from kexport.errors import UsageError
+
+
+@click.command("report")
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False, exists=True), metavar="DIR")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["terminal", "md", "json", "junit"]),
+    default="terminal",
+    show_default=True,
+    help="Kind of text on stdout, e.g. --format junit > junit.xml",
+)
+def command(directory: Path, form: str) -> int:
+    """Report parity, size and latency of every record of a folder.
+
+    Example: kexport report artifacts --format md > report.md
+    """
+    from kexport import report, store
+
+    records = store.read_records(directory)
+    if not records:
+        raise UsageError(f"{directory} holds no records", hint=f"kexport export MobileNetV3Small -o {directory}")
+    if form == "terminal":
+        show(records, as_json=False)
+    else:
+        output.data(report.render(records, form))
+    return 0

@@ -1,0 +1,51 @@
+"""What ``export`` and ``all`` do with their cells, and how any run of records is told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from kexport.catalog import Application
+from kexport.cli import output, plan, progress, verdict
+from kexport.cli.options import ExportOptions
+from kexport.records import Record
+
+
+def execute(applications: Sequence[Application], options: ExportOptions) -> int:
+    """Run every cell, write tables or JSON to stdout and the verdict to stderr; returns the exit code."""
+    cells = plan.cells(applications, options)
+    started = time.monotonic()
+    from kexport import pipeline
+
+    request = pipeline.Request(
+        cells=cells,
+        directory=options.output,
+        jobs=options.jobs,
+        resume=options.resume,
+        force=options.force,
+        bench=options.bench,
+        timeout_seconds=options.timeout_minutes * 60,
+    )
+    with progress.create(total=len(cells)) as observer:
+        records = pipeline.run(request, observer)
+    return tell(records, as_json=options.as_json, directory=options.output, seconds=time.monotonic() - started)
+
+
+def tell(records: Sequence[Record], *, as_json: bool, seconds: float, directory: Path | None = None) -> int:
+    """Records to stdout, the verdict to stderr; returns the exit code."""
+    show(records, as_json=as_json)
+    output.message(verdict.text(records, directory=directory, seconds=seconds))
+    return verdict.exit_code(records)
+
+
+def show(records: Sequence[Record], *, as_json: bool) -> None:
+    """Records as tables, or as JSON."""
+    if as_json:
+        from kexport import report
+
+        output.data(report.render(records, "json"))
+    else:
+        from kexport.reports import terminal
+
+        output.renderables(terminal.tables(records))

@@ -1,0 +1,63 @@
+"""The last lines of a run, and its exit code."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from kexport.records import Record, Status
+
+_GOOD = (Status.PASS, Status.SKIPPED)
+
+
+def exit_code(records: Sequence[Record]) -> int:
+    """0 when all passed or were skipped; the failures' own code where they agree (3: environment); else 1."""
+    codes = {record.exit_code for record in _failed(records)}
+    if not codes:
+        return 0
+    return codes.pop() if len(codes) == 1 else 1
+
+
+def text(records: Sequence[Record], *, directory: Path | None = None, seconds: float) -> str:
+    """Counts, one line and one command per failure, memory, time, and where everything is."""
+    return "\n".join(_lines(records, directory, seconds))
+
+
+def peak_memory_bytes(records: Sequence[Record]) -> int:
+    """The most that any process of the run had resident; 0 when nothing was measured."""
+    costs = [record.cost.peak_memory_bytes for record in records if record.cost is not None]
+    sessions = [session.peak_memory_bytes for record in records for session in record.benchmarks]
+    return max([*costs, *sessions], default=0)
+
+
+def _lines(records: Sequence[Record], directory: Path | None, seconds: float) -> Iterator[str]:
+    counts = Counter(record.status for record in records)
+    tally = ", ".join(f"{counts[status]} {status}" for status in Status if counts[status])
+    yield f"{len(records)} cell{'' if len(records) == 1 else 's'}: {tally or 'nothing to do'}"
+    for record in _failed(records):
+        yield from _failure(record)
+    memory = peak_memory_bytes(records)
+    peak = f"{memory / 2**30:.2f} GiB" if memory else "not measured"
+    yield f"peak memory of any process: {peak} · wall time: {duration(seconds)}"
+    if directory is not None:
+        yield f"records: {directory}/<Model>/*.json · report: kexport report {directory}"
+
+
+def _failure(record: Record) -> Iterator[str]:
+    reason = record.reason.strip().splitlines()
+    yield f"  {record.status} {record.model} {record.format} {record.scheme}: {reason[0] if reason else 'no reason'}"
+    if record.hint:
+        yield f"    hint: {record.hint}"
+    if record.reproduce:
+        yield f"    again: {record.reproduce}"
+
+
+def duration(seconds: float) -> str:
+    """``8.3 s`` below a minute, else ``12 min 5 s``."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+def _failed(records: Sequence[Record]) -> list[Record]:
+    return [record for record in records if record.status not in _GOOD]
