@@ -70,26 +70,31 @@ def write_record(directory: Path, record: Record, file_name: str) -> Path:
 
 def read_records(directory: Path) -> tuple[Record, ...]:
     """Every record, by model, format and scheme. StoreError naming every damaged file at once."""
-    found, damaged = [], []
+    return tuple(sorted(_read_all(directory).values(), key=lambda record: (record.model, record.format, record.scheme)))
+
+
+def _read_all(directory: Path) -> dict[Path, Record]:
+    found, damaged = {}, []
     for path in _record_paths(directory):
         try:
-            found.append(decode(path.read_bytes()))
+            found[path] = decode(path.read_bytes())
         except StoreError as error:
             damaged.append(f"{relative(path, directory)}: {error.message}")
     if damaged:
         raise StoreError("\n".join(damaged), hint=f"kexport verify {directory}")
-    return tuple(sorted(found, key=lambda record: (record.model, record.format, record.scheme)))
+    return found
 
 
 def write_manifest(directory: Path) -> Path:
     """State sha256 and size of every record and of every file of its artifact; to be written last.
 
     A file artifact is stated as its record has it, so that what changed since is found by `verify`.
+    StoreError naming every damaged record.
     """
     files: dict[str, dict[str, Any]] = {}
-    for path in _record_paths(directory):
+    for path, record in _read_all(directory).items():
         files[relative(path, directory)] = _entry(path)
-        files |= _artifact_entries(directory, decode(path.read_bytes()))
+        files |= _artifact_entries(directory, record)
     manifest = {"files": files, "kexport": __version__, "schema": MANIFEST_SCHEMA}
     write(directory / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
     return directory / MANIFEST

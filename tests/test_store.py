@@ -233,6 +233,8 @@ class TestRecords:
         assert "Tiny/Tiny-float32.onnx.json: the record is not JSON" in caught.value.message
         assert "Tiny/Tiny-float32.tflite.json: the record has schema 99" in caught.value.message
         assert caught.value.hint == f"kexport verify {filled}"
+        with pytest.raises(StoreError, match=r"Tiny/Tiny-float32\.onnx\.json: the record is not JSON"):
+            store.write_manifest(filled)
 
     @pytest.mark.parametrize("name", ["", "..", "a/b", ".hidden"])
     def test_names_that_lead_elsewhere_are_refused(self, tmp_path: Path, name: str) -> None:
