@@ -1,0 +1,336 @@
+"""Export time, memory and latency of two ways to write the same network: the part that all comparisons share.
+
+Every export runs in a process of its own: import keras and tensorflow (their peak is *the framework's own*), build
+the network, call it once, then reset the peak and export. The peak during the export, less the framework's own,
+holds the built model and all that the export adds. Every latency comparison is one process with both files open,
+in alternating blocks A B A B, so that both meet the same machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import psutil
+
+from kexport import machine, runtimes
+from kexport.benchmark import smooth_image
+from kexport.errors import KexportError
+from kexport.specs import ModelSpec, WeightsSpec
+
+GIB = 2**30
+MIN_TIME_RATIO = 10.0
+MAX_MEMORY_RATIO = 3.0
+MAX_LATENCY_RATIO = 1.05
+MAX_DIFFERENCE = 1e-3  # of probabilities: both files must be the same network before their latency is compared
+BLOCK_SECONDS = 0.25
+BLOCKS = 12
+SETTLE_RUNS = 3  # first runs of a block: the other file's threads may still be spinning
+EXPORT_SECONDS = 900
+
+Export = Callable[[Any, Path], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One script: kexport's way and the peer's way (name -> export of a built model), and the runtime of the files."""
+
+    title: str
+    script: Path
+    native: Export
+    peer: Export
+    peer_name: str
+    suffix: str
+    runtime: str
+    models: tuple[str, ...]
+    native_only: tuple[str, ...] = ()
+    size_counts: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """One export in its own process. ``reason`` says why there is no usable file; empty is good."""
+
+    seconds: float = 0.0
+    peak_bytes: int = 0
+    framework_bytes: int = 0
+    before_bytes: int = 0
+    weight_bytes: int = 0
+    file_bytes: int = 0
+    peak_was_reset: bool = True
+    reason: str = ""
+
+    @property
+    def memory_ratio(self) -> float:
+        """Peak above the framework's own, in multiples of the weights."""
+        return (self.peak_bytes - self.framework_bytes) / self.weight_bytes if self.weight_bytes else float("nan")
+
+    @property
+    def added_ratio(self) -> float:
+        """What the export itself added to the built model's process, in multiples of the weights."""
+        return (self.peak_bytes - self.before_bytes) / self.weight_bytes if self.weight_bytes else float("nan")
+
+
+def main(comparison: Comparison) -> int:
+    """The command line of a comparison; exit code 1 when a bound is broken."""
+    arguments = _parse(comparison)
+    if arguments.worker:
+        return _worker(comparison, *arguments.worker)
+    if arguments.latency:
+        return _latency_worker(comparison, *map(Path, arguments.latency))
+    names = arguments.models.split(",") if arguments.models else [*comparison.models, *comparison.native_only]
+    rows = []
+    for name in names:
+        rows.append(_compare(comparison, name, limit_bytes=int(arguments.memory_limit_gib * GIB)))
+        print(f"{name}: {'; '.join(rows[-1]['broken']) or 'within all bounds'}", file=sys.stderr, flush=True)
+    _print(comparison, rows)
+    if arguments.json:
+        result = {"title": comparison.title, "machine": machine.describe(), "rows": rows}
+        Path(arguments.json).write_text(json.dumps(result, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return int(any(row["broken"] for row in rows))
+
+
+def _parse(comparison: Comparison) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=comparison.title)
+    parser.add_argument("--models", help=f"comma separated; default {','.join(comparison.models)} and the native ones")
+    parser.add_argument("--json", help="write all numbers to this file")
+    parser.add_argument("--memory-limit-gib", type=float, default=machine.memory_bytes() / GIB * 0.8)
+    parser.add_argument("--worker", nargs=3, metavar=("WAY", "MODEL", "FILE"), help=argparse.SUPPRESS)
+    parser.add_argument("--latency", nargs=2, metavar=("NATIVE", "PEER"), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _compare(comparison: Comparison, name: str, *, limit_bytes: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="kexport-peers-") as folder:
+        paths = {way: Path(folder, way + comparison.suffix) for way in ("native", "peer")}
+        ways = ["native"] if name in comparison.native_only else ["native", "peer"]
+        exports = {way: _export(comparison, way, name, paths[way], limit_bytes=limit_bytes) for way in ways}
+        row: dict[str, Any] = {"model": name} | {way: asdict(export) for way, export in exports.items()}
+        row["memory_ratio"], row["added_ratio"] = exports["native"].memory_ratio, exports["native"].added_ratio
+        if "peer" in exports and not any(export.reason for export in exports.values()):
+            row |= _latency(comparison, paths)
+    row["broken"] = broken(comparison, exports, row)
+    return row
+
+
+def _export(comparison: Comparison, way: str, name: str, path: Path, *, limit_bytes: int) -> Exported:
+    text, reason = _run(comparison, ["--worker", way, name, str(path)], limit_bytes=limit_bytes)
+    return Exported(**json.loads(text)) if text else Exported(reason=reason)
+
+
+def _latency(comparison: Comparison, paths: Mapping[str, Path]) -> dict[str, Any]:
+    text, reason = _run(comparison, ["--latency", str(paths["native"]), str(paths["peer"])], limit_bytes=8 * GIB)
+    found: dict[str, Any] = json.loads(text) if text else {"latency_reason": reason}
+    return found
+
+
+def _run(comparison: Comparison, arguments: Sequence[str], *, limit_bytes: int) -> tuple[str, str]:
+    """The last line that the process printed, or why there is none. Above the limit it is killed."""
+    command = [sys.executable, str(comparison.script), *arguments]
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+", errors="replace") as problems:
+        process = subprocess.Popen(command, stdout=output, stderr=problems)
+        reason = _watch(process, limit_bytes=limit_bytes)
+        output.seek(0)
+        problems.seek(0)
+        lines, complaints = output.read().strip().splitlines(), problems.read().strip().splitlines()
+    if process.returncode == 0 and lines:
+        return lines[-1], ""
+    return "", reason or f"exit code {process.returncode}: {(complaints or ['nothing on standard error'])[-1]:.300}"
+
+
+def _watch(process: subprocess.Popen[bytes], *, limit_bytes: int) -> str:
+    end = time.monotonic() + EXPORT_SECONDS
+    while process.poll() is None:
+        try:
+            used = psutil.Process(process.pid).memory_info().rss
+        except psutil.NoSuchProcess:
+            used = 0
+        if used > limit_bytes or time.monotonic() > end:
+            process.kill()
+            process.wait()
+            over_memory = f"killed above {limit_bytes / GIB:.0f} GiB"
+            return over_memory if used > limit_bytes else f"killed after {EXPORT_SECONDS} s"
+        time.sleep(0.1)
+    return ""
+
+
+def _worker(comparison: Comparison, way: str, name: str, file: str) -> int:
+    import keras  # noqa: F401 - the framework's own memory is that of these two imports
+    import tensorflow  # noqa: F401, ICN001
+
+    framework = machine.peak_memory_bytes()
+    model, path = _build(name), Path(file)
+    gc.collect()
+    was_reset = _reset_peak()
+    before = psutil.Process().memory_info().rss
+    start = time.perf_counter()
+    {"native": comparison.native, "peer": comparison.peer}[way](model, path)
+    result = Exported(
+        seconds=time.perf_counter() - start,
+        peak_bytes=machine.peak_memory_bytes(),
+        framework_bytes=framework,
+        before_bytes=before,
+        weight_bytes=4 * model.count_params(),
+        file_bytes=path.stat().st_size,
+        peak_was_reset=was_reset,
+    )
+    print(json.dumps(asdict(result)))
+    return 0
+
+
+def _build(name: str) -> Any:
+    """The network with data-dependent random weights, called once (`model.export` refuses it otherwise)."""
+    from kexport.source import build
+
+    model = build(ModelSpec(application=name, weights=WeightsSpec(kind="random", seed=0)))
+    shape = tuple(size or 224 for size in model.inputs[0].shape[1:])
+    model(np.zeros((1, *shape), np.float32))
+    return model
+
+
+def _reset_peak() -> bool:
+    """Start VmHWM again from the present size (Linux: 5 into clear_refs); False where that is not allowed."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+def _latency_worker(comparison: Comparison, *files: Path) -> int:
+    kind = runtimes.find(comparison.runtime)
+    sessions = [runtimes.open_session(kind, file, options=runtimes.SessionOptions(threads=2)) for file in files]
+    extra = [spec.name for spec in sessions[1].signature[0][1:]]
+    if extra:
+        print(json.dumps({"latency_reason": f"the peer's file asks for {len(extra)} more inputs: {', '.join(extra)}"}))
+        return 0
+    feeds = [_feed(session) for session in sessions]
+    outputs = [session.run(feed) for session, feed in zip(sessions, feeds, strict=True)]
+    first, second = (next(iter(output.values())) for output in outputs)
+    samples = _alternate(sessions, feeds)
+    medians = [median([sample for block in blocks for sample in block]) for blocks in samples]
+    ratios = [median(a) / median(b) for a, b in zip(*samples, strict=True)]
+    found = {
+        "native_latency_seconds": medians[0],
+        "peer_latency_seconds": medians[1],
+        "latency_ratio": median(ratios),
+        "latency_ratio_of_blocks": ratios,
+        "max_difference": float(np.abs(first - second).max()),
+        "effective": [session.effective for session in sessions],
+    }
+    print(json.dumps(found))
+    return 0
+
+
+def _feed(session: runtimes.Session) -> dict[str, runtimes.Tensor]:
+    spec = session.signature[0][0]
+    height, width, channels = (size or 224 for size in spec.shape[1:])
+    return {spec.name: smooth_image((height, width, channels), low=0.0, high=255.0, seed=0)[None]}
+
+
+def _alternate(
+    sessions: Sequence[runtimes.Session], feeds: Sequence[dict[str, runtimes.Tensor]]
+) -> tuple[list[list[float]], list[list[float]]]:
+    samples: tuple[list[list[float]], list[list[float]]] = ([], [])
+    for _ in range(BLOCKS):
+        for place in range(2):
+            samples[place].append(_block(sessions[place], feeds[place]))
+    return samples
+
+
+def _block(session: runtimes.Session, feed: dict[str, runtimes.Tensor]) -> list[float]:
+    for _ in range(SETTLE_RUNS):
+        session.run(feed)
+    block: list[float] = []
+    while sum(block) < BLOCK_SECONDS or len(block) < 3:
+        start = time.perf_counter()
+        session.run(feed)
+        block.append(time.perf_counter() - start)
+    return block
+
+
+def broken(comparison: Comparison, exports: Mapping[str, Exported], row: Mapping[str, Any]) -> list[str]:
+    """Every bound that kexport breaks, each as ``<= bound`` or ``>= bound`` so that NaN breaks it."""
+    native, peer = exports["native"], exports.get("peer")
+    if native.reason:
+        return [f"kexport: {native.reason}"]
+    found = []
+    if not native.memory_ratio <= MAX_MEMORY_RATIO:
+        found.append(f"memory {native.memory_ratio:.2f} times the weights")
+    if peer and not peer.reason:
+        if not peer.seconds / native.seconds >= MIN_TIME_RATIO:
+            found.append(f"only {peer.seconds / native.seconds:.1f} times faster")
+        if comparison.size_counts and not native.file_bytes <= peer.file_bytes:
+            found.append(f"file {native.file_bytes} bytes, the peer's {peer.file_bytes}")
+    if "max_difference" in row and not row["max_difference"] <= MAX_DIFFERENCE:
+        found.append(f"outputs differ by {row['max_difference']:.2g}")
+    if "latency_ratio" in row and not row["latency_ratio"] <= MAX_LATENCY_RATIO:
+        found.append(f"latency {row['latency_ratio']:.3f} of the peer's")
+    return found
+
+
+def _print(comparison: Comparison, rows: Sequence[Mapping[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{comparison.title}\nkexport | {comparison.peer_name}", show_lines=True)
+    columns = (
+        "model",
+        "seconds",
+        "times faster",
+        "peak GiB",
+        "above own / weights",
+        "MB",
+        "latency ms",
+        "ratio",
+        "verdict",
+    )
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("model", "verdict") else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*_cells(row))
+    Console(width=160).print(table)
+    print(
+        f"bounds: times faster >= {MIN_TIME_RATIO:g}, memory <= {MAX_MEMORY_RATIO:g}, latency <= {MAX_LATENCY_RATIO:g}"
+    )
+    print(f"machine: {machine.processor()}, {machine.cores()} cores, {machine.memory_bytes() / GIB:.0f} GiB")
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    native, peer = Exported(**row["native"]), Exported(**row["peer"]) if "peer" in row else None
+    both = [native] if peer is None or peer.reason else [native, peer]
+    latencies = [row[key] for key in ("native_latency_seconds", "peer_latency_seconds") if key in row]
+    notes = [*row["broken"], *([f"peer: {peer.reason}"] if peer and peer.reason else [])]
+    notes += [row["latency_reason"]] if "latency_reason" in row else []
+    return [
+        row["model"],
+        " | ".join(f"{export.seconds:.2f}" for export in both),
+        f"{peer.seconds / native.seconds:.1f}" if len(both) == 2 and peer and native.seconds else "-",
+        " | ".join(f"{export.peak_bytes / GIB:.2f}" for export in both),
+        " | ".join(f"{export.memory_ratio:.2f}" for export in both),
+        " | ".join(f"{export.added_ratio:.2f}" for export in both),
+        " | ".join(f"{export.file_bytes / 1e6:.1f}" for export in both),
+        " | ".join(f"{1e3 * latency:.2f}" for latency in latencies) or "-",
+        f"{row['latency_ratio']:.3f}" if "latency_ratio" in row else "-",
+        ("FAIL: " if row["broken"] else "PASS ") + "; ".join(notes),
+    ]
+
+
+def guard(comparison: Comparison) -> None:
+    """Run the comparison as a program: deliberate errors become one message on standard error."""
+    try:
+        sys.exit(main(comparison))
+    except KexportError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
