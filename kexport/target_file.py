@@ -40,16 +40,7 @@ class TargetFile:
             raise UsageError("\n".join(problems), hint="kexport export --help")
 
     def _problems(self) -> Iterator[str]:
-        if not self.formats:
-            yield f"formats: expected at least one of {', '.join(Format)}, got []"
-        if not self.schemes:
-            yield f"schemes: expected at least one of {', '.join(Scheme)}, got []"
-        for form in self.formats:
-            for scheme in self.schemes:
-                if scheme not in SCHEMES[form]:
-                    yield f"schemes: {form} cannot be {scheme}, expected one of {', '.join(SCHEMES[form])}"
-            if self.engine not in (Engine.AUTO, *ENGINES[form]):
-                yield f"engine: {self.engine} cannot write {form}, expected one of auto, {', '.join(ENGINES[form])}"
+        yield from self._format_problems()
         if not MIN_OPSET <= self.opset <= MAX_OPSET:
             yield f"opset: expected {MIN_OPSET} to {MAX_OPSET}, got {self.opset}"
         if isinstance(self.batch, int) and self.batch < 1:
@@ -58,6 +49,17 @@ class TargetFile:
             yield 'batch: a tflite file has a fixed batch, expected a number, got "dynamic"'
         if self.input_shape is not None and min(self.input_shape) < 1:
             yield f"input_shape: expected sizes of 1 or more, got {list(self.input_shape)}"
+
+    def _format_problems(self) -> Iterator[str]:
+        for name, given, legal in (("formats", self.formats, Format), ("schemes", self.schemes, Scheme)):
+            if not given:
+                yield f"{name}: expected at least one of {', '.join(legal)}, got []"
+        for form in self.formats:
+            for scheme in self.schemes:
+                if scheme not in SCHEMES[form]:
+                    yield f"schemes: {form} cannot be {scheme}, expected one of {', '.join(SCHEMES[form])}"
+            if self.engine not in (Engine.AUTO, *ENGINES[form]):
+                yield f"engine: {self.engine} cannot write {form}, expected one of auto, {', '.join(ENGINES[form])}"
 
 
 def names() -> tuple[str, ...]:

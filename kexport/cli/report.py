@@ -16,9 +16,9 @@ from kexport.errors import UsageError
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["terminal", "md", "json", "junit"]),
     default="terminal",
     show_default=True,
+    metavar="terminal|md|json|junit",
     help="Kind of text on stdout, e.g. --format junit > junit.xml",
 )
 def command(directory: Path, form: str) -> int:

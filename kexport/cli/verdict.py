@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from kexport.records import Record, Status
-
-_GOOD = (Status.PASS, Status.SKIPPED)
+from kexport.records import Record
+from kexport.reports.verdict import failed, failure_line, summary
 
 
 def exit_code(records: Sequence[Record]) -> int:
     """0 when all passed or were skipped; the failures' own code where they agree (3: environment); else 1."""
-    codes = {record.exit_code for record in _failed(records)}
+    codes = {record.exit_code for record in failed(records)}
     if not codes:
         return 0
     return codes.pop() if len(codes) == 1 else 1
@@ -32,11 +30,11 @@ def peak_memory_bytes(records: Sequence[Record]) -> int:
 
 
 def _lines(records: Sequence[Record], directory: Path | None, seconds: float) -> Iterator[str]:
-    counts = Counter(record.status for record in records)
-    tally = ", ".join(f"{counts[status]} {status}" for status in Status if counts[status])
-    yield f"{len(records)} cell{'' if len(records) == 1 else 's'}: {tally or 'nothing to do'}"
-    for record in _failed(records):
-        yield from _failure(record)
+    yield summary(records)
+    for record in failed(records):
+        yield f"  {failure_line(record)}"
+        if record.hint:
+            yield f"    hint: {record.hint}"
     memory = peak_memory_bytes(records)
     peak = f"{memory / 2**30:.2f} GiB" if memory else "not measured"
     yield f"peak memory of any process: {peak} · wall time: {duration(seconds)}"
@@ -44,20 +42,7 @@ def _lines(records: Sequence[Record], directory: Path | None, seconds: float) ->
         yield f"records: {directory}/<Model>/*.json · report: kexport report {directory}"
 
 
-def _failure(record: Record) -> Iterator[str]:
-    reason = record.reason.strip().splitlines()
-    yield f"  {record.status} {record.model} {record.format} {record.scheme}: {reason[0] if reason else 'no reason'}"
-    if record.hint:
-        yield f"    hint: {record.hint}"
-    if record.reproduce:
-        yield f"    again: {record.reproduce}"
-
-
 def duration(seconds: float) -> str:
     """``8.3 s`` below a minute, else ``12 min 5 s``."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
-
-
-def _failed(records: Sequence[Record]) -> list[Record]:
-    return [record for record in records if record.status not in _GOOD]
