@@ -12,6 +12,7 @@ from pathlib import Path
 from kexport.errors import ArtifactError, UnsupportedError, UsageError
 from kexport.formats.tflite_flatbuffer import stream
 from kexport.formats.tflite_operators import assemble, reshaped
+from kexport.formats.tflite_prepare import prepare
 from kexport.formats.tflite_program import Assembler, Program, Sizes
 from kexport.formats.tflite_verify import verify_structure
 from kexport.graph import Graph
@@ -60,7 +61,7 @@ def program(graph: Graph, *, batch: int = SERVING_BATCH, scheme: str = "float32"
         raise UnsupportedError(f"scheme {scheme!r} of TFLite: expected one of {', '.join(SCHEMES)}", hint="--schemes")
     if batch < 1:
         raise UsageError(f"batch {batch}: TFLite takes 1 or more", hint="--batch 1")
-    fixed = graph.with_batch(batch)
+    fixed = prepare(graph.with_batch(batch))
     code = Assembler(half_weights=scheme == Scheme.FLOAT16)
     values = {spec.name: code.tensor(spec.name, shape=_static(spec.shape, spec.name)) for spec in fixed.inputs}
     inputs = dict(values)

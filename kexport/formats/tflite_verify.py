@@ -19,7 +19,7 @@ from kexport.formats.tflite_shapes import BUILTINS, Facts, check_operator
 
 IDENTIFIER = b"TFL3"
 VERSION = 3
-BUFFER_ALIGNMENT = 16
+BUFFER_ALIGNMENT = 4  # kexport writes 16; the converter's own small buffers have 4
 MAX_RANK = 8
 ITEM_BYTES = {0: 4, 1: 2, 2: 4, 3: 1, 4: 8, 6: 1, 7: 2, 9: 1, 10: 8}  # schema enum TensorType -> bytes
 OPTIONAL = -1
@@ -83,7 +83,10 @@ def _buffer(reader: Reader, table: Table) -> tuple[int, int]:
     outside = table.number(1, "Q", 0), table.number(2, "Q", 0)
     _require(outside == (0, 0), f"{table.where}: points outside the flatbuffer: {outside}")
     start, length = table.vector(0, 1, "data")
-    _require(length == 0 or start % BUFFER_ALIGNMENT == 0, f"{table.where}: data at {start}, not aligned to 16")
+    _require(
+        length == 0 or start % BUFFER_ALIGNMENT == 0,
+        f"{table.where}: data at {start}, not aligned to {BUFFER_ALIGNMENT}",
+    )
     _require(start + length <= reader.size, f"{table.where}: data ends behind the file")
     return start, length
 
