@@ -34,6 +34,7 @@ MIN_TIME_RATIO = 10.0
 MAX_MEMORY_RATIO = 3.0
 MAX_LATENCY_RATIO = 1.05
 MAX_DIFFERENCE = 1e-3  # of probabilities: both files must be the same network before their latency is compared
+MIN_SIGNAL = 1e-5  # standard deviation of the probabilities over the classes
 BLOCK_SECONDS = 0.25
 BLOCKS = 12
 SETTLE_RUNS = 3  # first runs of a block: the other file's threads may still be spinning
@@ -97,7 +98,9 @@ def main(comparison: Comparison) -> int:
     _print(comparison, rows)
     if arguments.json:
         result = {"title": comparison.title, "machine": machine.describe(), "rows": rows}
-        Path(arguments.json).write_text(json.dumps(result, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        Path(arguments.json).write_text(
+            json.dumps(result, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8"
+        )
     return int(any(row["broken"] for row in rows))
 
 
@@ -117,7 +120,8 @@ def _compare(comparison: Comparison, name: str, *, limit_bytes: int) -> dict[str
         ways = ["native"] if name in comparison.native_only else ["native", "peer"]
         exports = {way: _export(comparison, way, name, paths[way], limit_bytes=limit_bytes) for way in ways}
         row: dict[str, Any] = {"model": name} | {way: asdict(export) for way, export in exports.items()}
-        row["memory_ratio"], row["added_ratio"] = exports["native"].memory_ratio, exports["native"].added_ratio
+        if not exports["native"].reason:
+            row |= {"memory_ratio": exports["native"].memory_ratio, "added_ratio": exports["native"].added_ratio}
         if "peer" in exports and not any(export.reason for export in exports.values()):
             row |= _latency(comparison, paths)
     row["broken"] = broken(comparison, exports, row)
@@ -227,6 +231,7 @@ def _latency_worker(comparison: Comparison, *files: Path) -> int:
         "latency_ratio": median(ratios),
         "latency_ratio_of_blocks": ratios,
         "max_difference": float(np.abs(first - second).max()),
+        "signal": float(first.std()),
         "effective": [session.effective for session in sessions],
     }
     print(json.dumps(found))
@@ -275,6 +280,8 @@ def broken(comparison: Comparison, exports: Mapping[str, Exported], row: Mapping
             found.append(f"file {native.file_bytes} bytes, the peer's {peer.file_bytes}")
     if "max_difference" in row and not row["max_difference"] <= MAX_DIFFERENCE:
         found.append(f"outputs differ by {row['max_difference']:.2g}")
+    if "signal" in row and not row["signal"] >= MIN_SIGNAL:
+        found.append(f"constant output (spread {row['signal']:.2g}): comparing it proves nothing")
     if "latency_ratio" in row and not row["latency_ratio"] <= MAX_LATENCY_RATIO:
         found.append(f"latency {row['latency_ratio']:.3f} of the peer's")
     return found
@@ -291,6 +298,7 @@ def _print(comparison: Comparison, rows: Sequence[Mapping[str, Any]]) -> None:
         "times faster",
         "peak GiB",
         "above own / weights",
+        "added / weights",
         "MB",
         "latency ms",
         "ratio",
@@ -309,14 +317,14 @@ def _print(comparison: Comparison, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
     native, peer = Exported(**row["native"]), Exported(**row["peer"]) if "peer" in row else None
-    both = [native] if peer is None or peer.reason else [native, peer]
+    both = [export for export in (native, peer) if export and not export.reason]
     latencies = [row[key] for key in ("native_latency_seconds", "peer_latency_seconds") if key in row]
     notes = [*row["broken"], *([f"peer: {peer.reason}"] if peer and peer.reason else [])]
     notes += [row["latency_reason"]] if "latency_reason" in row else []
     return [
         row["model"],
         " | ".join(f"{export.seconds:.2f}" for export in both),
-        f"{peer.seconds / native.seconds:.1f}" if len(both) == 2 and peer and native.seconds else "-",
+        f"{peer.seconds / native.seconds:.1f}" if len(both) == 2 and peer else "-",
         " | ".join(f"{export.peak_bytes / GIB:.2f}" for export in both),
         " | ".join(f"{export.memory_ratio:.2f}" for export in both),
         " | ".join(f"{export.added_ratio:.2f}" for export in both),
