@@ -14,6 +14,7 @@ from kexport.formats.tflite_flatbuffer import stream
 from kexport.formats.tflite_operators import assemble, reshaped
 from kexport.formats.tflite_prepare import prepare
 from kexport.formats.tflite_program import Assembler, Program, Sizes
+from kexport.formats.tflite_tidy import tidy
 from kexport.formats.tflite_verify import verify_structure
 from kexport.graph import Graph
 from kexport.operations import Shape
@@ -74,7 +75,7 @@ def program(graph: Graph, *, batch: int = SERVING_BATCH, scheme: str = "float32"
             shape=_static(node.shape, node.name),
         )
     outputs = {name: _shown(code, name, values[value], inputs) for name, value in fixed.outputs.items()}
-    return Program(
+    whole = Program(
         name=graph.name,
         tensors=tuple(code.tensors),
         constants=tuple(code.constants),
@@ -82,6 +83,7 @@ def program(graph: Graph, *, batch: int = SERVING_BATCH, scheme: str = "float32"
         inputs=inputs,
         outputs=outputs,
     )
+    return tidy(whole)
 
 
 def delegation(path: Path, *, threads: int = 1) -> tuple[int, int]:
