@@ -24,12 +24,12 @@ import numpy.typing as npt
 
 from kexport import errors, machine, runtimes
 from kexport.errors import KexportError, UsageError
+from kexport.images import seeded_images
 from kexport.records import BenchRecord, Signature, decode_as, encode
 from kexport.specs import ModelSpec
 
 FEWEST_SAMPLES = 3
 STDERR_LINES = 20
-IMAGE_WAVES = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,35 +123,19 @@ def _sample(
     return tuple(samples)
 
 
-def smooth_image(shape: tuple[int, int, int], *, low: float, high: float, seed: int) -> npt.NDArray[np.float32]:
-    """A seeded image (height, width, channels) of a few waves, within ``low`` to ``high``: float32."""
-    generator = np.random.default_rng(seed)
-    rows, columns = np.meshgrid(np.linspace(0, 1, shape[0]), np.linspace(0, 1, shape[1]), indexing="ij")
-    image = np.zeros(shape)
-    for _ in range(IMAGE_WAVES):
-        down, right = generator.uniform(0.5, 4.0, size=2) * 2 * np.pi
-        shift = generator.uniform(0, 2 * np.pi, size=shape[2])
-        image += np.sin((down * rows + right * columns)[..., None] + shift)
-    image /= IMAGE_WAVES
-    return np.asarray(low + (high - low) * (image + 1) / 2, dtype=np.float32)
-
-
 def make_inputs(specs: tuple[Signature, ...], *, request: BenchRequest) -> dict[str, runtimes.Tensor]:
     """Seeded inputs for a signature: images for (batch, height, width, channels), ramps for everything else."""
+    return {spec.name: _input(spec, request=request).astype(spec.dtype) for spec in specs}
+
+
+def _input(spec: Signature, *, request: BenchRequest) -> npt.NDArray[Any]:
     rows = request.settings.batch
-    return {
-        spec.name: np.stack([_input(spec, request=request, seed=request.seed + row) for row in range(rows)])
-        for spec in specs
-    }
-
-
-def _input(spec: Signature, *, request: BenchRequest, seed: int) -> npt.NDArray[Any]:
     if len(spec.shape) != 4:
-        sizes = tuple(size or 1 for size in spec.shape[1:])
-        return np.linspace(request.low, request.high, int(np.prod(sizes))).reshape(sizes).astype(spec.dtype)
+        sizes = (rows, *(size or 1 for size in spec.shape[1:]))
+        return np.linspace(request.low, request.high, int(np.prod(sizes))).reshape(sizes)
     height, width = (size or static for size, static in zip(spec.shape[1:3], request.static_size, strict=True))
     shape = (height, width, spec.shape[3] or 3)
-    return smooth_image(shape, low=request.low, high=request.high, seed=seed).astype(spec.dtype)
+    return seeded_images(rows, shape, seed=request.seed, low=request.low, high=request.high)
 
 
 def execute(request: BenchRequest) -> BenchRecord:

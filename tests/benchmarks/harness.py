@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 import psutil
 
-from kexport import machine, runtimes
-from kexport.benchmark import smooth_image
+from kexport import catalog, machine, runtimes
 from kexport.errors import KexportError
+from kexport.images import seeded_images
 from kexport.specs import ModelSpec, WeightsSpec
 
 GIB = 2**30
@@ -89,7 +89,7 @@ def main(comparison: Comparison) -> int:
     if arguments.worker:
         return _worker(comparison, *arguments.worker)
     if arguments.latency:
-        return _latency_worker(comparison, *map(Path, arguments.latency))
+        return _latency_worker(comparison, arguments.latency[0], *map(Path, arguments.latency[1:]))
     names = arguments.models.split(",") if arguments.models else [*comparison.models, *comparison.native_only]
     rows = []
     for name in names:
@@ -110,7 +110,7 @@ def _parse(comparison: Comparison) -> argparse.Namespace:
     parser.add_argument("--json", help="write all numbers to this file")
     parser.add_argument("--memory-limit-gib", type=float, default=machine.memory_bytes() / GIB * 0.8)
     parser.add_argument("--worker", nargs=3, metavar=("WAY", "MODEL", "FILE"), help=argparse.SUPPRESS)
-    parser.add_argument("--latency", nargs=2, metavar=("NATIVE", "PEER"), help=argparse.SUPPRESS)
+    parser.add_argument("--latency", nargs=3, metavar=("MODEL", "NATIVE", "PEER"), help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -123,7 +123,7 @@ def _compare(comparison: Comparison, name: str, *, limit_bytes: int) -> dict[str
         if not exports["native"].reason:
             row |= {"memory_ratio": exports["native"].memory_ratio, "added_ratio": exports["native"].added_ratio}
         if "peer" in exports and not any(export.reason for export in exports.values()):
-            row |= _latency(comparison, paths)
+            row |= _latency(comparison, name, paths)
     row["broken"] = broken(comparison, exports, row)
     return row
 
@@ -133,8 +133,8 @@ def _export(comparison: Comparison, way: str, name: str, path: Path, *, limit_by
     return Exported(**json.loads(text)) if text else Exported(reason=reason)
 
 
-def _latency(comparison: Comparison, paths: Mapping[str, Path]) -> dict[str, Any]:
-    text, reason = _run(comparison, ["--latency", str(paths["native"]), str(paths["peer"])], limit_bytes=8 * GIB)
+def _latency(comparison: Comparison, name: str, paths: Mapping[str, Path]) -> dict[str, Any]:
+    text, reason = _run(comparison, ["--latency", name, str(paths["native"]), str(paths["peer"])], limit_bytes=8 * GIB)
     found: dict[str, Any] = json.loads(text) if text else {"latency_reason": reason}
     return found
 
@@ -212,14 +212,14 @@ def _reset_peak() -> bool:
     return True
 
 
-def _latency_worker(comparison: Comparison, *files: Path) -> int:
+def _latency_worker(comparison: Comparison, name: str, *files: Path) -> int:
     kind = runtimes.find(comparison.runtime)
     sessions = [runtimes.open_session(kind, file, options=runtimes.SessionOptions(threads=2)) for file in files]
     extra = [spec.name for spec in sessions[1].signature[0][1:]]
     if extra:
         print(json.dumps({"latency_reason": f"the peer's file asks for {len(extra)} more inputs: {', '.join(extra)}"}))
         return 0
-    feeds = [_feed(session) for session in sessions]
+    feeds = [_feed(session, name) for session in sessions]
     outputs = [session.run(feed) for session, feed in zip(sessions, feeds, strict=True)]
     first, second = (next(iter(output.values())) for output in outputs)
     samples = _alternate(sessions, feeds)
@@ -238,10 +238,11 @@ def _latency_worker(comparison: Comparison, *files: Path) -> int:
     return 0
 
 
-def _feed(session: runtimes.Session) -> dict[str, runtimes.Tensor]:
+def _feed(session: runtimes.Session, name: str) -> dict[str, runtimes.Tensor]:
     spec = session.signature[0][0]
     height, width, channels = (size or 224 for size in spec.shape[1:])
-    return {spec.name: smooth_image((height, width, channels), low=0.0, high=255.0, seed=0)[None]}
+    low, high = catalog.input_range(catalog.application(name))
+    return {spec.name: seeded_images(1, (height, width, channels), seed=0, low=low, high=high)}
 
 
 def _alternate(
