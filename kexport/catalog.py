@@ -207,3 +207,12 @@ def _plain(name: str) -> str:
 
 def _unknown(name: str, legal: Iterable[str]) -> UnknownNameError:
     return UnknownNameError(kind="model", value=name, legal=legal, hint="kexport list models")
+
+
+def input_range(application: Application) -> tuple[float, float]:
+    """The range that pixels in [0, 255] have after the network's preprocessing: (lowest, highest)."""
+    contract = preprocessing(application)
+    mean, std = contract.mean, contract.std
+    low = min(-m / s for m, s in zip(mean, std, strict=True))
+    high = max((255.0 * contract.scale - m) / s for m, s in zip(mean, std, strict=True))
+    return low, high

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from kexport.errors import UnsupportedError
 from kexport.graph import Graph, TensorSpec
+from kexport.keras_walk import functional, ordered_calls
 from kexport.lowerings import Builder, Value, lowering_of
 from kexport.operations import Shape
 
@@ -28,8 +29,8 @@ def lower_model(model: Any) -> Graph:
 
 
 def _function(model: Any) -> Any:
-    function = getattr(model, "_functional", None) or model
-    if not hasattr(function, "_nodes_by_depth"):
+    function = functional(model)
+    if function is None:
         raise UnsupportedError(
             f"model {model.name!r} is a {type(model).__name__} without a static graph of layers",
             hint="build the model with the functional API or keras.Sequential, or use --engine tf2onnx",
@@ -57,24 +58,19 @@ def _static(tensor: Any) -> Shape:
 
 def _walk(build: Builder, function: Any, inputs: Sequence[Value], prefix: str) -> list[Value]:
     known = {id(tensor): value for tensor, value in zip(function.inputs, inputs, strict=True)}
-    for node in _calls(function):
+    for node in ordered_calls(function):
         if all(id(tensor) in known for tensor in node.input_tensors):
             results = _lower_call(build, node, known, prefix)
             known.update((id(tensor), value) for tensor, value in zip(node.outputs, results, strict=True))
     return [known[id(tensor)] for tensor in function.outputs]
 
 
-def _calls(function: Any) -> Iterator[Any]:
-    by_depth = function._nodes_by_depth  # noqa: SLF001 - the only place where Keras keeps the order of calls
-    for depth in sorted(by_depth, reverse=True):
-        yield from (node for node in by_depth[depth] if node.operation and not node.is_input)
-
-
 def _lower_call(build: Builder, node: Any, known: dict[int, Value], prefix: str) -> list[Value]:
     operation = node.operation
-    if getattr(operation, "_functional", None) is not None or hasattr(operation, "_nodes_by_depth"):
+    nested = functional(operation)
+    if nested is not None:
         values = [known[id(tensor)] for tensor in node.input_tensors]
-        return _walk(build, _function(operation), values, prefix=f"{prefix}{operation.name}/")
+        return _walk(build, nested, values, prefix=f"{prefix}{operation.name}/")
     args, kwargs = node.arguments.fill_in(known)
     _refuse_training(operation, kwargs)
     build.layer = f"{prefix}{operation.name}"

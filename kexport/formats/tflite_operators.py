@@ -90,7 +90,7 @@ def _conv(operation: Conv, code: Assembler, *, name: str, inputs: Sizes, shape: 
             kind="DepthwiseConv2DOptions",
             **options,
         )
-    kernel = code.weights(f"{name}/kernel", operation.kernel, axes=(3, 0, 1, 2))
+    kernel = code.weights(f"{name}/kernel", operation.kernel, last_first=True)
     version = 1 if operation.groups == 1 else 6
     return code.emit(
         "CONV_2D", (source, kernel, bias), name=name, shape=shape, version=version, kind="Conv2DOptions", **options
@@ -99,7 +99,7 @@ def _conv(operation: Conv, code: Assembler, *, name: str, inputs: Sizes, shape: 
 
 @assemble.register
 def _dense(operation: Dense, code: Assembler, *, name: str, inputs: Sizes, shape: Sizes) -> int:
-    kernel = code.weights(f"{name}/kernel", operation.kernel, axes=(1, 0))
+    kernel = code.weights(f"{name}/kernel", operation.kernel, last_first=True)
     bias = _bias(code, name, operation.bias, operation.kernel.shape[1])
     keep = len(shape) > 2
     return code.emit(

@@ -13,7 +13,7 @@ from kexport.operations import LayerNorm, ScaleShift
 
 def scale_shift(build: Builder, value: Value, scale: npt.ArrayLike, offset: npt.ArrayLike, part: str = "") -> Value:
     """``x * scale + offset``, either given as one number or one per channel."""
-    channels = value.shape[-1]
+    channels = value.shape[-1] or 0
 
     def vector(numbers: npt.ArrayLike) -> npt.NDArray[np.float32]:
         flat = np.asarray(numbers, dtype=np.float32).reshape(-1)

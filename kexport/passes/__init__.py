@@ -1,1 +1,64 @@
-"""Graph rewrites: one module per pass; each takes a graph and returns an equal one."""
+"""Graph rewrites: one module per pass, its presence registers it; each returns an equal graph.
+
+A pass module has ``ORDER`` (passes run from low to high), and ``run(graph) -> Graph``. A pass that
+cannot prove its condition leaves the node alone. Most passes only look at a node and the node that
+feeds it: they are a function for `fold_into_producer`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from types import ModuleType
+
+from kexport.graph import Graph, Node
+from kexport.operations import Operation
+
+Fold = Callable[[Node, Node], Operation | None]
+
+
+@cache
+def all_passes() -> tuple[ModuleType, ...]:
+    """Every pass, in the order in which they run."""
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
+    return tuple(sorted(modules, key=lambda module: int(module.ORDER)))
+
+
+def fold_into_producer(graph: Graph, fold: Fold) -> Graph:
+    """Join nodes with the node that feeds them wherever ``fold`` gives the joint operation.
+
+    Only pairs whose link nobody else reads are offered. The joint node keeps the name of the second
+    one, so readers need no change, and the layers of both.
+    """
+    done: dict[str, Node] = {}
+    for node in graph:
+        producer = done.get(node.inputs[0]) if len(node.inputs) == 1 else None
+        joint = fold(producer, node) if producer and graph.only_reader(producer.name) else None
+        if producer and joint:
+            del done[producer.name]
+            node = join(producer, node, joint)  # noqa: PLW2901 - the joint node takes the node's place
+        done[node.name] = node
+    return replace(graph, nodes=tuple(done.values()))
+
+
+def join(producer: Node, node: Node, operation: Operation) -> Node:
+    """``node`` computing ``operation`` on the inputs of ``producer``."""
+    return replace(node, operation=operation, inputs=producer.inputs, layers=producer.layers + node.layers)
+
+
+def without(graph: Graph, aliases: dict[str, str]) -> Graph:
+    """The graph without the nodes named in ``aliases``; who read them reads the alias instead."""
+
+    def resolve(name: str) -> str:
+        while name in aliases:
+            name = aliases[name]
+        return name
+
+    nodes = tuple(
+        replace(node, inputs=tuple(resolve(name) for name in node.inputs)) for node in graph if node.name not in aliases
+    )
+    return replace(graph, nodes=nodes, outputs={public: resolve(name) for public, name in graph.outputs.items()})

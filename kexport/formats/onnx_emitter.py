@@ -1,0 +1,136 @@
+"""The ONNX graph under construction: which layout each value has, and where a Transpose is needed.
+
+Feature maps live as NCHW inside the file, because ORT's and every other runtime's convolutions want
+them so. Operations that work on the last axis (MatMul, LayerNormalization) want NHWC. A value starts in
+the layout in which its operation makes it; the other one is made by a Transpose when first asked for
+and remembered, so that each value is transposed at most once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kexport.formats.onnx_stream import Initializer
+from kexport.graph import Graph, Node
+from kexport.operations import Shape
+
+
+class Layout(StrEnum):
+    """The order of axes of a rank-4 value in the file."""
+
+    NCHW = "nchw"
+    NHWC = "nhwc"
+
+
+TO_NCHW, TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
+
+
+@dataclass(kw_only=True)
+class Emitter:
+    """Collects ONNX nodes and initializers. ``dtype`` is what the network computes in."""
+
+    graph: Graph
+    opset: int
+    dtype: str = "float32"
+    nodes: list[Any] = field(default_factory=list)
+    initializers: dict[str, Initializer] = field(default_factory=dict)
+    flattened: dict[str, Shape] = field(default_factory=dict)
+    _places: dict[str, dict[Layout, str]] = field(default_factory=dict)
+
+    def rank(self, value: str) -> int:
+        """Number of axes of a graph value."""
+        return len(self.graph.shapes[value])
+
+    def channels(self, value: str) -> int:
+        """Size of the last axis of a graph value."""
+        return self.graph.shapes[value][-1] or 0
+
+    def layouts(self, value: str) -> frozenset[Layout]:
+        """The layouts in which a value exists already."""
+        return frozenset(self._places.get(value, {}))
+
+    def define(self, value: str, name: str, layout: Layout) -> None:
+        """Say that ``name`` in the file holds the graph value in this layout (any layout below rank 4)."""
+        self._places.setdefault(value, {})[layout] = name
+
+    def read(self, value: str, layout: Layout) -> str:
+        """The name of the value in the layout; adds a Transpose the first time it is missing."""
+        places = self._places[value]
+        if layout in places:
+            return places[layout]
+        (other,) = places.values()
+        if self.rank(value) != 4:
+            return other
+        order = TO_NCHW if layout is Layout.NCHW else TO_NHWC
+        self.define(value, self.node("Transpose", [other], f"{value}:{layout}", perm=order), layout)
+        return places[layout]
+
+    def node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        """Add an ONNX node whose only output (and own name) is ``output``; returns that name."""
+        from onnx import helper
+
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
+        return output
+
+    def weight(
+        self,
+        name: str,
+        array: npt.NDArray[Any],
+        order: Sequence[int] | None = None,
+        shape: tuple[int, ...] | None = None,
+    ) -> str:
+        """A float constant in the network's dtype; its axes are permuted by ``order`` while it is written.
+
+        ``shape`` states another shape for the permuted numbers.
+        """
+        permuted = array.shape if order is None else tuple(array.shape[axis] for axis in order)
+        make = _permuted(array, order)
+        return self._add(Initializer(name=name, shape=shape or permuted, dtype=self.dtype, make=make))
+
+    def show(self, value: str, public: str) -> None:
+        """Give the graph value its public name; a value that is shown twice or is an input gets a copy."""
+        name = self.read(value, Layout.NHWC)
+        makers = [node for node in self.nodes if node.output[0] == name]
+        if not makers or any(name == other.name for other in self.graph.output_specs):
+            self.node("Identity", [name], public)
+            return
+        makers[0].output[0] = public
+        for node in self.nodes:
+            node.input[:] = [public if read == name else read for read in node.input]
+        self.define(value, public, Layout.NHWC)
+
+    def vector(self, name: str, array: npt.NDArray[Any], layout: Layout, rank: int) -> str:
+        """A per-channel constant that broadcasts against a value of this rank and layout."""
+        channels_first = layout is Layout.NCHW and rank == 4
+        return self.weight(name, array.reshape(1, -1, 1, 1) if channels_first else array)
+
+    def integers(self, name: str, numbers: Sequence[int]) -> str:
+        """A one-dimensional int64 constant."""
+        array = np.asarray(numbers, dtype=np.int64)
+        return self._add(Initializer(name=name, shape=array.shape, dtype="int64", make=lambda: array))
+
+    def scalar(self, name: str, number: float) -> str:
+        """A float constant of rank 0."""
+        return self.weight(name, np.asarray(number, dtype=np.float32))
+
+    def _add(self, initializer: Initializer) -> str:
+        self.initializers.setdefault(initializer.name, initializer)
+        return initializer.name
+
+    def feeds_only_dense(self, node: Node) -> bool:
+        """Whether every reader of the node is a dense layer, and the node is no output of the graph."""
+        from kexport.operations import Dense
+
+        readers = self.graph.consumers[node.name]
+        shown = node.name in self.graph.outputs.values()
+        return bool(readers) and not shown and all(isinstance(reader.operation, Dense) for reader in readers)
+
+
+def _permuted(array: npt.NDArray[Any], order: Sequence[int] | None) -> Callable[[], npt.NDArray[Any]]:
+    return lambda: array if order is None else array.transpose(order)

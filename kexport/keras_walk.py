@@ -1,0 +1,59 @@
+"""Runs a functional Keras model call by call and forgets each tensor after its last reader.
+
+Keras's own loop keeps every intermediate tensor until the end: gigabytes for the large applications.
+`run` computes what ``model(inputs, training=False)`` computes, with the same layers in the same order;
+a test holds the two equal.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Call = Callable[..., Any]
+
+
+def ordered_calls(function: Any) -> list[Any]:
+    """The call nodes of a functional model, inputs left out, in the order in which Keras runs them."""
+    by_depth = function._nodes_by_depth  # noqa: SLF001 - the only place where Keras keeps the order of calls
+    return [
+        node
+        for depth in sorted(by_depth, reverse=True)
+        for node in by_depth[depth]
+        if node.operation and not node.is_input
+    ]
+
+
+def functional(model: Any) -> Any | None:
+    """The functional model inside a model, a nested one or a `keras.Sequential`; None if there is none."""
+    inner = getattr(model, "_functional", None) or model
+    return inner if hasattr(inner, "_nodes_by_depth") else None
+
+
+def run(model: Any, inputs: Sequence[Any], call: Call) -> list[Any]:
+    """Outputs of ``model`` for ``inputs``; each layer is run by ``call(layer, *args, **kwargs)``.
+
+    Nested models are entered, so that ``call`` only meets layers and operations without inner graph.
+    """
+    function = functional(model)
+    nodes = ordered_calls(function)
+    known = {id(tensor): value for tensor, value in zip(function.inputs, inputs, strict=True)}
+    readers = Counter(id(tensor) for node in nodes for tensor in node.input_tensors)
+    readers.update(id(tensor) for tensor in function.outputs)
+    for node in nodes:
+        results = _results(node, known, call)
+        for tensor in node.input_tensors:
+            readers[id(tensor)] -= 1
+            if not readers[id(tensor)]:
+                known.pop(id(tensor), None)
+        known.update((id(tensor), value) for tensor, value in zip(node.outputs, results, strict=True))
+    return [known[id(tensor)] for tensor in function.outputs]
+
+
+def _results(node: Any, known: dict[int, Any], call: Call) -> list[Any]:
+    if functional(node.operation) is not None:
+        return run(node.operation, [known[id(tensor)] for tensor in node.input_tensors], call)
+    args, kwargs = node.arguments.fill_in(known)
+    result = call(node.operation, *args, **kwargs)
+    return list(result) if isinstance(result, (list, tuple)) else [result]

@@ -1,0 +1,32 @@
+"""A scale-and-shift after a convolution or dense layer goes into its weights.
+
+BatchNormalization after a convolution, LayerScale after a dense layer, the residual scale of
+InceptionResNetV2: ``(W x + b) s + t = (W s) x + (b s + t)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from kexport.graph import Graph, Node
+from kexport.operations import Conv, Dense, Operation, ScaleShift
+from kexport.passes import fold_into_producer
+
+ORDER = 30
+
+
+def run(graph: Graph) -> Graph:
+    """Fold wherever the linear operation has no activation in between."""
+    return fold_into_producer(graph, _fold)
+
+
+def _fold(producer: Node, node: Node) -> Operation | None:
+    linear, scale = producer.operation, node.operation
+    if not isinstance(linear, (Conv, Dense)) or not isinstance(scale, ScaleShift) or linear.activation:
+        return None
+    bias = scale.offset
+    if linear.bias is not None:
+        bias = (linear.bias.astype(np.float64) * scale.scale + scale.offset).astype(np.float32)
+    return replace(linear, kernel=linear.kernel * scale.scale, bias=bias)

@@ -1,0 +1,110 @@
+"""Step: what the user named becomes a built `keras.Model` with weights."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from kexport import catalog
+from kexport.catalog import Application
+from kexport.errors import MissingDependencyError, UsageError
+from kexport.specs import ModelSpec
+from kexport.weights import file as weights_file
+from kexport.weights import imagenet, random
+
+
+def build(spec: ModelSpec) -> Any:
+    """The model of ``spec``, with its weights.
+
+    Raises UsageError for options that the application does not take, SourceError for a weight file that is
+    missing, damaged or of another model, DownloadError where ImageNet weights cannot be fetched.
+    """
+    application = catalog.application(spec.application)
+    check_options(spec, application)
+    if spec.weights.kind == "file":
+        weights_file.check_exists(spec)
+    if spec.weights.kind == "imagenet":
+        return imagenet.build(lambda weights: _construct(spec, application, weights), spec)
+    model = _construct(spec, application, None)
+    if spec.weights.kind == "file":
+        weights_file.load(model, spec)
+    else:
+        low, high = catalog.input_range(application)
+        random.randomize(model, seed=spec.weights.seed or 0, low=low, high=high)
+    return model
+
+
+def check_options(spec: ModelSpec, application: Application) -> None:
+    """Raise UsageError for an option that the application's constructor does not take."""
+    if spec.alpha is not None and "alpha" not in application.options:
+        raise UsageError(
+            f"{application.name} has no width multiplier: --alpha {spec.alpha} does not apply",
+            hint="--alpha is for MobileNet, MobileNetV2 and MobileNetV3",
+        )
+    if spec.minimalistic and "minimalistic" not in application.options:
+        raise UsageError(
+            f"{application.name} has no minimalistic variant", hint="--minimalistic is for MobileNetV3Small and -Large"
+        )
+    if spec.weights.kind == "imagenet" and spec.include_top and spec.classes != 1000:
+        raise UsageError(
+            f"--classes {spec.classes} with ImageNet weights: their classifier has 1000 classes",
+            hint="--weights random:0, --weights FILE, or --no-top",
+        )
+    _check_size(spec, application)
+
+
+def _check_size(spec: ModelSpec, application: Application) -> None:
+    if spec.input_shape is None:
+        return
+    height, width, channels = spec.input_shape
+    smallest = application.smallest_size
+    if min(height, width) < smallest:
+        raise UsageError(
+            f"--input-shape {height},{width},{channels}: {application.name} takes images of at least "
+            f"{smallest}x{smallest} pixels",
+            hint=f"--input-shape {application.default_size},{application.default_size},3",
+        )
+
+
+def options(spec: ModelSpec, application: Application) -> dict[str, Any]:
+    """The keyword arguments of the application's constructor, weights left out."""
+    size = application.default_size
+    chosen: dict[str, Any] = {
+        "input_shape": spec.input_shape or (size, size, 3),
+        "include_top": spec.include_top,
+        "pooling": spec.pooling,
+    }
+    if spec.include_top:
+        chosen["classes"] = spec.classes
+    if spec.alpha is not None:
+        chosen["alpha"] = spec.alpha
+    if spec.minimalistic:
+        chosen["minimalistic"] = True
+    return chosen
+
+
+def _construct(spec: ModelSpec, application: Application, weights: str | None) -> Any:
+    keras = _keras()
+    keras.utils.set_random_seed(spec.weights.seed or 0)
+    constructor = getattr(keras.applications, application.name)
+    try:
+        return constructor(weights=weights, **options(spec, application))
+    except ValueError as error:
+        raise UsageError(
+            f"Keras refuses {application.name} with {_told(options(spec, application))}: {error}",
+            hint=f"kexport list models --json shows what {application.name} takes",
+        ) from error
+
+
+def _told(chosen: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in chosen.items() if value is not None)
+
+
+def _keras() -> Any:
+    try:
+        return importlib.import_module("keras")
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"Keras with TensorFlow is needed to build a model: {error}", hint="pip install 'kexport[cpu]'"
+        ) from error
