@@ -6,7 +6,8 @@ the public names of inputs and outputs. The same graph gives the same bytes, alw
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kexport.errors import ArtifactError, UnsupportedError, UsageError
@@ -35,14 +36,22 @@ class WrittenFile:
     outputs: tuple[Signature, ...]
 
 
-def write(graph: Graph, path: Path, *, batch: int = SERVING_BATCH, scheme: str = "float32") -> WrittenFile:
+def write(
+    graph: Graph,
+    path: Path,
+    *,
+    batch: int = SERVING_BATCH,
+    scheme: str = "float32",
+    metadata: Mapping[str, bytes] | None = None,
+) -> WrittenFile:
     """Write ``graph`` to exactly ``path`` with a static batch, and verify the structure of what was written.
 
     ``scheme`` float16 stores the kernels of convolutions and dense layers as float16; everything else,
-    inputs, outputs and arithmetic stay float32. Raises UnsupportedError for what TFLite cannot express
-    and ArtifactError if the file is not what was meant; the caller removes the file then.
+    inputs, outputs and arithmetic stay float32. ``metadata`` is stored by name, as it is. Raises
+    UnsupportedError for what TFLite cannot express and ArtifactError if the file is not what was meant;
+    the caller removes the file then.
     """
-    code = program(graph, batch=batch, scheme=scheme)
+    code = replace(program(graph, batch=batch, scheme=scheme), metadata=dict(metadata or {}))
     with path.open("wb") as file:
         size = stream(code, file)
     verify_structure(path)

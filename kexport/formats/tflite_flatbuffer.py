@@ -33,8 +33,8 @@ def stream(program: Program, file: BinaryIO) -> int:
 
     Raises UnsupportedError, before anything is written, if the file would pass 2 GB.
     """
-    tables = bytearray(_tables(program))
-    starts, total = _layout(len(tables), program.constants)
+    tables, buffers = bytearray(_tables(program)), program.buffers()
+    starts, total = _layout(len(tables), buffers)
     if total > LIMIT_BYTES:
         raise UnsupportedError(
             f"{program.name}: the TFLite file would have {total} bytes, the format ends at {LIMIT_BYTES}",
@@ -44,7 +44,7 @@ def stream(program: Program, file: BinaryIO) -> int:
         struct.pack_into("<I", tables, field, start - 4 - field)
     file.write(tables)
     position = len(tables)
-    for constant, start in zip(program.constants, starts, strict=True):
+    for constant, start in zip(buffers, starts, strict=True):
         file.write(bytes(start - 4 - position))
         file.write(struct.pack("<I", constant.size_bytes))
         file.write(constant.materialise().data)
@@ -87,7 +87,8 @@ def _tables(program: Program) -> bytes:
     model.description = f"kexport {__version__}"
     codes = sorted({(each.builtin, each.version) for each in program.instructions})
     model.operatorCodes = [_code(schema, *code) for code in codes]
-    model.buffers = [schema.BufferT(), *(_empty(schema) for _ in program.constants)]
+    model.buffers = [schema.BufferT(), *(_empty(schema) for _ in program.buffers())]
+    model.metadata = [_metadata(schema, *item) for item in enumerate(program.metadata, 1 + len(program.constants))]
     model.subgraphs = [_subgraph(schema, program, codes)]
     model.signatureDefs = [_signature(schema, program)]
     builder = flatbuffers.Builder(1 << 16)
@@ -99,6 +100,13 @@ def _empty(schema: Any) -> Any:
     buffer = schema.BufferT()
     buffer.data = np.empty(0, np.uint8)
     return buffer
+
+
+def _metadata(schema: Any, buffer: int, name: str) -> Any:
+    entry = schema.MetadataT()
+    entry.name = name
+    entry.buffer = buffer
+    return entry
 
 
 def _code(schema: Any, builtin: str, version: int) -> Any:

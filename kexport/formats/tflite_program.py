@@ -27,7 +27,7 @@ NON_NEGATIVE = frozenset({"RELU", "RELU6", "LOGISTIC", "SOFTMAX"})
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Constant:
-    """Numbers of a file: ``array`` with its last axis moved to the front if so asked, cast to ``dtype`` when written."""
+    """Numbers of a file: ``array``, with its last axis first if so asked, cast to ``dtype`` while it is written."""
 
     name: str
     array: Array
@@ -84,7 +84,7 @@ class Instruction:
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """A complete model. ``inputs`` and ``outputs`` map public names to tensor indices."""
+    """A complete model. ``inputs`` and ``outputs`` map public names to tensor indices; ``metadata`` rides along."""
 
     name: str
     tensors: tuple[Tensor, ...]
@@ -92,6 +92,14 @@ class Program:
     instructions: tuple[Instruction, ...]
     inputs: Mapping[str, int]
     outputs: Mapping[str, int]
+    metadata: Mapping[str, bytes] = field(default_factory=dict)
+
+    def buffers(self) -> tuple[Constant, ...]:
+        """Everything that is streamed, in file order: the constants, then the metadata."""
+        return self.constants + tuple(
+            Constant(name=name, array=np.frombuffer(value, np.uint8), dtype="uint8")
+            for name, value in self.metadata.items()
+        )
 
     def operations(self) -> dict[str, int]:
         """How often each built-in operator occurs, by name."""

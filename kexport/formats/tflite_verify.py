@@ -64,6 +64,9 @@ def _verify(reader: Reader) -> None:
     subgraphs = model.tables(2, "subgraphs")
     _require(len(subgraphs) >= 1, "no subgraph")
     tensors = [_subgraph(reader, subgraph, codes, buffers) for subgraph in subgraphs]
+    for entry in model.tables(6, "metadata"):
+        index = entry.number(1, "I", 0)
+        _require(index < len(buffers), f"metadata {entry.text(0, 'name')!r}: buffer {index}, there are {len(buffers)}")
     for signature in model.tables(7, "signature_defs"):
         index = signature.number(3, "I", 0)
         _require(index < len(tensors), f"signature of subgraph {index}, there are {len(tensors)}")

@@ -254,6 +254,18 @@ def test_outputs_that_compute_nothing_or_share_a_value(tmp_path: Path) -> None:
     np.testing.assert_array_equal(run(tmp_path / "model.tflite", [value]), value)
 
 
+def test_metadata_is_in_the_file(tmp_path: Path) -> None:
+    from ai_edge_litert import schema_py_generated as schema
+
+    path, contract = tmp_path / "model.tflite", b'{"mode": "tf"}'
+    tflite.write(graph_of(CONVS["same"], IMAGE), path, metadata={"preprocessing": contract})
+    model = schema.Model.GetRootAs(path.read_bytes(), 0)
+    assert model.MetadataLength() == 1
+    assert model.Metadata(0).Name() == b"preprocessing"
+    assert model.Buffers(model.Metadata(0).Buffer()).DataAsNumpy().tobytes() == contract
+    assert run(path, [numbers(1, *IMAGE)]).shape == (1, 7, 8, 6)
+
+
 def test_equal_constants_are_written_once(tmp_path: Path) -> None:
     kernel = numbers(64, 64)
     inputs = (TensorSpec(name="in0", shape=(None, 64)),)
