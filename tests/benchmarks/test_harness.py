@@ -51,6 +51,7 @@ GOOD_ROW = {"max_difference": 1e-6, "signal": 0.1, "latency_ratio": 1.0}
         ({}, {"latency_ratio": 1.06}, ["latency 1.060 of the peer's"]),
         ({}, {"latency_ratio": float("nan")}, ["latency nan of the peer's"]),
         ({}, {"max_difference": float("nan")}, ["outputs differ by nan"]),
+        ({}, {"latency_failed": "exit code 1"}, ["latency: exit code 1"]),
         ({}, {"signal": 0.0}, ["constant output (spread 0): comparing it proves nothing"]),
         ({"reason": "killed above 20 GiB"}, {}, ["kexport: killed above 20 GiB"]),
     ],
@@ -58,7 +59,15 @@ GOOD_ROW = {"max_difference": 1e-6, "signal": 0.1, "latency_ratio": 1.0}
 def test_bounds(harness: ModuleType, native: dict[str, Any], row: dict[str, Any], expected: list[str]) -> None:
     good = harness.Exported(seconds=1.0, peak_bytes=390, framework_bytes=100, weight_bytes=100, file_bytes=50)
     exports = {"native": replace(good, **native), "peer": replace(good, seconds=10.0)}
-    assert harness.broken(comparison(harness), exports, GOOD_ROW | row) == expected
+    assert harness.broken(comparison(harness), exports, GOOD_ROW | row, above="imports") == expected
+
+
+def test_memory_above_the_model_counts_the_weights_once(harness: ModuleType) -> None:
+    export = harness.Exported(peak_bytes=990, before_bytes=790, framework_bytes=100, weight_bytes=100, seconds=1.0)
+    assert (export.memory_ratio, export.added_ratio, export.judged_ratio("model")) == (8.9, 2.0, 3.0)
+    assert harness.broken(comparison(harness), {"native": export}, {}, above="model") == []
+    found = harness.broken(comparison(harness), {"native": export}, {}, above="imports")
+    assert found == ["memory 8.90 times the weights"]
 
 
 @pytest.mark.parametrize(
