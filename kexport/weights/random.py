@@ -115,7 +115,7 @@ def _window(value: Any) -> Any:
     return value[:, top : top + SAMPLED_SIDE, left : left + SAMPLED_SIDE, :]
 
 
-def _kernel_of(layer: Any) -> Any | None:
+def _kernel_of(layer: Any) -> Any:
     return next((getattr(layer, name) for name in _KERNELS if getattr(layer, name, None) is not None), None)
 
 
