@@ -11,6 +11,7 @@
     ├── UnsupportedError         exit 1   the model holds something that this path cannot express
     ├── GraphError               exit 1   a graph that breaks its own rules (a bug, or a bad pass)
     ├── ArtifactError            exit 1   a written file that is not what was meant to be written
+    ├── SignalError              exit 1   a reference that says nothing: parity would prove nothing
     └── StoreError               exit 3   the artifact directory cannot be used
 
 A message has four parts: what failed, the value, what would have been right, and a last line
@@ -94,3 +95,7 @@ class GraphError(KexportError):
 
 class ArtifactError(KexportError):
     """A written file that is not what was meant: structure, signature or content."""
+
+
+class SignalError(KexportError):
+    """The Keras reference is constant, saturated or not finite, so that comparing with it proves nothing."""

@@ -26,7 +26,12 @@ def ordered_calls(function: Any) -> list[Any]:
 
 
 def functional(model: Any) -> Any | None:
-    """The functional model inside a model, a nested one or a `keras.Sequential`; None if there is none."""
+    """The functional model inside a model, a nested one or a `keras.Sequential`; None if there is none.
+
+    A subclass with a ``call`` of its own computes something else than its graph of layers: None.
+    """
+    if not getattr(getattr(type(model), "call", None), "__module__", "").startswith("keras."):
+        return None
     inner = getattr(model, "_functional", None) or model
     return inner if hasattr(inner, "_nodes_by_depth") else None
 
@@ -37,6 +42,7 @@ def run(model: Any, inputs: Sequence[Any], call: Call) -> list[Any]:
     Nested models are entered, so that ``call`` only meets layers and operations without inner graph.
     """
     function = functional(model)
+    assert function is not None, f"{type(model).__name__} has no static graph of layers"
     nodes = ordered_calls(function)
     known = {id(tensor): value for tensor, value in zip(function.inputs, inputs, strict=True)}
     readers = Counter(id(tensor) for node in nodes for tensor in node.input_tensors)

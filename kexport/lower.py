@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain, count
 from typing import Any
 
 from kexport.errors import UnsupportedError
@@ -23,9 +24,18 @@ def lower_model(model: Any) -> Graph:
     inputs = _input_specs(function)
     build.taken.update(spec.name for spec in inputs)
     results = _walk(build, function, [Value(name=spec.name, shape=spec.shape) for spec in inputs], prefix="")
-    names = ["output"] if len(results) == 1 else list(model.output_names)
+    names = ["output"] if len(results) == 1 else _distinct(model.output_names)
     outputs = {name: value.name for name, value in zip(names, results, strict=True)}
     return Graph(name=model.name, inputs=tuple(inputs), nodes=tuple(build.nodes), outputs=outputs)
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """A layer whose result is shown twice gives both outputs its name: the second becomes ``name_1``."""
+    distinct: list[str] = []
+    for name in names:
+        candidates = chain([name], (f"{name}_{number}" for number in count(1)))
+        distinct.append(next(candidate for candidate in candidates if candidate not in distinct))
+    return distinct
 
 
 def _function(model: Any) -> Any:
@@ -68,21 +78,48 @@ def _walk(build: Builder, function: Any, inputs: Sequence[Value], prefix: str) -
 def _lower_call(build: Builder, node: Any, known: dict[int, Value], prefix: str) -> list[Value]:
     operation = node.operation
     nested = functional(operation)
+    _refuse_training(operation, node.arguments.kwargs)
     if nested is not None:
         values = [known[id(tensor)] for tensor in node.input_tensors]
         return _walk(build, nested, values, prefix=f"{prefix}{operation.name}/")
     args, kwargs = node.arguments.fill_in(known)
-    _refuse_training(operation, kwargs)
     build.layer = f"{prefix}{operation.name}"
-    result = lowering_of(operation)(build, operation, *args, **kwargs)
-    return list(result) if isinstance(result, (list, tuple)) else [result]
+    lowering = lowering_of(operation)
+    _refuse_options(operation, kwargs)
+    result = lowering(build, operation, *args)
+    results = list(result) if isinstance(result, (list, tuple)) else [result]
+    _check_shapes(operation, node.outputs, results)
+    return results
 
 
 def _refuse_training(operation: Any, kwargs: dict[str, Any]) -> None:
-    if kwargs.pop("training", None):
+    if kwargs.get("training"):
         raise UnsupportedError(f"layer {operation.name!r} is called with training=True; an artifact only infers")
-    if kwargs.pop("mask", None) is not None:
+    if kwargs.get("mask") is not None:
         raise UnsupportedError(f"layer {operation.name!r} is called with a mask")
     policy = getattr(operation, "compute_dtype", "float32")
     if policy != "float32":
         raise UnsupportedError(f"layer {operation.name!r} computes in {policy}; the native graph is float32")
+
+
+def _refuse_options(operation: Any, kwargs: dict[str, Any]) -> None:
+    others = sorted(set(kwargs) - {"training", "mask"})
+    if others:
+        raise UnsupportedError(
+            f"{operation.name!r} ({type(operation).__name__}) is called with the keyword {others[0]!r}, "
+            "which the native graph does not know"
+        )
+
+
+def _check_shapes(operation: Any, tensors: Sequence[Any], values: Sequence[Value]) -> None:
+    """Hold every lowering against the shape that Keras states, where it states one."""
+    for tensor, value in zip(tensors, values, strict=True):
+        stated = tuple(tensor.shape)
+        agree = len(stated) == len(value.shape) and all(
+            have == want for have, want in zip(value.shape[1:], stated[1:], strict=True) if want is not None
+        )
+        if not agree:
+            raise UnsupportedError(
+                f"{operation.name!r} ({type(operation).__name__}): Keras states the shape {stated}, "
+                f"the native graph gives {value.shape}"
+            )

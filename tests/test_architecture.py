@@ -28,9 +28,12 @@ VALUES = {
     "durable",
     "images",
     "keras_walk",
+    "graph_file",
+    "prepared",
+    "tolerances",
 }
 SEAMS = {"passes", "lowerings", "formats", "engines", "runtimes", "reports", "weights"}
-PIPELINE = {"pipeline", "worker"}
+PIPELINE = {"pipeline", "orchestra", "measuring", "worker"}
 CLI = {"cli", "__main__"}
 LAYERS = ("values", "seams", "steps", "pipeline", "cli")
 

@@ -24,7 +24,7 @@ def activate(build: Builder, layer: Any, value: Value) -> Value:
     """The layer's ``activation`` argument; ``linear`` and None add nothing."""
     function = layer.activation
     name = getattr(function, "__name__", str(function))
-    if function is None or name == "linear":
+    if is_linear(layer):
         return value
     builtin = getattr(function, "__module__", "").startswith("keras.")
     if not builtin or name not in _FUNCTIONS:
@@ -34,7 +34,9 @@ def activate(build: Builder, layer: Any, value: Value) -> Value:
 
 def is_linear(layer: Any) -> bool:
     """Whether the layer's activation adds no node."""
-    return layer.activation is None or getattr(layer.activation, "__name__", "") == "linear"
+    function = layer.activation
+    named = getattr(function, "__name__", "") == "linear"
+    return function is None or (named and getattr(function, "__module__", "").startswith("keras."))
 
 
 @lowers("layer", "Activation")

@@ -44,8 +44,8 @@ def custom_scale(build: Builder, layer: Any, values: list[Value]) -> Value:
 
 def _constant(operation: Any, value: Value, constant: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
     array = weights(constant)
-    along_last = array.ndim == 0 or array.shape[-1] == array.size or array.size == 1
-    if not along_last or array.size not in (1, value.shape[-1]):
+    along_last = array.ndim == 0 or array.shape[-1] == array.size
+    if not along_last or array.ndim > len(value.shape) or array.size not in (1, value.shape[-1]):
         raise refuse(operation, f"a constant of shape {array.shape} with a value of shape {value.shape}")
     return array
 

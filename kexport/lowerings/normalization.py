@@ -53,6 +53,8 @@ def normalization(build: Builder, layer: Any, value: Value) -> Value:
     """`keras.layers.Normalization` per channel: ``(x - mean) / max(sqrt(variance), 1e-7)``."""
     import keras
 
+    axes = layer.axis if isinstance(layer.axis, (list, tuple)) else (layer.axis,)
+    require(all(axis is None or _last(axis, value) for axis in axes), layer, f"axis {layer.axis}")
     mean, variance = (weights(v).astype(np.float64) for v in (layer.mean, layer.variance))
     require(mean.size in (1, value.shape[-1]), layer, f"statistics of shape {mean.shape}")
     deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
@@ -65,7 +67,9 @@ def normalization(build: Builder, layer: Any, value: Value) -> Value:
 def rescaling(build: Builder, layer: Any, value: Value) -> Value:
     """`keras.layers.Rescaling` with one scale and offset, or one per channel."""
     for numbers in (layer.scale, layer.offset):
-        require(np.size(numbers) in (1, value.shape[-1]), layer, f"scale or offset of {np.size(numbers)} numbers")
+        shape = np.shape(numbers)
+        along_last = shape in ((), (1,)) or (shape[-1] == np.size(numbers) == value.shape[-1])
+        require(along_last, layer, f"a scale or offset of shape {shape}")
     return scale_shift(build, value, layer.scale, layer.offset)
 
 

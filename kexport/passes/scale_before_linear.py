@@ -16,6 +16,8 @@ from kexport.operations import NO_PADDING, Conv, Dense, ScaleShift
 from kexport.passes import join
 
 ORDER = 50
+_SMALLEST_DIVISOR = 1e-6
+"""Below it, ``t / s`` is so large that ``x`` is lost in the sum, or that float16 cannot hold it."""
 
 
 def run(graph: Graph) -> Graph:
@@ -39,7 +41,7 @@ def _fold(scaled: Node, node: Node) -> Iterator[Node]:
         yield node
     elif isinstance(linear, Dense) or linear.padding == NO_PADDING or not np.any(shift.offset):
         yield join(scaled, node, _absorb(linear, shift))
-    elif np.all(shift.scale != 0) and np.any(shift.scale != 1):
+    elif np.all(np.abs(shift.scale) > _SMALLEST_DIVISOR) and np.any(shift.scale != 1):
         remaining = (shift.offset.astype(np.float64) / shift.scale).astype(np.float32)
         ones = np.ones_like(shift.scale)
         yield replace(scaled, operation=replace(shift, scale=ones, offset=remaining))

@@ -1,0 +1,99 @@
+"""A graph on disk: ``graph.json`` beside ``weights.bin``, read back through a memory map.
+
+The process that holds Keras writes it once per model; the processes that make artifacts share its pages.
+Weights are raw little-endian float32, each aligned to 64 bytes. Only the same version reads it back.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kexport import operations
+from kexport.errors import GraphError
+from kexport.graph import Graph, Node, TensorSpec
+from kexport.operations import Activation, Operation, PoolKind
+
+VERSION = 1
+ALIGNMENT = 64
+_ENUMS = {"activation": Activation, "function": Activation, "kind": PoolKind}
+
+
+def save(graph: Graph, folder: Path) -> None:
+    """Write ``graph`` into an existing folder."""
+    with (folder / "weights.bin").open("wb") as file:
+        nodes = [_encode_node(node, file) for node in graph]
+    document = {
+        "version": VERSION,
+        "name": graph.name,
+        "inputs": [{"name": spec.name, "shape": spec.shape, "dtype": spec.dtype} for spec in graph.inputs],
+        "nodes": nodes,
+        "outputs": dict(graph.outputs),
+    }
+    (folder / "graph.json").write_text(json.dumps(document))
+
+
+def load(folder: Path) -> Graph:
+    """Read a graph back; its weights are read-only views of the mapped file."""
+    document = json.loads((folder / "graph.json").read_text())
+    if document.get("version") != VERSION:
+        raise GraphError(f"{folder}: graph file version {document.get('version')}, expected {VERSION}")
+    path = folder / "weights.bin"
+    data = np.memmap(path, dtype=np.uint8, mode="r") if path.stat().st_size else np.zeros(0, np.uint8)
+    return Graph(
+        name=document["name"],
+        inputs=tuple(
+            TensorSpec(name=spec["name"], shape=tuple(spec["shape"]), dtype=spec["dtype"])
+            for spec in document["inputs"]
+        ),
+        nodes=tuple(_decode_node(entry, data) for entry in document["nodes"]),
+        outputs=document["outputs"],
+    )
+
+
+def _encode_node(node: Node, file: Any) -> dict[str, Any]:
+    values = {field.name: getattr(node.operation, field.name) for field in fields(node.operation)}
+    return {
+        "name": node.name,
+        "operation": type(node.operation).__name__,
+        "fields": {name: _encode(value, file) for name, value in values.items()},
+        "inputs": node.inputs,
+        "shape": node.shape,
+        "layers": node.layers,
+    }
+
+
+def _encode(value: Any, file: Any) -> Any:
+    if not isinstance(value, np.ndarray):
+        return value
+    file.write(b"\0" * (-file.tell() % ALIGNMENT))
+    offset = file.tell()
+    file.write(np.ascontiguousarray(value, dtype="<f4").data)
+    return {"offset": offset, "shape": value.shape}
+
+
+def _decode_node(entry: dict[str, Any], data: npt.NDArray[np.uint8]) -> Node:
+    kind: type[Operation] = getattr(operations, entry["operation"])
+    values = {name: _decode(name, value, data) for name, value in entry["fields"].items()}
+    return Node(
+        name=entry["name"],
+        operation=kind(**values),
+        inputs=tuple(entry["inputs"]),
+        shape=tuple(entry["shape"]),
+        layers=tuple(entry["layers"]),
+    )
+
+
+def _decode(name: str, value: Any, data: npt.NDArray[np.uint8]) -> Any:
+    if isinstance(value, dict):
+        shape = tuple(value["shape"])
+        end = value["offset"] + 4 * int(np.prod(shape, dtype=np.int64))
+        return data[value["offset"] : end].view("<f4").reshape(shape)
+    if isinstance(value, list):
+        return tuple(_decode("", item, data) for item in value)
+    return _ENUMS[name](value) if name in _ENUMS and value is not None else value

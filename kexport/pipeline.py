@@ -1,0 +1,187 @@
+"""The way of the data, on one screen.
+
+::
+
+    Keras process, once per model          one process per cell (model x format x scheme)
+    build -> reference -> lower   ──────>  optimize -> write -> parity -> publish     then: bench, manifest
+
+The first process holds Keras and leaves the graph and the reference on disk (`prepared`); the cells map
+them and need no Keras. Cells are independent: one that crashes, hangs or fails takes no other with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from kexport import durable, store
+from kexport.benchmark import BenchSettings
+from kexport.errors import UsageError
+from kexport.measuring import Measurement, measure_all
+from kexport.orchestra import Event, Observer, Orchestra
+from kexport.records import Record
+from kexport.specs import Cell, Engine, Format, ModelSpec, Scheme, WeightsSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to make and where. ``jobs`` of None is what cores and memory allow."""
+
+    cells: tuple[Cell, ...]
+    directory: Path
+    jobs: int | None = None
+    resume: bool = False
+    force: bool = False
+    bench: bool = False
+    timeout_seconds: float = 1800.0
+
+
+def run(request: Request, observer: Observer) -> tuple[Record, ...]:
+    """Make every cell of the request; one record per cell, in the request's order.
+
+    Artifacts and records are published one by one, the manifest last. Raises UsageError or StoreError
+    before any work if the directory cannot be used; whatever goes wrong later is in the records.
+    """
+    with _workspace(request.directory) as workspace:
+        kept = _resumed(request) if request.resume else {}
+        todo = tuple(cell for cell in request.cells if cell not in kept)
+        made = _make(request, todo, workspace, observer)
+        records = [kept.get(cell) or made[cell] for cell in request.cells]
+        if request.bench:
+            records = _bench_records(request.directory, records, BenchSettings(), observer)
+        store.write_manifest(request.directory)
+    return tuple(records)
+
+
+def recheck(paths: Sequence[Path], observer: Observer) -> tuple[Record, ...]:
+    """Check stored artifacts against Keras again, where they lie; the records are written anew.
+
+    Raises UsageError if a path holds no artifact with a record.
+    """
+    records: list[Record] = []
+    for directory, found in _by_directory(paths):
+        with _workspace(directory) as workspace:
+            cells = {cell_of(record): record for record in found}
+            orchestra = Orchestra(directory=directory, workspace=workspace, observer=observer, recheck=True)
+            records += orchestra.play(tuple(cells), jobs=None).values()
+            store.write_manifest(directory)
+    return tuple(records)
+
+
+def bench(
+    paths: Sequence[Path], settings: BenchSettings, observer: Observer, *, with_keras: bool = False
+) -> tuple[Record, ...]:
+    """Measure stored artifacts one after the other, each in its own process; records keep the raw samples.
+
+    Raises what the first measurement raises if it cannot be made at all (DeviceError for a device that
+    does not really run).
+    """
+    records: list[Record] = []
+    for directory, found in _by_directory(paths):
+        with _workspace(directory):
+            records += _bench_records(directory, found, settings, observer, with_keras=with_keras)
+            store.write_manifest(directory)
+    return tuple(records)
+
+
+@contextmanager
+def _workspace(directory: Path) -> Iterator[Path]:
+    durable.prepare(directory)
+    with store.lock(directory), durable.staging(directory) as workspace:
+        yield workspace
+
+
+def _resumed(request: Request) -> dict[Cell, Record]:
+    """The cells that are complete already."""
+    found = {
+        cell: store.resumable(request.directory, cell.file_name, store.fingerprint(cell)) for cell in request.cells
+    }
+    return {cell: record for cell, record in found.items() if record is not None}
+
+
+def _make(request: Request, cells: tuple[Cell, ...], workspace: Path, observer: Observer) -> dict[Cell, Record]:
+    orchestra = Orchestra(
+        directory=request.directory,
+        workspace=workspace,
+        observer=observer,
+        timeout_seconds=request.timeout_seconds,
+    )
+    return orchestra.play(cells, jobs=request.jobs)
+
+
+def _bench_records(
+    directory: Path,
+    records: Sequence[Record],
+    settings: BenchSettings,
+    observer: Observer,
+    *,
+    with_keras: bool = False,
+) -> list[Record]:
+    measured = list(
+        measure_all(Measurement(directory=directory, settings=settings, with_keras=with_keras), records, observer)
+    )
+    for record in measured:
+        if record.benchmarks and record.artifact:
+            store.write_record(directory, record, Path(record.artifact.path).name)
+    return measured
+
+
+def _by_directory(paths: Sequence[Path]) -> Iterator[tuple[Path, list[Record]]]:
+    """Each artifact directory with the records that ``paths`` name in it."""
+    wanted: dict[Path, list[Record]] = {}
+    for path in paths:
+        directory, records = _stored(path)
+        wanted.setdefault(directory, []).extend(records)
+    yield from wanted.items()
+
+
+def _stored(path: Path) -> tuple[Path, list[Record]]:
+    directory = path if (path / store.MANIFEST).is_file() else path.parent.parent
+    if path != directory and not (directory / store.MANIFEST).is_file():
+        directory = path.parent if (path.parent / store.MANIFEST).is_file() else directory
+    if not (directory / store.MANIFEST).is_file():
+        raise UsageError(
+            f"{path} is neither an artifact directory nor an artifact in one (no {store.MANIFEST})",
+            hint="kexport parity artifacts",
+        )
+    records = [
+        record for record in store.read_records(directory) if record.artifact and _named(path, directory, record)
+    ]
+    if not records:
+        raise UsageError(f"{path} has no artifact with a record", hint=f"kexport verify {directory}")
+    return directory, records
+
+
+def _named(path: Path, directory: Path, record: Record) -> bool:
+    assert record.artifact is not None
+    artifact = directory / record.artifact.path
+    return path.resolve() in (artifact.resolve(), *artifact.resolve().parents)
+
+
+def cell_of(record: Record) -> Cell:
+    """The cell that a stored record was made from."""
+    assert record.artifact is not None
+    assert record.source is not None
+    options = dict(record.source.options)
+    shape = options.pop("input_shape", None)
+    model = ModelSpec(
+        application=record.source.application,
+        weights=WeightsSpec.parse(record.source.weights),
+        input_shape=tuple(shape) if shape else None,
+        **options,
+    )
+    batch = record.artifact.inputs[0].shape[0]
+    engine = Engine(record.artifact.engine)
+    return Cell(
+        model=model,
+        format=Format(record.format),
+        scheme=Scheme(record.scheme),
+        engine=engine,
+        batch=batch,
+        opset=record.artifact.opset or Cell.opset,
+    )
+
+
+__all__ = ["Event", "Request", "bench", "cell_of", "recheck", "run"]

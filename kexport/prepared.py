@@ -1,0 +1,68 @@
+"""A model made ready for its cells: what only Keras can say, on disk, so that the cells need no Keras.
+
+A folder with ``facts.json`` (`Prepared`), ``reference.npz`` (inputs and the outputs of Keras on them),
+the graph (`graph_file`) unless the native graph cannot express the model, and ``model.weights.h5`` where
+a cell has to build the Keras model again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kexport.records import SourceFacts, decode_as, encode
+
+Tensors = Mapping[str, npt.NDArray[Any]]
+FACTS, REFERENCE, KERAS_WEIGHTS = "facts.json", "reference.npz", "model.weights.h5"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What was found out while Keras was loaded. ``refusal`` says why there is no native graph."""
+
+    facts: SourceFacts
+    refusal: str
+    seconds: dict[str, float]
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """Inputs, and what Keras made of them: arrays by public name, the batch axis first."""
+
+    inputs: Tensors
+    outputs: Tensors
+
+
+def save(prepared: Prepared, folder: Path) -> None:
+    """Write the facts; the last file of the folder, so that its presence means that all is there."""
+    (folder / FACTS).write_text(encode(prepared))
+
+
+def load(folder: Path) -> Prepared:
+    """Read the facts back."""
+    prepared: Prepared = decode_as(Prepared, (folder / FACTS).read_bytes())
+    return prepared
+
+
+def save_reference(reference: Reference, folder: Path) -> None:
+    """Write the reference's arrays."""
+    arrays = {f"input:{name}": array for name, array in reference.inputs.items()}
+    arrays |= {f"output:{name}": array for name, array in reference.outputs.items()}
+    with (folder / REFERENCE).open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def load_reference(folder: Path) -> Reference:
+    """Read the reference's arrays back."""
+    with np.load(folder / REFERENCE, allow_pickle=False) as arrays:
+        named = {name: arrays[name] for name in arrays.files}
+    return Reference(
+        inputs={name.removeprefix("input:"): array for name, array in named.items() if name.startswith("input:")},
+        outputs={name.removeprefix("output:"): array for name, array in named.items() if name.startswith("output:")},
+    )

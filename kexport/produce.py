@@ -1,0 +1,91 @@
+"""Step: one artifact file, by the engine that the cell asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kexport.errors import UnsupportedError
+from kexport.formats import WrittenFile
+from kexport.graph import Graph
+from kexport.specs import SERVING_BATCH, Cell, Engine, Format
+
+NATIVE_REASON = "every layer is known to the native graph"
+FALLBACKS = {Format.ONNX: Engine.TF2ONNX, Format.TFLITE: Engine.TFLITE_CONVERTER}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The engine that makes a cell's artifact, and why that one."""
+
+    engine: Engine
+    reason: str
+
+
+def choose(cell: Cell, refusal: str) -> Choice:
+    """The engine of a cell. ``refusal`` says why the native graph cannot express the model, or is empty.
+
+    Raises UnsupportedError if native was asked for by name and cannot be had.
+    """
+    if cell.format is Format.SAVEDMODEL:
+        return Choice(engine=Engine.KERAS, reason="SavedModel is Keras's own export")
+    if cell.engine is not Engine.AUTO and cell.engine is not Engine.NATIVE:
+        return Choice(engine=cell.engine, reason="asked for with --engine")
+    if not refusal:
+        return Choice(engine=Engine.NATIVE, reason=NATIVE_REASON)
+    fallback = FALLBACKS[cell.format]
+    if cell.engine is Engine.NATIVE:
+        raise UnsupportedError(f"the native engine cannot: {refusal}", hint=f"--engine {fallback}")
+    return Choice(engine=fallback, reason=f"not native: {refusal}")
+
+
+def needs_keras(cell: Cell, refusal: str) -> bool:
+    """Whether making the artifact needs the Keras model itself, not only its graph."""
+    native = cell.engine in (Engine.AUTO, Engine.NATIVE) and not refusal
+    return cell.format is Format.SAVEDMODEL or not native
+
+
+def write_native(graph: Graph, cell: Cell, path: Path, metadata: Mapping[str, str]) -> WrittenFile:
+    """Write an optimized graph to ``path`` in the cell's format."""
+    if cell.format is Format.ONNX:
+        from kexport.formats import onnx
+
+        return onnx.write(graph, path, opset=cell.opset, batch=cell.batch, scheme=cell.scheme, metadata=metadata)
+    from kexport.formats import tflite
+
+    encoded = {name: value.encode() for name, value in metadata.items()}
+    return tflite.write(graph, path, batch=cell.batch or SERVING_BATCH, scheme=cell.scheme, metadata=encoded)
+
+
+def write_with_keras(model: Any, cell: Cell, engine: Engine, path: Path) -> WrittenFile:
+    """Let the chosen engine write a live Keras model to ``path``."""
+    return _ENGINES[engine](model, cell, path)
+
+
+def _savedmodel(model: Any, cell: Cell, path: Path) -> WrittenFile:
+    from kexport.formats import savedmodel
+
+    return savedmodel.write(model, path, batch=cell.batch)
+
+
+def _tf2onnx(model: Any, cell: Cell, path: Path) -> WrittenFile:
+    from kexport.engines import tf2onnx_engine
+
+    if cell.scheme != "float32":
+        raise UnsupportedError(f"the tf2onnx engine writes float32, not {cell.scheme}", hint="--engine native")
+    return tf2onnx_engine.convert(model, path, opset=cell.opset, batch=cell.batch)
+
+
+def _tflite_converter(model: Any, cell: Cell, path: Path) -> WrittenFile:
+    from kexport.engines import tflite_converter
+
+    return tflite_converter.convert(model, path, batch=cell.batch or SERVING_BATCH, scheme=cell.scheme)
+
+
+_ENGINES: dict[Engine, Callable[[Any, Cell, Path], WrittenFile]] = {
+    Engine.KERAS: _savedmodel,
+    Engine.TF2ONNX: _tf2onnx,
+    Engine.TFLITE_CONVERTER: _tflite_converter,
+}

@@ -1,0 +1,78 @@
+"""Step: a written file is run by its runtime and compared with Keras; its signature is compared first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from kexport import runtimes
+from kexport.errors import ArtifactError
+from kexport.prepared import Reference
+from kexport.records import Signature, SourceFacts
+from kexport.runtimes import SessionOptions
+from kexport.specs import SERVING_BATCH, Cell, Format
+
+
+def expected_signature(facts: SourceFacts, cell: Cell) -> tuple[tuple[Signature, ...], tuple[Signature, ...]]:
+    """The signature that the artifact must have: the model's, with the cell's batch."""
+    batch = cell.batch or (SERVING_BATCH if cell.format is Format.TFLITE else None)
+
+    def with_batch(specs: tuple[Signature, ...]) -> tuple[Signature, ...]:
+        return tuple(Signature(name=s.name, shape=(batch, *s.shape[1:]), dtype=s.dtype) for s in specs)
+
+    return with_batch(facts.inputs), with_batch(facts.outputs)
+
+
+def execute(
+    path: Path, cell: Cell, facts: SourceFacts, reference: Reference, *, threads: int
+) -> tuple[Mapping[str, npt.NDArray[Any]], str, tuple[str, ...]]:
+    """Load the file, compare its signature, run the reference's inputs: (outputs, what really ran, notes).
+
+    Raises ArtifactError when the file does not load or its signature is not the model's.
+    """
+    runtime = runtimes.for_format(cell.format)
+    session = runtimes.open_session(runtime, path, options=SessionOptions(threads=threads))
+    check_signature(session.signature, expected_signature(facts, cell))
+    outputs = session.run(dict(_padded(reference, cell)))
+    rows = len(next(iter(reference.outputs.values())))
+    return {name: value[:rows] for name, value in outputs.items()}, session.effective, _notes(session)
+
+
+def check_signature(
+    found: tuple[tuple[Signature, ...], tuple[Signature, ...]],
+    expected: tuple[tuple[Signature, ...], tuple[Signature, ...]],
+) -> None:
+    """Names, shapes and dtypes of inputs and outputs are the model's."""
+    for kind, ours, theirs in zip(("inputs", "outputs"), found, expected, strict=True):
+        if sorted(ours, key=lambda s: s.name) != sorted(theirs, key=lambda s: s.name):
+            raise ArtifactError(f"{kind} of the file are {_told(ours)}, the model has {_told(theirs)}")
+
+
+def _told(specs: tuple[Signature, ...]) -> str:
+    return ", ".join(f"{spec.name} {list(spec.shape)} {spec.dtype}" for spec in specs)
+
+
+def _padded(reference: Reference, cell: Cell) -> Mapping[str, npt.NDArray[Any]]:
+    """The inputs, with the last row repeated until a static batch is full."""
+    import numpy as np
+
+    batch = cell.batch or 1
+    missing = -len(next(iter(reference.inputs.values()))) % batch
+    return {
+        name: np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing else array
+        for name, array in reference.inputs.items()
+    }
+
+
+def _notes(session: runtimes.Session) -> tuple[str, ...]:
+    """What a user should know about how the file runs: the operators that no delegate takes, by name."""
+    operators = getattr(session, "operators", None)
+    if operators is None:
+        return ()
+    left = sorted({name for name, delegated in operators if not delegated})
+    taken = sum(delegated for _, delegated in operators)
+    note = f"XNNPACK runs {taken} of {len(operators)} operators"
+    return (note + (f"; built-in kernels run {', '.join(left)}" if left else ""),)

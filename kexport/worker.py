@@ -1,0 +1,258 @@
+"""The process that does one task of a run: ``python -m kexport.worker prepare|cell REQUEST RESULT``.
+
+`prepare` holds Keras: it builds the model, computes the reference and lowers the graph, once per model.
+`cell` makes and checks one artifact; it needs no Keras unless the artifact's engine does. Steps are told
+on stdout as JSON lines. This is the only place where any exception is caught: it becomes the record of
+the cell, with its traceback if it is a bug.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from kexport import (
+    durable,
+    graph_file,
+    machine,
+    parity,
+    prepared,
+    produce,
+    reference,
+    source,
+    store,
+    tolerances,
+    verification,
+)
+from kexport.errors import KexportError, UnsupportedError
+from kexport.formats import WrittenFile
+from kexport.lower import lower_model
+from kexport.optimize import optimize
+from kexport.prepared import Prepared
+from kexport.records import Artifact, Cost, ParityRecord, Record, Status, decode_as, encode
+from kexport.specs import Cell, Engine, ModelSpec, WeightsSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareRequest:
+    """Build ``model`` and write everything that cells need into ``folder``. ``keep_weights``: some need Keras."""
+
+    model: ModelSpec
+    folder: str
+    keep_weights: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellRequest:
+    """Make ``cell`` from the prepared ``folder``, publish it under ``directory``.
+
+    ``recheck`` compares the published artifact again instead of making a new one.
+    """
+
+    cell: Cell
+    folder: str
+    directory: str
+    reproduce: str
+    threads: int = 1
+    recheck: bool = False
+
+
+@dataclass(kw_only=True)
+class Clock:
+    """Tells each step when it begins, and keeps how long it took."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time one step."""
+        print(json.dumps({"step": name}), flush=True)
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def prepare(request: PrepareRequest, clock: Clock) -> Record:
+    """Everything that needs Keras and is the same for all cells of a model."""
+    folder = Path(request.folder)
+    with clock.step("import keras"):
+        import keras  # noqa: F401 - timed on its own
+    with clock.step("build"):
+        model = source.build(request.model)
+    with clock.step("reference"):
+        facts = reference.facts(model, request.model)
+        outputs = reference.compute(model, request.model, facts.inputs)
+        parity.check_signal(outputs.outputs, softmax=facts.ends_in_softmax)
+        prepared.save_reference(outputs, folder)
+    with clock.step("lower"):
+        refusal = _save_graph(model, folder)
+    if request.keep_weights or refusal:
+        with clock.step("keep weights"):
+            model.save_weights(folder / prepared.KERAS_WEIGHTS)
+    prepared.save(
+        Prepared(facts=facts, refusal=refusal, seconds=clock.seconds, peak_memory_bytes=machine.peak_memory_bytes()),
+        folder,
+    )
+    return Record(model=request.model.name, format="", scheme="", status=Status.PASS, source=facts)
+
+
+def _save_graph(model: Any, folder: Path) -> str:
+    """Write the native graph; the reason instead if there is none."""
+    try:
+        graph_file.save(lower_model(model), folder)
+    except UnsupportedError as error:
+        return error.message
+    return ""
+
+
+def make_cell(request: CellRequest, clock: Clock) -> Record:
+    """One artifact: written, checked against Keras, and only then published under its name."""
+    cell, folder, directory = request.cell, Path(request.folder), Path(request.directory)
+    ready = prepared.load(folder)
+    choice = produce.choose(cell, ready.refusal)
+    bounds = tolerances.load(cell.format, cell.scheme)
+    staged = folder / cell.file_name
+    written = _write(request, choice.engine, staged, ready=ready, clock=clock)
+    with clock.step("parity"):
+        expected = prepared.load_reference(folder)
+        outputs, effective, notes = verification.execute(staged, cell, ready.facts, expected, threads=request.threads)
+        found = parity.compare(expected.outputs, outputs, softmax=ready.facts.ends_in_softmax)
+        checks = parity.judge(found, bounds)
+    problems = list(parity.failures(checks))
+    record = Record(
+        model=cell.model.name,
+        format=cell.format,
+        scheme=cell.scheme,
+        status=Status.FAIL if problems else Status.PASS,
+        reason="; ".join(problems),
+        hint=request.reproduce if problems else "",
+        reproduce=request.reproduce,
+        source=ready.facts,
+        artifact=_artifact(staged, cell, choice, written, notes),
+        parity=ParityRecord(
+            samples=len(next(iter(expected.inputs.values()))),
+            runtime=_runtime_name(effective),
+            effective=effective,
+            outputs=found,
+            checks=checks,
+        ),
+        cost=_cost(ready, clock),
+        versions={**machine.versions(), "request": store.fingerprint(cell)},
+    )
+    if not problems:
+        with clock.step("publish"):
+            durable.publish(staged, directory / cell.model.name / cell.file_name)
+            store.write_record(directory, record, cell.file_name)
+    return record
+
+
+def _write(request: CellRequest, engine: Engine, staged: Path, *, ready: Prepared, clock: Clock) -> WrittenFile:
+    cell, folder = request.cell, Path(request.folder)
+    if engine is not Engine.NATIVE:
+        with clock.step("rebuild"):
+            weights = WeightsSpec(kind="file", path=str(folder / prepared.KERAS_WEIGHTS))
+            model = source.build(replace(cell.model, weights=weights))
+        with clock.step(f"write with {engine}"):
+            return produce.write_with_keras(model, cell, engine, staged)
+    with clock.step("optimize"):
+        graph = optimize(graph_file.load(folder))
+    with clock.step("write"):
+        return produce.write_native(graph, cell, staged, _metadata(ready))
+
+
+def _metadata(ready: Prepared) -> dict[str, str]:
+    """What travels inside the file: how to feed it, and what it was made from."""
+    facts = ready.facts
+    return {
+        "kexport.application": facts.application,
+        "kexport.weights_sha256": facts.weights_sha256,
+        "kexport.preprocessing": json.dumps(json.loads(encode(facts.preprocessing)), sort_keys=True),
+    }
+
+
+def _artifact(
+    staged: Path, cell: Cell, choice: produce.Choice, written: WrittenFile, notes: tuple[str, ...]
+) -> Artifact:
+    return Artifact(
+        path=f"{cell.model.name}/{cell.file_name}",
+        format=cell.format,
+        scheme=cell.scheme,
+        size_bytes=durable.size_bytes(staged),
+        sha256=durable.digest(staged),
+        engine=choice.engine,
+        engine_reason=choice.reason,
+        operations=written.operations,
+        inputs=written.inputs,
+        outputs=written.outputs,
+        opset=cell.opset if cell.format == "onnx" else None,
+        notes=notes,
+    )
+
+
+def _runtime_name(effective: str) -> str:
+    return effective.partition(" ")[0]
+
+
+def _cost(ready: Prepared, clock: Clock) -> Cost:
+    peak = max(machine.peak_memory_bytes(), ready.peak_memory_bytes)
+    return Cost(seconds={**ready.seconds, **clock.seconds}, peak_memory_bytes=peak)
+
+
+def failure(error: Exception, *, model: str, file_format: str, scheme: str, reproduce: str, clock: Clock) -> Record:
+    """The record of a task that raised: a deliberate error has its reason, a bug its traceback."""
+    deliberate = isinstance(error, KexportError)
+    status = Status.UNSUPPORTED if isinstance(error, UnsupportedError) else Status.ERROR
+    return Record(
+        model=model,
+        format=file_format,
+        scheme=scheme,
+        status=status,
+        reason=error.message if isinstance(error, KexportError) else f"{type(error).__name__}: {error}",
+        hint=(error.hint or "") if isinstance(error, KexportError) else "this is a bug of kexport, please report it",
+        reproduce=reproduce,
+        traceback="" if deliberate else traceback.format_exc(),
+        exit_code=error.exit_code if isinstance(error, KexportError) else 1,
+        cost=Cost(seconds=clock.seconds, peak_memory_bytes=machine.peak_memory_bytes()),
+        versions=machine.versions(),
+    )
+
+
+def _run(kind: str, text: bytes, clock: Clock) -> Record:
+    names: dict[str, str]
+    task: Callable[[], Record]
+    if kind == "prepare":
+        model: PrepareRequest = decode_as(PrepareRequest, text)
+        names = {"model": model.model.name, "file_format": "", "scheme": "", "reproduce": ""}
+        task = lambda: prepare(model, clock)  # noqa: E731
+    else:
+        one: CellRequest = decode_as(CellRequest, text)
+        cell = one.cell
+        names = {
+            "model": cell.model.name, "file_format": cell.format, "scheme": cell.scheme, "reproduce": one.reproduce,
+        }  # fmt: skip
+        task = lambda: make_cell(one, clock)  # noqa: E731
+    try:
+        return task()
+    except Exception as error:  # noqa: BLE001 - the cell boundary: the record keeps the reason or the traceback
+        return failure(error, clock=clock, **names)
+
+
+def main(arguments: list[str]) -> int:
+    """Do one task; the result file is a `Record`, written whole."""
+    kind, request, result = arguments
+    record = _run(kind, Path(request).read_bytes(), Clock())
+    durable.write(Path(result), encode(record))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
