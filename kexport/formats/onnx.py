@@ -92,6 +92,7 @@ def _emit(emitter: Emitter, node: Node) -> None:
 def _emit_output(emitter: Emitter, public: str, value: str) -> None:
     is_float32 = emitter.dtype == "float32" or (_is_softmax(emitter, value) and not emitter.graph.consumers[value])
     if not is_float32:
+        emitter.free(public)
         _cast(emitter, emitter.read(value, Layout.NHWC), public, "float32")
     else:
         emitter.show(value, public)

@@ -23,7 +23,9 @@ def _plain(kind: str) -> Callable[[Emitter, str, str], str]:
 
 
 def _relu6(emitter: Emitter, value: str, output: str) -> str:
-    return emitter.node("Clip", [value, emitter.scalar("zero", 0.0), emitter.scalar("six", 6.0)], output)
+    return emitter.node(
+        "Clip", [value, emitter.scalar("constant:zero", 0.0), emitter.scalar("constant:six", 6.0)], output
+    )
 
 
 def _hard_sigmoid(emitter: Emitter, value: str, output: str) -> str:
@@ -43,11 +45,11 @@ def _gelu(emitter: Emitter, value: str, output: str) -> str:
     """Gelu from opset 20; before, the pattern of Erf that runtimes recognise."""
     if emitter.opset >= GELU_OPSET:
         return emitter.node("Gelu", [value], output)
-    scaled = emitter.node("Div", [value, emitter.scalar("sqrt_two", sqrt(2))], f"{output}:scaled")
+    scaled = emitter.node("Div", [value, emitter.scalar("constant:sqrt_two", sqrt(2))], f"{output}:scaled")
     error = emitter.node("Erf", [scaled], f"{output}:erf")
-    shifted = emitter.node("Add", [error, emitter.scalar("one", 1.0)], f"{output}:shifted")
+    shifted = emitter.node("Add", [error, emitter.scalar("constant:one", 1.0)], f"{output}:shifted")
     product = emitter.node("Mul", [value, shifted], f"{output}:product")
-    return emitter.node("Mul", [product, emitter.scalar("half", 0.5)], output)
+    return emitter.node("Mul", [product, emitter.scalar("constant:half", 0.5)], output)
 
 
 def _softmax(emitter: Emitter, value: str, output: str) -> str:

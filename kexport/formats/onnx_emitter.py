@@ -42,6 +42,7 @@ class Emitter:
     initializers: dict[str, Initializer] = field(default_factory=dict)
     flattened: dict[str, Shape] = field(default_factory=dict)
     _places: dict[str, dict[Layout, str]] = field(default_factory=dict)
+    _shown: set[str] = field(default_factory=set)
 
     def rank(self, value: str) -> int:
         """Number of axes of a graph value."""
@@ -96,14 +97,24 @@ class Emitter:
     def show(self, value: str, public: str) -> None:
         """Give the graph value its public name; a value that is shown twice or is an input gets a copy."""
         name = self.read(value, Layout.NHWC)
-        makers = [node for node in self.nodes if node.output[0] == name]
-        if not makers or any(name == other.name for other in self.graph.output_specs):
+        if name != public:
+            self.free(public)
+        if name in self._shown or not any(node.output[0] == name for node in self.nodes):
             self.node("Identity", [name], public)
-            return
-        makers[0].output[0] = public
+        else:
+            self._rename(name, public)
+        self._shown.add(public)
+
+    def free(self, public: str) -> None:
+        """Rename the inner value that has this name, so that an output can have it; nodes keep their names."""
+        self._rename(public, f"{public}:layer")
+
+    def _rename(self, old: str, new: str) -> None:
         for node in self.nodes:
-            node.input[:] = [public if read == name else read for read in node.input]
-        self.define(value, public, Layout.NHWC)
+            node.input[:] = [new if name == old else name for name in node.input]
+            node.output[:] = [new if name == old else name for name in node.output]
+        for places in self._places.values():
+            places.update({layout: new for layout, name in places.items() if name == old})
 
     def vector(self, name: str, array: npt.NDArray[Any], layout: Layout, rank: int) -> str:
         """A per-channel constant that broadcasts against a value of this rank and layout."""

@@ -147,7 +147,9 @@ def _reduce_rows(emitter: Emitter, node: Node, operation: GlobalPool, kind: str)
     value = emitter.read(node.inputs[0], Layout.NHWC)
     keep = int(operation.keepdims)
     if emitter.opset >= 18:
-        name = emitter.node(kind, [value, emitter.integers("rows_and_columns", [1, 2])], node.name, keepdims=keep)
+        name = emitter.node(
+            kind, [value, emitter.integers("constant:rows_and_columns", [1, 2])], node.name, keepdims=keep
+        )
     else:
         name = emitter.node(kind, [value], node.name, axes=[1, 2], keepdims=keep)
     emitter.define(node.name, name, Layout.NHWC)
@@ -159,7 +161,7 @@ def pad(emitter: Emitter, node: Node, operation: Pad) -> None:
     (top, bottom), (left, right) = operation.padding
     amounts = emitter.integers(f"{node.name}:amounts", [0, 0, top, left, 0, 0, bottom, right])
     value = emitter.read(node.inputs[0], Layout.NCHW)
-    name = emitter.node("Pad", [value, amounts, emitter.scalar("zero", 0.0)], node.name, mode="constant")
+    name = emitter.node("Pad", [value, amounts, emitter.scalar("constant:zero", 0.0)], node.name, mode="constant")
     emitter.define(node.name, name, Layout.NCHW)
 
 
@@ -170,7 +172,7 @@ def crop(emitter: Emitter, node: Node, operation: Crop) -> None:
     _, height, width, _ = emitter.graph.shapes[node.inputs[0]]
     starts = emitter.integers(f"{node.name}:starts", [top, left])
     ends = emitter.integers(f"{node.name}:ends", [(height or 0) - bottom, (width or 0) - right])
-    axes = emitter.integers("height_and_width", [2, 3])
+    axes = emitter.integers("constant:height_and_width", [2, 3])
     value = emitter.read(node.inputs[0], Layout.NCHW)
     emitter.define(node.name, emitter.node("Slice", [value, starts, ends, axes], node.name), Layout.NCHW)
 
