@@ -110,7 +110,7 @@ def _check_node(node: Node, shapes: Mapping[str, Shape]) -> None:
         raise GraphError(f"node {node.name!r} reads {missing[0]!r} before anything makes it")
     try:
         inferred = node.operation.infer(*(shapes[value] for value in node.inputs))
-    except (GraphError, TypeError, IndexError) as error:
+    except (GraphError, TypeError, IndexError, ValueError) as error:
         raise GraphError(f"node {node.name!r} ({type(node.operation).__name__}): {error}") from error
     if inferred != node.shape:
         raise GraphError(
