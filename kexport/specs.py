@@ -131,7 +131,7 @@ class Cell:
         legal = ENGINES[self.format]
         if self.engine not in (Engine.AUTO, *legal):
             raise UnknownNameError(
-                kind=f"engine for {self.format}", value=self.engine, legal=legal, hint=f"--engine {legal[0]}"
+                kind=f"engine for {self.format}", value=self.engine.value, legal=legal, hint=f"--engine {legal[0]}"
             )
 
     @property

@@ -1,0 +1,75 @@
+"""Records: what is written is read back, nothing damaged or newer is accepted."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from kexport.errors import StoreError
+from kexport.records import SCHEMA_VERSION, Check, Cost, ParityRecord, Record, Status, decode, encode
+
+CHECK = Check(name="sqnr_db", value=math.nan, bound=60.0, passed=False, why="because")
+RECORD = Record(
+    model="MobileNet",
+    format="onnx",
+    scheme="float32",
+    status=Status.FAIL,
+    reason="sqnr_db",
+    parity=ParityRecord(samples=4, runtime="onnxruntime", effective="CPU", outputs=(), checks=(CHECK,)),
+    cost=Cost(seconds={"export": 0.1}, peak_memory_bytes=7),
+)
+
+
+def test_a_record_reads_back():
+    again = decode(encode(RECORD))
+    assert again.parity is not None
+    assert math.isnan(again.parity.checks[0].value)
+    assert encode(again) == encode(RECORD)
+    assert again.cost == RECORD.cost
+    assert again.status is Status.FAIL
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+def test_infinities_read_back(value):
+    record = Record(model="m", format="f", scheme="s", status=Status.PASS, cost=Cost(seconds={"a": value},
+                    peak_memory_bytes=1))  # fmt: skip
+    assert decode(encode(record)).cost == record.cost
+
+
+def test_the_text_is_strict_json_in_a_fixed_order():
+    text = encode(RECORD)
+    assert text.endswith("}\n")
+    assert list(json.loads(text)) == sorted(json.loads(text))
+    assert "NaN" not in text
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status is not Status.PASS])
+def test_everything_but_a_pass_has_a_reason(status):
+    with pytest.raises(ValueError, match=f"status {status} needs a reason"):
+        Record(model="m", format="f", scheme="s", status=status)
+
+
+def test_a_newer_schema_is_refused():
+    newer = encode(RECORD).replace(f'"schema": {SCHEMA_VERSION}', f'"schema": {SCHEMA_VERSION + 1}')
+    with pytest.raises(StoreError, match=f"schema {SCHEMA_VERSION + 1}, this kexport reads up to {SCHEMA_VERSION}"):
+        decode(newer)
+
+
+@pytest.mark.parametrize("text", ["", "{", "nonsense", b"\xff\xfe"])
+def test_what_is_not_json_is_said_to_be_so(text):
+    with pytest.raises(StoreError, match="not JSON"):
+        decode(text)
+
+
+def test_damage_is_named_with_its_path():
+    broken = encode(RECORD).replace('"peak_memory_bytes": 7', '"peak_memory_bytes": "much"')
+    with pytest.raises(StoreError, match=r"cost\.peak_memory_bytes: .*got 'much'"):
+        decode(broken)
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "3"])
+def test_json_of_another_kind_is_refused(text):
+    with pytest.raises(StoreError, match="the record is damaged"):
+        decode(text)
