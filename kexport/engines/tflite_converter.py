@@ -18,7 +18,6 @@ from typing import IO, Any
 
 from kexport.errors import ArtifactError, UnsupportedError
 from kexport.formats import WrittenFile, savedmodel
-from kexport.formats.tflite_verify import verify_structure
 from kexport.records import Signature
 from kexport.specs import SERVING_BATCH, Scheme
 
@@ -43,13 +42,13 @@ def convert(model: Any, path: Path, *, batch: int = SERVING_BATCH, scheme: str =
     with savedmodel.complete_or_absent(path):
         path.write_bytes(content)
         del content
-        verify_structure(path)
         operations = _check_interpreter(path, inputs=inputs, outputs=outputs)
     return WrittenFile(operations=operations, inputs=inputs, outputs=outputs)
 
 
 def _converted(source: Path, scheme: str, said: IO[bytes]) -> bytes:
     import tensorflow as tf
+    from tensorflow.lite.python.convert_phase import ConverterError  # it derives from Exception alone
 
     converter = tf.lite.TFLiteConverter.from_saved_model(str(source), signature_keys=[savedmodel.SERVING])
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
@@ -58,8 +57,15 @@ def _converted(source: Path, scheme: str, said: IO[bytes]) -> bytes:
         converter.target_spec.supported_types = [tf.float16]
     try:
         return bytes(converter.convert())
-    except (ValueError, RuntimeError, tf.errors.OpError) as error:  # ConverterError is a RuntimeError or OpError
-        raise UnsupportedError(f"the TFLite converter refuses the model: {error}\n{_last(said)}", hint=_HINT) from error
+    except (ConverterError, ValueError, RuntimeError) as error:
+        raise UnsupportedError(f"the TFLite converter refuses the model: {_cause(error, said)}", hint=_HINT) from error
+
+
+def _cause(error: BaseException, said: IO[bytes]) -> str:
+    """The lines that name the operations it lacks, out of a page of compiler notes; else the first and last words."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if line.startswith(("Custom ops:", "Flex ops:", "TF Select ops:"))]
+    return "; ".join(named) if named else f"{lines[0] if lines else type(error).__name__} {_last(said)}".strip()
 
 
 @contextmanager
@@ -88,9 +94,7 @@ def _last(said: IO[bytes], lines: int = 3) -> str:
 
 def _check_interpreter(path: Path, *, inputs: tuple[Signature, ...], outputs: tuple[Signature, ...]) -> dict[str, int]:
     """Operators by name, after the signature that LiteRT reads was compared with the model's."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    interpreter = Interpreter(str(path), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+    interpreter = _loaded(path)
     runner = interpreter.get_signature_runner(savedmodel.SERVING)
     for kind, wanted, details in (
         ("inputs", inputs, runner.get_input_details()),
@@ -103,6 +107,20 @@ def _check_interpreter(path: Path, *, inputs: tuple[Signature, ...], outputs: tu
             )
     operators = interpreter._get_ops_details()  # noqa: SLF001 - no public reader exists
     return dict(sorted(Counter(str(operator["op_name"]) for operator in operators).items()))
+
+
+def _loaded(path: Path) -> Any:
+    """The file in LiteRT with its built-in kernels: the flatbuffer and every operator were checked."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    try:
+        interpreter = Interpreter(
+            str(path), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        )
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise ArtifactError(f"the TFLite converter's file does not load in LiteRT: {error}", hint=_HINT) from error
+    return interpreter
 
 
 def _signature(name: str, detail: Any) -> Signature:
