@@ -7,10 +7,11 @@ the public names of inputs and outputs. The same graph gives the same bytes, alw
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from kexport.errors import ArtifactError, UnsupportedError, UsageError
+from kexport.formats import WrittenFile
 from kexport.formats.tflite_flatbuffer import stream
 from kexport.formats.tflite_operators import assemble, reshaped
 from kexport.formats.tflite_prepare import prepare
@@ -22,18 +23,8 @@ from kexport.operations import Shape
 from kexport.records import Signature
 from kexport.specs import SERVING_BATCH, Scheme
 
-__all__ = ["WrittenFile", "delegation", "program", "verify_structure", "write"]
+__all__ = ["delegation", "program", "verify_structure", "write"]
 SCHEMES = (Scheme.FLOAT32, Scheme.FLOAT16)
-
-
-@dataclass(frozen=True, kw_only=True)
-class WrittenFile:
-    """What was written: built-in operator counts by name, and the signature."""
-
-    size_bytes: int
-    operations: dict[str, int]
-    inputs: tuple[Signature, ...]
-    outputs: tuple[Signature, ...]
 
 
 def write(
@@ -58,7 +49,6 @@ def write(
     if path.stat().st_size != size:
         raise ArtifactError(f"{path}: {path.stat().st_size} bytes on disk, {size} were written", hint="df -h")
     return WrittenFile(
-        size_bytes=size,
         operations=code.operations(),
         inputs=tuple(_public(code, name, tensor) for name, tensor in code.inputs.items()),
         outputs=tuple(_public(code, name, tensor) for name, tensor in code.outputs.items()),

@@ -11,6 +11,7 @@ a swapped or dropped one shows.
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +22,10 @@ from kexport.images import check_count, seeded_images
 from kexport.keras_walk import functional, ordered_calls, run
 
 LOGIT_SPREAD = 1.5
+BRANCH_SCALE = 0.15
 SAMPLED_SIDE = 64
 _IMAGENET_MEAN, _IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_SUMS, _PASSING = ("Add", "CustomScaleLayer"), ("Dropout", "Activation")
 _KERNELS = ("kernel", "pointwise_kernel")
 
 
@@ -34,6 +37,7 @@ def randomize(model: Any, *, seed: int, low: float, high: float) -> None:
     walker = _Walker(
         rng=np.random.default_rng([seed, zlib.crc32(model.name.encode())]),
         normalised=_feeds_normalisation(model),
+        branches=_feeds_sum(model),
         last=_last_linear(model),
     )
     run(model, [images], walker.call)
@@ -43,6 +47,7 @@ def randomize(model: Any, *, seed: int, low: float, high: float) -> None:
 class _Walker:
     rng: np.random.Generator
     normalised: frozenset[int]
+    branches: frozenset[int]
     last: int
 
     def call(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
@@ -62,8 +67,9 @@ class _Walker:
         self._scale_and_shift(layer)
 
     def _scale_and_shift(self, layer: Any) -> None:
+        size = BRANCH_SCALE if id(layer) in self.branches else 1.0
         if layer.scale:
-            layer.gamma.assign(self.rng.uniform(0.7, 1.3, layer.gamma.shape))
+            layer.gamma.assign(self.rng.uniform(0.7 * size, 1.3 * size, layer.gamma.shape))
         if layer.center:
             layer.beta.assign(self.rng.normal(0.0, 0.2, layer.beta.shape))
 
@@ -80,7 +86,8 @@ class _Walker:
             centre = -result.mean(axis=(0, 1)) * (LOGIT_SPREAD / between)
             self._bias(layer, centre, 1.0)
         else:
-            kernel.assign(kernel * np.float32(1.0 / max(float(result.std()), 1e-6)))
+            size = BRANCH_SCALE if id(layer) in self.branches else 1.0
+            kernel.assign(kernel * np.float32(size / max(float(result.std()), 1e-6)))
             self._bias(layer, np.zeros(_width(layer)), 0.1)
 
     def _bias(self, layer: Any, centre: npt.NDArray[np.float64], deviation: float) -> None:
@@ -133,6 +140,32 @@ def _feeds_normalisation(model: Any) -> frozenset[int]:
         makers.update((id(tensor), id(node.operation)) for tensor in node.outputs)
     only = {makers[tensor] for tensor, kinds in readers.items() if tensor in makers and kinds == {"BatchNormalization"}}
     return frozenset(only)
+
+
+def _feeds_sum(model: Any) -> frozenset[int]:
+    """The last layer with weights of every residual branch: what is added to a value that others read too.
+
+    A deep random network doubles rounding errors every few layers; branches that are small beside what
+    they are added to, as in trained networks, keep it well conditioned (Zhang et al. 2019, "Fixup").
+    """
+    calls = _all_calls(model)
+    maker = {id(tensor): node for node in calls for tensor in node.outputs}
+    readers = Counter(id(tensor) for node in calls for tensor in node.input_tensors)
+    found = set()
+    for node in calls:
+        shared = [readers[id(tensor)] > 1 for tensor in node.input_tensors]
+        if type(node.operation).__name__ in _SUMS and any(shared):
+            branches = [tensor for tensor, often in zip(node.input_tensors, shared, strict=True) if not often]
+            found |= {id(_maker(tensor, maker)) for tensor in branches}
+    return frozenset(found)
+
+
+def _maker(tensor: Any, maker: dict[int, Any]) -> Any:
+    """The layer that a tensor comes from, layers that pass it on unchanged left out."""
+    node = maker.get(id(tensor))
+    while node is not None and type(node.operation).__name__ in _PASSING:
+        node = maker.get(id(node.input_tensors[0]))
+    return node.operation if node is not None else None
 
 
 def _last_linear(model: Any) -> int:
