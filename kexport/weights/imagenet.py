@@ -95,11 +95,11 @@ def _fetch(request: _Request, download: Callable[[], str]) -> str:
 def _download(request: _Request, download: Callable[[], str]) -> None:
     from filelock import FileLock
 
+    probe(request.url, model=request.model)
     _require_writable(request)
     with FileLock(f"{request.target}.lock"):
         if request.target.exists():  # another process fetched it meanwhile
             return
-        probe(request.url, model=request.model)
         with _Failures(request), _stall_limit():
             download()
 
