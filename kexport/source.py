@@ -85,7 +85,7 @@ def options(spec: ModelSpec, application: Application) -> dict[str, Any]:
 
 
 def _construct(spec: ModelSpec, application: Application, weights: str | None) -> Any:
-    keras = _keras()
+    keras = load_keras()
     keras.utils.set_random_seed(spec.weights.seed or 0)
     constructor = getattr(keras.applications, application.name)
     try:
@@ -101,7 +101,8 @@ def _told(chosen: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in chosen.items() if value is not None)
 
 
-def _keras() -> Any:
+def loadload_keras() -> Any:
+    """The package `keras`. Raises MissingDependencyError with the command that installs it."""
     try:
         return importlib.import_module("keras")
     except ImportError as error:

@@ -85,7 +85,7 @@ def prepare(request: PrepareRequest, clock: Clock) -> Record:
     """Everything that needs Keras and is the same for all cells of a model."""
     folder = Path(request.folder)
     with clock.step("import keras"):
-        import keras  # noqa: F401 - timed on its own
+        source.load_keras()
     with clock.step("build"):
         model = source.build(request.model)
     with clock.step("reference"):
