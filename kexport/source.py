@@ -101,7 +101,7 @@ def _told(chosen: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in chosen.items() if value is not None)
 
 
-def loadload_keras() -> Any:
+def load_keras() -> Any:
     """The package `keras`. Raises MissingDependencyError with the command that installs it."""
     try:
         return importlib.import_module("keras")
