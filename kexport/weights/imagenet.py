@@ -153,7 +153,7 @@ def _endpoint(url: str) -> tuple[str, int]:
 
 def _failure(url: str, model: str, cause: str) -> DownloadError:
     return DownloadError(
-        f"the ImageNet weights of {model} could not be downloaded: {cause}\nfile: {url}",
+        f"the ImageNet weights of {model} could not be downloaded: {cause}; file: {url}",
         hint=f"--weights random:0, --weights FILE, or put the file into {cache_folder() / 'models'}",
     )
 
@@ -201,6 +201,6 @@ def _check(request: _Request) -> None:
 
 def _damaged(request: _Request, cause: str) -> SourceError:
     return SourceError(
-        f"the cached ImageNet weights of {request.model} are damaged: {cause}\nfile: {request.target}",
+        f"the cached ImageNet weights of {request.model} are damaged: {cause}; file: {request.target}",
         hint=f"rm {request.target}",
     )

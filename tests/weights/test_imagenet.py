@@ -99,7 +99,7 @@ def test_without_network(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.exit_code == 3
     assert str(caught.value) == (
         "the ImageNet weights of ResNet50 could not be downloaded: storage.googleapis.com cannot be reached: "
-        "[Errno -2] Name or service not known\n"
+        "[Errno -2] Name or service not known; "
         "file: https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
         "resnet50_weights_tf_dim_ordering_tf_kernels.h5\n"
         f"hint: --weights random:0, --weights FILE, or put the file into {home / 'models'}"
@@ -146,7 +146,7 @@ def test_a_truncated_file_in_the_cache(home: Path, server: Path) -> None:
         source.build(SPEC)
     assert "the cached ImageNet weights of MobileNet are damaged: " in caught.value.message
     assert "truncated file" in caught.value.message
-    assert f"\nfile: {target}" in caught.value.message
+    assert f"; file: {target}" in caught.value.message
     assert caught.value.hint == f"rm {target}"
 
 
