@@ -1,0 +1,120 @@
+"""What the documentation says about commands, options, exit codes, targets and bounds: read from the code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import rich_click as click
+from md_text import code, table
+
+from kexport import cli as command_line
+from kexport import pipeline, target_file, tolerances
+from kexport.cli import all_models, export, group
+from kexport.errors import KexportError
+from kexport.specs import ENGINES, SCHEMES, Format
+
+
+def commands() -> str:
+    """One row per command: usage, what it does, an example."""
+    rows = [(code(_usage(name, command)), *_told(command)) for name, command in group.commands.items()]
+    return table(("command", "what it does", "example"), rows, text_columns=3)
+
+
+def options() -> str:
+    """One row per option that export and all share."""
+    ours, theirs = ([p for p in c.params if isinstance(p, click.Option)] for c in (export.command, all_models.command))
+    assert [o.opts for o in ours] == [o.opts for o in theirs]
+    return table(("option", "what it means", "example"), map(_option, ours), text_columns=3)
+
+
+def exit_codes() -> str:
+    """One row per code: the meaning as `kexport.cli` states it, and the errors that end with it."""
+    stated = re.search(r"Exit codes: (.*?)\.\s", command_line.__doc__ or "", re.DOTALL)
+    assert stated is not None
+    rows = [_exit_code(part) for part in stated[1].split(";")]
+    return table(("code", "meaning", "errors"), rows, text_columns=3)
+
+
+def flow() -> str:
+    """The picture of `kexport.pipeline`, and what it says about it."""
+    before, _, after = (pipeline.__doc__ or "").partition("::")
+    assert before
+    picture, _, words = after.strip("\n").partition("\n\n")
+    lines = "\n".join(line.removeprefix("    ").rstrip() for line in picture.splitlines())
+    return f"```text\n{lines}\n```\n\n{words.strip()}"
+
+
+def formats() -> str:
+    """One row per format: schemes and engines."""
+    rows = [(form.value, ", ".join(SCHEMES[form]), ", ".join(ENGINES[form])) for form in Format]
+    return table(("format", "schemes", "engines, the first is the default"), rows, text_columns=3)
+
+
+def targets() -> str:
+    """One row per file of ``targets/``."""
+    return table(("target", "for", "formats", "schemes", "batch"), map(_target, target_file.names()), text_columns=5)
+
+
+def bounds() -> str:
+    """One row per bound of ``parity/tolerances.toml``."""
+    rows = [
+        (form.value, scheme, code(bound.name), f"{'≥' if bound.at_least else '≤'} {bound.limit:g}", bound.why)
+        for form in Format
+        for scheme in SCHEMES[form]
+        for bound in tolerances.load(form, scheme)
+    ]
+    return table(("format", "scheme", "figure", "bound", "why"), rows, text_columns=5)
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "commands": commands,
+    "options": options,
+    "exit-codes": exit_codes,
+    "flow": flow,
+    "formats": formats,
+    "targets": targets,
+    "bounds": bounds,
+}
+
+
+def _usage(name: str, command: click.Command) -> str:
+    pieces = command.collect_usage_pieces(click.Context(command, info_name=name))
+    return " ".join(["kexport", name, *(piece for piece in pieces if piece != "[OPTIONS]")])
+
+
+def _told(command: click.Command) -> tuple[str, str]:
+    text = command.help or ""
+    first, _, rest = text.partition("\n")
+    example = re.search(r"Example: (.*)", rest)
+    assert example is not None, f"{command.name} has no example"
+    return first, code(example[1].strip())
+
+
+def _option(option: click.Option) -> tuple[str, str, str]:
+    meaning, _, example = (option.help or "").rpartition(", e.g. ")
+    assert meaning, f"{option.opts} has no example"
+    names = ", ".join(option.opts)
+    shown = option.show_default and isinstance(option.default, (str, int, float, Path)) and not option.is_flag
+    default = f"; {option.default} unless said" if shown else ""
+    return code(names if option.is_flag else f"{names} {option.metavar}"), meaning + default, code(example)
+
+
+def _exit_code(part: str) -> tuple[str, str, str]:
+    number, _, meaning = part.strip().partition(" ")
+    found = [code(kind.__name__) for kind in _errors(KexportError) if str(kind.exit_code) == number]
+    return number, " ".join(meaning.split()), ", ".join(found) or "-"
+
+
+def _errors(kind: type[KexportError]) -> Iterator[type[KexportError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        if child.__module__ == kind.__module__:
+            yield from _errors(child)
+
+
+def _target(name: str) -> tuple[str, ...]:
+    found = target_file.load(name)
+    batch = "the format's own" if found.batch is None else str(found.batch)
+    return code(name), found.description, ", ".join(found.formats), ", ".join(found.schemes), batch

@@ -1,0 +1,130 @@
+"""Fills the generated parts of the documentation, and keeps the measurements that they show.
+
+    python tests/benchmarks/tables.py [--records DIR]... [--peers FILE] [--tflite FILE] [--run FORMATS=LOG]... [--check]
+
+``--records``: artifact directories of `kexport all` and `kexport bench` -> parity/float32-forty.json.
+``--peers``, ``--tflite``: ``--json`` of export_vs_peers.py and of tflite_vs_converter.py -> the same names in parity/.
+``--run onnx,tflite=FILE``: the standard error of a whole `kexport all` -> parity/runs.json.
+What is not given stays as it is committed. Tables are always made again; ``--check`` writes nothing and
+exits 1 where a document differs from what the code and the committed JSON say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import code_blocks
+import evidence
+import md_text
+import measured_blocks
+
+from kexport.errors import KexportError
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = ("README.md", "parity/README.md")
+FORTY = "parity/float32-forty.json"
+FORTY_REPORT = "parity/float32-forty.md"
+PEERS = "parity/export-vs-peers.json"
+TFLITE = "parity/tflite-vs-converter.json"
+RUNS = "parity/runs.json"
+AGAIN = "python tests/benchmarks/tables.py"
+
+
+def main(arguments: Sequence[str] | None = None, *, root: Path = ROOT) -> int:
+    """Take in what is given, then write every generated text, or compare it. Exit codes: 0, 1 drift, 2 bad input."""
+    options = _parse(arguments)
+    try:
+        store_given(options, root)
+    except (KexportError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    texts = generated(root)
+    if options.check:
+        return _check(texts, root)
+    for name, text in texts.items():
+        (root / name).write_text(text, encoding="utf-8")
+    return 0
+
+
+def store_given(options: argparse.Namespace, root: Path) -> None:
+    """Every given measurement to its committed JSON; all inputs are read before the first file is written."""
+    found: dict[str, Any] = {}
+    if options.records:
+        found[FORTY] = evidence.from_records(options.records)
+    for name, path in ((PEERS, options.peers), (TFLITE, options.tflite)):
+        if path is not None:
+            found[name] = evidence.from_comparison(path)
+    logs = dict(map(_run, options.run))
+    if logs:
+        found[RUNS] = (load(root / RUNS) or {}) | logs
+    for name, value in found.items():
+        text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
+        (root / name).write_text(text, encoding="utf-8")
+
+
+def generated(root: Path) -> dict[str, str]:
+    """Every document that is generated, whole or in parts: path below ``root`` -> text."""
+    all_blocks = blocks(root)
+    texts = {name: md_text.fill((root / name).read_text(encoding="utf-8"), all_blocks) for name in DOCUMENTS}
+    forty = load(root / FORTY)
+    return texts | ({FORTY_REPORT: measured_blocks.full_report(forty)} if forty else {})
+
+
+def blocks(root: Path) -> dict[str, str]:
+    """Every block by name."""
+    forty, peers, tflite, runs = (load(root / name) for name in (FORTY, PEERS, TFLITE, RUNS))
+    return {name: make() for name, make in code_blocks.BLOCKS.items()} | {
+        "bar": measured_blocks.bar(forty, peers, tflite, runs),
+        "runs": measured_blocks.runs(runs),
+        "export-vs-peers": measured_blocks.comparison(peers, "--peers"),
+        "tflite-vs-converter": measured_blocks.comparison(tflite, "--tflite"),
+        "forty": measured_blocks.forty(forty),
+    }
+
+
+def load(path: Path) -> dict[str, Any] | None:
+    """A committed JSON file; None before the first measurement."""
+    if not path.is_file():
+        return None
+    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return value
+
+
+def _run(text: str) -> tuple[str, dict[str, Any]]:
+    formats, _, log = text.partition("=")
+    if not log:
+        raise ValueError(f"--run {text!r}: expected FORMATS=LOG, e.g. --run onnx,tflite=all.log")
+    return formats, evidence.from_log(Path(log).read_text(encoding="utf-8"))
+
+
+def _check(texts: dict[str, str], root: Path) -> int:
+    stale = [name for name, text in texts.items() if not _same(root / name, text)]
+    for name in stale:
+        print(f"{name} differs from what the code and the committed measurements say\nhint: {AGAIN}", file=sys.stderr)
+    return int(bool(stale))
+
+
+def _same(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Fill the generated parts of the documentation.")
+    parser.add_argument("--records", type=Path, action="append", default=[], help="artifact directory; repeatable")
+    parser.add_argument("--peers", type=Path, help="--json of export_vs_peers.py")
+    parser.add_argument("--tflite", type=Path, help="--json of tflite_vs_converter.py")
+    parser.add_argument("--run", action="append", default=[], metavar="FORMATS=LOG", help="log of a kexport all")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 on drift")
+    options = parser.parse_args(arguments)
+    if options.check and (options.records or options.peers or options.tflite or options.run):
+        parser.error("--check looks at what is committed: expected no measurements beside it")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
