@@ -23,8 +23,10 @@ STAGING = ".kexport-"
 NEEDED_BYTES = 64 * 2**20
 
 
-def prepare(directory: Path, *, needed_bytes: int = NEEDED_BYTES) -> None:
+def prepare(directory: Path, *, needed_bytes: int = NEEDED_BYTES) -> tuple[Path, ...]:
     """Create the directory and prove that files can be written there, leaving no file behind.
+
+    Returns the folders that did not exist before, the innermost first.
 
     UsageError if the path is, or leads through, something that is not a folder; StoreError if it cannot
     be written or less than ``needed_bytes`` are free. Folders created on the way are removed again then.
@@ -41,6 +43,7 @@ def prepare(directory: Path, *, needed_bytes: int = NEEDED_BYTES) -> None:
         if isinstance(error, OSError):
             raise _foreign(error, directory) from error
         raise
+    return tuple(missing)
 
 
 @contextmanager

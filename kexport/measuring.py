@@ -68,10 +68,11 @@ def _request(what: Measurement, record: Record) -> BenchRequest:
     assert record.source is not None
     low, high = catalog.input_range(catalog.application(record.source.application))
     runtime = runtimes.for_format(Format(record.format))
+    fixed = record.artifact.inputs[0].shape[0]
     return BenchRequest(
         runtime=runtime.name,
         path=str(what.directory / record.artifact.path),
-        settings=what.settings,
+        settings=replace(what.settings, batch=fixed or what.settings.batch),
         low=low,
         high=high,
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kexport import catalog, machine, produce, scheduler, store
-from kexport.errors import StoreError
+from kexport.errors import KexportError, StoreError
 from kexport.prepared import load as load_prepared
 from kexport.records import Record, Status, decode, encode
 from kexport.scheduler import Outcome, Progress, Task
@@ -49,7 +49,8 @@ class Observer(Protocol):
 class Orchestra:
     """Runs the cells of a request: one Keras process per model, then one process per cell.
 
-    ``recheck`` compares the published artifacts again instead of making new ones.
+    ``recheck`` compares the published artifacts again instead of making new ones. Failures that lie with the
+    request or with this environment are not stored at once: `keep_failures` does, unless they are the whole run.
     """
 
     directory: Path
@@ -82,7 +83,7 @@ class Orchestra:
         folder = self._folder(index)
         folder.mkdir()
         self._labels[name], self._cells[name] = f"{model.name} keras", cells
-        keep = any(produce.needs_keras(cell, "") for cell in cells)
+        keep = not self.recheck and any(produce.needs_keras(cell, "") for cell in cells)
         request = PrepareRequest(model=model, folder=str(folder), keep_weights=keep)
         (folder / "prepare.json").write_text(encode(request))
         return Task(
@@ -146,7 +147,7 @@ class Orchestra:
             )  # fmt: skip
 
     def _finish(self, cell: Cell, record: Record, outcome: Outcome) -> None:
-        if record.status is not Status.PASS:
+        if record.status is not Status.PASS and record.exit_code == KexportError.exit_code:
             self._keep_failure(cell, record)
         self._made[cell] = record
         self.observer.observe(
@@ -158,6 +159,12 @@ class Orchestra:
                 status=record.status,
             )
         )
+
+    def keep_failures(self) -> None:
+        """Store the failures that lie with the request or with this environment."""
+        for cell, record in self._made.items():
+            if record.status is not Status.PASS and record.exit_code != KexportError.exit_code:
+                self._keep_failure(cell, record)
 
     def _keep_failure(self, cell: Cell, record: Record) -> None:
         """Store a failure's record, unless a good artifact with its own record stands there."""

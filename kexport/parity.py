@@ -67,7 +67,8 @@ def logits(name: str, array: npt.NDArray[Any], *, softmax: bool) -> Array:
             hint="--weights random:SEED with another seed, or real weights",
         )
     logarithms = np.log(flat)
-    centred: Array = logarithms - logarithms.mean(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # infinity becomes NaN, which fails every bound
+        centred: Array = logarithms - logarithms.mean(axis=1, keepdims=True)
     return centred
 
 
@@ -125,7 +126,7 @@ def _cosine(expected: Array, actual: Array) -> float:
 
 def _sqnr(expected: Array, actual: Array) -> float:
     noise = float(np.square(actual - expected).sum())
-    if np.isnan(noise):
+    if not np.isfinite(noise):
         return float("nan")
     return float("inf") if noise == 0 else 10.0 * float(np.log10(np.square(expected).sum() / noise))
 

@@ -18,11 +18,11 @@ from pathlib import Path
 
 from kexport import durable, store
 from kexport.benchmark import BenchSettings
-from kexport.errors import UsageError
+from kexport.errors import EnvironmentFailure, UsageError
 from kexport.measuring import Measurement, measure_all
 from kexport.orchestra import Event, Observer, Orchestra
-from kexport.records import Record
-from kexport.specs import Cell, Engine, Format, ModelSpec, Scheme, WeightsSpec
+from kexport.records import Record, Status
+from kexport.specs import SERVING_BATCH, Cell, Engine, Format, ModelSpec, Scheme, WeightsSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,16 +42,17 @@ def run(request: Request, observer: Observer) -> tuple[Record, ...]:
     """Make every cell of the request; one record per cell, in the request's order.
 
     Artifacts and records are published one by one, the manifest last. Raises UsageError or StoreError
-    before any work if the directory cannot be used; whatever goes wrong later is in the records.
+    before any work if the directory cannot be used, and UsageError or EnvironmentFailure, leaving no file behind,
+    if every cell ended with that same error; whatever else goes wrong is in the records.
     """
     with _workspace(request.directory) as workspace:
         kept = _resumed(request) if request.resume else {}
         todo = tuple(cell for cell in request.cells if cell not in kept)
         made = _make(request, todo, workspace, observer)
         records = [kept.get(cell) or made[cell] for cell in request.cells]
+        store.write_manifest(request.directory)
         if request.bench:
             records = _bench_records(request.directory, records, BenchSettings(), observer)
-        store.write_manifest(request.directory)
     return tuple(records)
 
 
@@ -65,7 +66,8 @@ def recheck(paths: Sequence[Path], observer: Observer) -> tuple[Record, ...]:
         with _workspace(directory) as workspace:
             cells = {cell_of(record): record for record in found}
             orchestra = Orchestra(directory=directory, workspace=workspace, observer=observer, recheck=True)
-            records += orchestra.play(tuple(cells), jobs=None).values()
+            made = orchestra.play(tuple(cells), jobs=None)
+            records += (made[cell] for cell in cells)
             store.write_manifest(directory)
     return tuple(records)
 
@@ -82,15 +84,18 @@ def bench(
     for directory, found in _by_directory(paths):
         with _workspace(directory):
             records += _bench_records(directory, found, settings, observer, with_keras=with_keras)
-            store.write_manifest(directory)
     return tuple(records)
 
 
 @contextmanager
 def _workspace(directory: Path) -> Iterator[Path]:
-    durable.prepare(directory)
-    with store.lock(directory), durable.staging(directory) as workspace:
-        yield workspace
+    created = durable.prepare(directory)
+    with store.lock(directory):
+        try:
+            with durable.staging(directory) as workspace:
+                yield workspace
+        finally:
+            store.abandon(directory, created)
 
 
 def _resumed(request: Request) -> dict[Cell, Record]:
@@ -108,7 +113,21 @@ def _make(request: Request, cells: tuple[Cell, ...], workspace: Path, observer: 
         observer=observer,
         timeout_seconds=request.timeout_seconds,
     )
-    return orchestra.play(cells, jobs=request.jobs)
+    made = orchestra.play(cells, jobs=request.jobs)
+    if len(made) == len(request.cells):
+        _refuse(tuple(made.values()))
+    orchestra.keep_failures()
+    return made
+
+
+def _refuse(records: tuple[Record, ...]) -> None:
+    """Raise the error of the request or of this environment that ended every cell alike: it is told once."""
+    if len({(record.exit_code, record.reason) for record in records}) != 1:
+        return
+    first = records[0]
+    kind = {UsageError.exit_code: UsageError, EnvironmentFailure.exit_code: EnvironmentFailure}.get(first.exit_code)
+    if kind is not None and first.status is Status.ERROR:
+        raise kind(first.reason, hint=first.hint or None)
 
 
 def _bench_records(
@@ -119,12 +138,16 @@ def _bench_records(
     *,
     with_keras: bool = False,
 ) -> list[Record]:
-    measured = list(
-        measure_all(Measurement(directory=directory, settings=settings, with_keras=with_keras), records, observer)
-    )
-    for record in measured:
-        if record.benchmarks and record.artifact:
-            store.write_record(directory, record, Path(record.artifact.path).name)
+    """Each record as it comes; the manifest follows also where a measurement raises. Failures leave no trace."""
+    measured = []
+    what = Measurement(directory=directory, settings=settings, with_keras=with_keras)
+    try:
+        for record in measure_all(what, records, observer):
+            measured.append(record)
+            if record.status is Status.PASS and record.benchmarks and record.artifact:
+                store.write_record(directory, record, Path(record.artifact.path).name)
+    finally:
+        store.write_manifest(directory)
     return measured
 
 
@@ -133,7 +156,8 @@ def _by_directory(paths: Sequence[Path]) -> Iterator[tuple[Path, list[Record]]]:
     wanted: dict[Path, list[Record]] = {}
     for path in paths:
         directory, records = _stored(path)
-        wanted.setdefault(directory, []).extend(records)
+        known = wanted.setdefault(directory, [])
+        known.extend(record for record in records if record not in known)
     yield from wanted.items()
 
 
@@ -173,13 +197,14 @@ def cell_of(record: Record) -> Cell:
         **options,
     )
     batch = record.artifact.inputs[0].shape[0]
+    unless_said = SERVING_BATCH if record.format == Format.TFLITE else None
     engine = Engine(record.artifact.engine)
     return Cell(
         model=model,
         format=Format(record.format),
         scheme=Scheme(record.scheme),
-        engine=engine,
-        batch=batch,
+        engine=Engine.AUTO if engine in (Engine.NATIVE, Engine.KERAS) else engine,
+        batch=None if batch == unless_said else batch,
         opset=record.artifact.opset or Cell.opset,
     )
 

@@ -17,8 +17,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -45,8 +45,8 @@ from kexport.records import Record, Status, decode, encode
 from kexport.specs import Cell, Format
 
 __all__ = [
-    "digest", "file_digest", "fingerprint", "lock", "prepare", "publish", "read_records", "resumable", "size_bytes",
-    "staging", "tree_digest", "verify", "write_manifest", "write_record",
+    "abandon", "digest", "file_digest", "fingerprint", "lock", "prepare", "publish", "read_record", "read_records",
+    "resumable", "size_bytes", "staging", "tree_digest", "verify", "write_manifest", "write_record",
 ]  # fmt: skip
 
 MANIFEST = "manifest.json"
@@ -66,6 +66,13 @@ def write_record(directory: Path, record: Record, file_name: str) -> Path:
     path = directory / record.model / f"{file_name}.json"
     write(path, encode(record))
     return path
+
+
+def read_record(directory: Path, cell: Cell) -> Record:
+    """The stored record of a cell's artifact. StoreError if there is none, or if it is damaged."""
+    path = directory / cell.model.name / f"{cell.file_name}.json"
+    with foreign_errors(path):
+        return decode(path.read_bytes())
 
 
 def read_records(directory: Path) -> tuple[Record, ...]:
@@ -142,6 +149,22 @@ def lock(directory: Path, *, timeout_seconds: float = LOCK_SECONDS) -> Iterator[
     finally:
         (directory / HOLDER).unlink(missing_ok=True)
         guard.release()
+
+
+def abandon(directory: Path, created: Sequence[Path]) -> None:
+    """Leave nothing of a run that made nothing: to be called with the lock held, before it is given back.
+
+    ``created`` are the folders that the run made, innermost first (`durable.prepare`). A directory that
+    holds anything else than the lock stays as it is.
+    """
+    own = {LOCK, HOLDER}
+    if {path.name for path in directory.iterdir()} - own:
+        return
+    for name in own:
+        (directory / name).unlink(missing_ok=True)
+    for folder in created:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def fingerprint(cell: Cell) -> str:

@@ -31,7 +31,7 @@ from kexport import (
     tolerances,
     verification,
 )
-from kexport.errors import KexportError, UnsupportedError
+from kexport.errors import ArtifactError, KexportError, SourceError, UnsupportedError
 from kexport.formats import WrittenFile
 from kexport.lower import lower_model
 from kexport.optimize import optimize
@@ -123,11 +123,8 @@ def make_cell(request: CellRequest, clock: Clock) -> Record:
     staged = folder / cell.file_name
     written = _write(request, choice.engine, staged, ready=ready, clock=clock)
     with clock.step("parity"):
-        expected = prepared.load_reference(folder)
-        outputs, effective, notes = verification.execute(staged, cell, ready.facts, expected, threads=request.threads)
-        found = parity.compare(expected.outputs, outputs, softmax=ready.facts.ends_in_softmax)
-        checks = parity.judge(found, bounds)
-    problems = list(parity.failures(checks))
+        compared, notes = _compare(request, staged, ready, bounds)
+    problems = list(parity.failures(compared.checks))
     record = Record(
         model=cell.model.name,
         format=cell.format,
@@ -138,13 +135,7 @@ def make_cell(request: CellRequest, clock: Clock) -> Record:
         reproduce=request.reproduce,
         source=ready.facts,
         artifact=_artifact(staged, cell, choice, written, notes),
-        parity=ParityRecord(
-            samples=len(next(iter(expected.inputs.values()))),
-            runtime=_runtime_name(effective),
-            effective=effective,
-            outputs=found,
-            checks=checks,
-        ),
+        parity=compared,
         cost=_cost(ready, clock),
         versions={**machine.versions(), "request": store.fingerprint(cell)},
     )
@@ -153,6 +144,73 @@ def make_cell(request: CellRequest, clock: Clock) -> Record:
             durable.publish(staged, directory / cell.model.name / cell.file_name)
             store.write_record(directory, record, cell.file_name)
     return record
+
+
+def recheck_cell(request: CellRequest, clock: Clock) -> Record:
+    """The published artifact compared again where it lies; its record is written anew, with what was found.
+
+    Raises SourceError, and leaves the record alone, if Keras's weights are not those that it was made from.
+    """
+    cell, directory = request.cell, Path(request.directory)
+    ready = prepared.load(Path(request.folder))
+    stored = store.read_record(directory, cell)
+    assert stored.artifact is not None
+    _require_same_weights(stored, ready)
+    path = directory / stored.artifact.path
+    compared, problems = None, list(_changes(stored.artifact, path))
+    if path.exists():
+        try:
+            with clock.step("parity"):
+                compared, _ = _compare(request, path, ready, tolerances.load(cell.format, cell.scheme))
+            problems += parity.failures(compared.checks)
+        except ArtifactError as error:
+            problems.append(error.message)
+    record = replace(
+        stored,
+        status=Status.FAIL if problems else Status.PASS,
+        reason="; ".join(problems),
+        hint=stored.reproduce if problems else "",
+        traceback="",
+        parity=compared,
+        versions={**machine.versions(), store.REQUEST: stored.versions.get(store.REQUEST, "")},
+    )
+    store.write_record(directory, record, cell.file_name)
+    return record
+
+
+def _require_same_weights(stored: Record, ready: Prepared) -> None:
+    before = stored.source.weights_sha256 if stored.source else ""
+    if before != ready.facts.weights_sha256:
+        raise SourceError(
+            f"weights {ready.facts.weights} are not those that the artifact was made from: "
+            f"sha256 {ready.facts.weights_sha256[:12]}, the record has {before[:12]}",
+            hint=stored.reproduce,
+        )
+
+
+def _changes(artifact: Artifact, path: Path) -> Iterator[str]:
+    """What speaks against an artifact before it is run."""
+    if not path.exists():
+        yield f"{artifact.path} is missing"
+    elif (found := durable.digest(path)) != artifact.sha256:
+        yield f"{artifact.path} was changed: its sha256 is {found[:12]}, the record has {artifact.sha256[:12]}"
+
+
+def _compare(
+    request: CellRequest, path: Path, ready: Prepared, bounds: tuple[tolerances.Bound, ...]
+) -> tuple[ParityRecord, tuple[str, ...]]:
+    """The file against the reference: what was found, and notes on how the file runs. Raises ArtifactError."""
+    expected = prepared.load_reference(Path(request.folder))
+    outputs, effective, notes = verification.execute(path, request.cell, ready.facts, expected, threads=request.threads)
+    found = parity.compare(expected.outputs, outputs, softmax=ready.facts.ends_in_softmax)
+    record = ParityRecord(
+        samples=len(next(iter(expected.inputs.values()))),
+        runtime=_runtime_name(effective),
+        effective=effective,
+        outputs=found,
+        checks=parity.judge(found, bounds),
+    )
+    return record, notes
 
 
 def _write(request: CellRequest, engine: Engine, staged: Path, *, ready: Prepared, clock: Clock) -> WrittenFile:
@@ -239,7 +297,7 @@ def _run(kind: str, text: bytes, clock: Clock) -> Record:
         names = {
             "model": cell.model.name, "file_format": cell.format, "scheme": cell.scheme, "reproduce": one.reproduce,
         }  # fmt: skip
-        task = lambda: make_cell(one, clock)  # noqa: E731
+        task = lambda: (recheck_cell if one.recheck else make_cell)(one, clock)  # noqa: E731
     try:
         return task()
     except Exception as error:  # noqa: BLE001 - the cell boundary: the record keeps the reason or the traceback
