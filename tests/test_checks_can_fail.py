@@ -1,0 +1,227 @@
+"""What must not pass, does not: damaged networks go through the real cell, from the graph on disk to the record."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kexport import graph_file, prepared, worker
+from kexport.graph import Graph, Node
+from kexport.operations import Conv, Dense
+from kexport.records import Record, Status
+from kexport.source import build
+from kexport.specs import Cell, Format, ModelSpec, WeightsSpec
+
+MODELS = {
+    "MobileNetV3Small": ModelSpec(
+        application="MobileNetV3Small", weights=WeightsSpec(kind="random", seed=0), input_shape=(96, 96, 3)
+    ),
+    "ResNet50": ModelSpec(application="ResNet50", weights=WeightsSpec(kind="random", seed=0), input_shape=(64, 64, 3)),
+}
+Change = Callable[[Graph], Graph]
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def ready(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelSpec, Path]:
+    """A model with its reference and graph on disk, as the cells find it."""
+    spec = MODELS[request.param]
+    folder = tmp_path_factory.mktemp(request.param)
+    made = worker.prepare(worker.PrepareRequest(model=spec, folder=str(folder)), worker.Clock())
+    assert made.status is Status.PASS
+    return spec, folder
+
+
+@pytest.fixture
+def judged(ready: tuple[ModelSpec, Path], tmp_path: Path) -> Callable[..., Record]:
+    """Make the cell of a changed graph; its record."""
+    spec, original = ready
+
+    def make(change: Change, file_format: Format = Format.ONNX) -> Record:
+        folder = tmp_path / "prepared"
+        shutil.copytree(original, folder)
+        graph = change(graph_file.load(original))
+        graph_file.save(graph, folder)
+        cell = Cell(model=spec, format=file_format)
+        request = worker.CellRequest(cell=cell, folder=str(folder), directory=str(tmp_path / "out"), reproduce="again")
+        record = worker.make_cell(request, worker.Clock())
+        published = (tmp_path / "out" / spec.name / cell.file_name).exists()
+        assert published == (record.status is Status.PASS), "only what passes is published"
+        return record
+
+    return make
+
+
+def heavy(graph: Graph, kind: type[Conv | Dense] = Conv) -> list[Node]:
+    return [node for node in graph if isinstance(node.operation, kind)]
+
+
+def with_kernel(graph: Graph, node: Node, change: Callable[[np.ndarray], None]) -> Graph:
+    kernel = np.array(node.operation.kernel)  # type: ignore[attr-defined]
+    change(kernel)
+    new = replace(node, operation=replace(node.operation, kernel=kernel))  # type: ignore[call-arg]
+    return replace(graph, nodes=tuple(new if each is node else each for each in graph))
+
+
+def perturb(place: float) -> Change:
+    """The largest weight of the convolution at that depth changes its sign."""
+
+    def change(graph: Graph) -> Graph:
+        nodes = heavy(graph)
+
+        def flip(kernel: np.ndarray) -> None:
+            index = np.unravel_index(np.abs(kernel).argmax(), kernel.shape)
+            kernel[index] = -kernel[index]
+
+        return with_kernel(graph, nodes[int(place * (len(nodes) - 1))], flip)
+
+    return change
+
+
+def swap_channels(place: float) -> Change:
+    def change(graph: Graph) -> Graph:
+        nodes = heavy(graph)
+
+        def swap(kernel: np.ndarray) -> None:
+            kernel[..., [0, 1]] = kernel[..., [1, 0]]
+
+        return with_kernel(graph, nodes[int(place * (len(nodes) - 1))], swap)
+
+    return change
+
+
+def drop_layer(graph: Graph) -> Graph:
+    """A convolution in the middle that keeps its input's shape is left out: its readers read its input."""
+    candidates = [node for node in heavy(graph) if graph.shapes[node.inputs[0]] == node.shape]
+    gone = candidates[len(candidates) // 2]
+    return replace(
+        graph,
+        nodes=tuple(
+            replace(node, inputs=tuple(gone.inputs[0] if name == gone.name else name for name in node.inputs))
+            for node in graph
+            if node is not gone
+        ),
+    )
+
+
+def nan_weight(graph: Graph) -> Graph:
+    def spoil(kernel: np.ndarray) -> None:
+        kernel.flat[0] = np.nan
+
+    return with_kernel(graph, heavy(graph)[3], spoil)
+
+
+def classifier(graph: Graph) -> Node:
+    """The last layer with weights: a dense one, or a 1x1 convolution."""
+    return [node for node in graph if isinstance(node.operation, (Conv, Dense))][-1]
+
+
+def constant_output(graph: Graph) -> Graph:
+    return with_kernel(graph, classifier(graph), lambda kernel: kernel.fill(0.0))
+
+
+def saturated_output(graph: Graph) -> Graph:
+    def scale(kernel: np.ndarray) -> None:
+        kernel *= 1e4
+
+    return with_kernel(graph, classifier(graph), scale)
+
+
+@pytest.mark.parametrize("file_format", [Format.ONNX, Format.TFLITE])
+def test_the_sound_network_passes(judged: Callable[..., Record], file_format: Format) -> None:
+    record = judged(lambda graph: graph, file_format)
+    assert (record.status, record.reason) == (Status.PASS, "")
+    assert record.parity is not None
+    assert all(check.passed for check in record.parity.checks)
+    assert {check.name for check in record.parity.checks} >= {"logits_error_to_signal", "sqnr_db", "top1_agreement"}
+
+
+DAMAGE: dict[str, Change] = {
+    "one weight near the input": perturb(0.0),
+    "one weight in the middle": perturb(0.5),
+    "one weight near the output": perturb(1.0),
+    "two channels near the input": swap_channels(0.0),
+    "two channels in the middle": swap_channels(0.5),
+    "a layer left out": drop_layer,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_fails_with_figure_and_bound(judged: Callable[..., Record], damage: str) -> None:
+    record = judged(DAMAGE[damage])
+    assert record.status is Status.FAIL
+    assert "logits_error_to_signal is" in record.reason
+    assert "the bound is 0.001" in record.reason
+    assert record.hint == "again"
+
+
+def test_damage_fails_in_the_other_format_too(judged: Callable[..., Record]) -> None:
+    record = judged(perturb(0.5), Format.TFLITE)
+    assert record.status is Status.FAIL
+    assert "logits_error_to_signal is" in record.reason
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+@pytest.mark.parametrize("file_format", [Format.ONNX, Format.TFLITE])
+def test_nan_in_the_artifact_never_passes(judged: Callable[..., Record], file_format: Format) -> None:
+    record = judged(nan_weight, file_format)
+    assert record.status is Status.FAIL
+    assert "logits_error_to_signal is nan" in record.reason
+
+
+def test_constant_output_of_the_artifact_fails(judged: Callable[..., Record]) -> None:
+    record = judged(constant_output)
+    assert record.status is Status.FAIL
+    assert "top1_agreement is" in record.reason
+
+
+def test_saturated_output_of_the_artifact_fails(judged: Callable[..., Record]) -> None:
+    record = judged(saturated_output)
+    assert record.status is Status.FAIL
+    assert "logits_error_to_signal is nan" in record.reason
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda kernel: kernel * np.float32("nan"), "of Keras holds NaN or infinity: the weights or the inputs"),
+        (lambda kernel: kernel * 0, "of Keras is nearly constant (deviation 0.0e+00 between inputs"),
+        (lambda kernel: kernel * 1e4, "the softmax is saturated"),
+    ],
+    ids=["NaN", "constant", "saturated"],
+)
+def test_a_reference_without_signal_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, change: Callable[[np.ndarray], np.ndarray], reason: str
+) -> None:
+    """Where Keras itself says nothing, no artifact is made: agreement would prove nothing."""
+
+    def damaged(spec: ModelSpec) -> object:
+        model = build(spec)
+        kernel = model.layers[-1].kernel if hasattr(model.layers[-1], "kernel") else model.get_layer("logits").kernel
+        kernel.assign(change(kernel.numpy()))
+        return model
+
+    monkeypatch.setattr(worker.source, "build", damaged)
+    request = worker.PrepareRequest(model=MODELS["MobileNetV3Small"], folder=str(tmp_path))
+    (tmp_path / "request.json").write_text(worker.encode(request))
+    assert worker.main(["prepare", str(tmp_path / "request.json"), str(tmp_path / "result.json")]) == 0
+    record = worker.decode_as(Record, (tmp_path / "result.json").read_bytes())
+    assert record.status is Status.ERROR
+    assert reason in record.reason
+    assert record.traceback == ""
+    assert not (tmp_path / prepared.FACTS).exists()
+
+
+def test_a_channel_permuted_classifier_is_seen_by_its_classes(judged: Callable[..., Record]) -> None:
+    """The likeliest mistake of a layout conversion: features in another order before the classifier."""
+
+    def roll(kernel: np.ndarray) -> None:
+        kernel[:] = np.roll(kernel, 1, axis=-2)
+
+    record = judged(lambda graph: with_kernel(graph, classifier(graph), roll))
+    assert record.status is Status.FAIL
+    assert "sqnr_db is" in record.reason
