@@ -34,7 +34,8 @@ def execute(
     Raises ArtifactError when the file does not load or its signature is not the model's.
     """
     runtime = runtimes.for_format(cell.format)
-    session = runtimes.open_session(runtime, path, options=SessionOptions(threads=threads))
+    limit = None if cell.format is Format.SAVEDMODEL else threads  # TensorFlow's threads are the process's own
+    session = runtimes.open_session(runtime, path, options=SessionOptions(threads=limit))
     check_signature(session.signature, expected_signature(facts, cell))
     outputs = session.run(dict(_padded(reference, cell)))
     rows = len(next(iter(reference.outputs.values())))

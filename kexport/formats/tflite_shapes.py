@@ -114,8 +114,8 @@ def _slide(
 
 
 def _dense(options: Options, inputs: Sequence[Facts]) -> Sizes:
-    value, kernel, bias = inputs[0].shape, inputs[1].shape, inputs[2].shape
-    _require(len(kernel) == 2 and bias == kernel[:1], f"kernel {kernel} with bias {bias}")
+    value, kernel, *biases = (each.shape for each in inputs)
+    _require(len(kernel) == 2 and all(bias == kernel[:1] for bias in biases), f"kernel {kernel} with bias {biases}")
     _require(prod(value) % kernel[1] == 0, f"{value} does not divide into rows of {kernel[1]}")
     if options.number(2, "b"):
         _require(value[-1:] == kernel[1:], f"{value[-1:]} features, kernel {kernel} wants {kernel[1]}")
@@ -199,7 +199,7 @@ BUILTINS: dict[int, Builtin] = {
     3: Builtin(name="CONV_2D", inputs=(3, 3), rule=_conv),
     4: Builtin(name="DEPTHWISE_CONV_2D", inputs=(3, 3), rule=_depthwise),
     6: _unary("DEQUANTIZE"),
-    9: Builtin(name="FULLY_CONNECTED", inputs=(3, 3), rule=_dense),
+    9: Builtin(name="FULLY_CONNECTED", inputs=(2, 3), rule=_dense),
     14: _unary("LOGISTIC"),
     17: Builtin(name="MAX_POOL_2D", inputs=(1, 1), rule=_pool),
     18: _binary("MUL"),

@@ -22,6 +22,7 @@ VERSION = 3
 BUFFER_ALIGNMENT = 4  # kexport writes 16; the converter's own small buffers have 4
 MAX_RANK = 8
 ITEM_BYTES = {0: 4, 1: 2, 2: 4, 3: 1, 4: 8, 6: 1, 7: 2, 9: 1, 10: 8}  # schema enum TensorType -> bytes
+_FULLY_CONNECTED = 9
 OPTIONAL = -1
 
 
@@ -150,6 +151,8 @@ def _operator(table: Table, codes: list[tuple[int, int]], tensors: list[_Tensor]
         _require(index not in known, f"{table.where} computes tensor {tensors[index].name!r} again")
     code = codes[opcode][0]
     if code in BUILTINS:
+        if inputs and inputs[-1] == OPTIONAL and code == _FULLY_CONNECTED:
+            inputs = inputs[:-1]  # a dense layer without bias, as TFLiteConverter writes it
         _require(OPTIONAL not in inputs, f"{table.where}: an input is missing")
         facts = [Facts(tensors[index].shape, tensors[index].kind, tensors[index].values) for index in inputs]
         results = [Facts(tensors[index].shape, tensors[index].kind, None) for index in outputs]

@@ -133,3 +133,16 @@ def test_constant_whose_buffer_is_gone_is_refused(sound: bytes, tmp_path: Path) 
     struct.pack_into("<I", data, place, 0)
     with pytest.raises(ArtifactError, match="reads tensor 'top/kernel', which nothing before it computes"):
         check(bytes(data), tmp_path / "m")
+
+
+def test_a_dense_layer_without_bias_as_the_converter_writes_it_is_sound(tmp_path: Path) -> None:
+    import keras
+
+    from kexport.engines import tflite_converter
+
+    model = keras.Sequential([keras.Input((12,)), keras.layers.Dense(5, use_bias=False)])
+    tflite_converter.convert(model, tmp_path / "model.tflite", batch=1, scheme="float32")
+    tflite.verify_structure(tmp_path / "model.tflite")
+    truncated = tmp_path / "short.tflite"
+    truncated.write_bytes((tmp_path / "model.tflite").read_bytes()[:-40])
+    assert refuses(truncated.read_bytes(), truncated)
