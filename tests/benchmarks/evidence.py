@@ -18,7 +18,7 @@ SCHEMA = 1
 SCHEME = "float32"
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/])(?:/[\w.+-]+){2,}")
 VERDICT = re.compile(
-    r"^(?P<summary>\d+ cells?: .*)$.*"
+    r"^(?P<summary>\d+ cells?: [^\n]*)$.*"
     r"^peak memory of any process: (?P<peak>[\d.]+) GiB · wall time: (?:(?P<minutes>\d+) min )?(?P<seconds>[\d.]+) s$",
     re.MULTILINE | re.DOTALL,
 )

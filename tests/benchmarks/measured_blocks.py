@@ -250,7 +250,7 @@ def _latency_row(session: Json) -> tuple[str, ...]:
     return (
         session["model"],
         session["format"],
-        RUNTIMES.get(session["runtime"], session["runtime"]),
+        str(RUNTIMES.get(session["runtime"], session["runtime"])),
         escape(session["effective"]),
         str(session["threads"]),
         str(session["batch"]),

@@ -1,0 +1,231 @@
+"""Measurements become committed JSON and tables; what is missing is said, what is missed is shown."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import chdir
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from kexport import store
+from kexport.records import Artifact, BenchRecord, Check, Cost, OutputParity, ParityRecord, Record, Status
+
+SCRIPTS = ("tables", "code_blocks", "measured_blocks", "evidence", "md_text", "harness")
+MACHINE = {"processor": "P", "cores": "2", "memory_gib": "24.0", "version keras": "3.15.1"}
+NAMES = ("bar", "runs", "export-vs-peers", "tflite-vs-converter", "forty", "bounds")
+LOG = """[1/2] x: PASS
+80 cells: 79 PASS, 1 FAIL
+  FAIL x
+peak memory of any process: 3.50 GiB · wall time: 9 min 5 s
+records: x
+"""
+
+
+@pytest.fixture
+def tables(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    before = {name: sys.modules.pop(name, None) for name in SCRIPTS}
+    yield importlib.import_module("tables")
+    for name, module in before.items():
+        sys.modules.pop(name, None)
+        if module is not None:
+            sys.modules[name] = module
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "parity").mkdir()
+    text = "".join(f"<!-- begin generated: {name} -->\nold\n<!-- end generated: {name} -->\n" for name in NAMES)
+    (tmp_path / "README.md").write_text(f"# before\n{text}after\n", encoding="utf-8")
+    (tmp_path / "parity" / "README.md").write_text("nothing generated\n", encoding="utf-8")
+    return tmp_path
+
+
+def session(**changes: Any) -> BenchRecord:
+    good = BenchRecord(
+        runtime="onnxruntime", device="cpu", effective="onnxruntime 1.32.0", threads=2, batch=1, warmup=1,
+        load_seconds=0.1, samples_seconds=(0.002,) * 20, peak_memory_bytes=2**20, machine=MACHINE,
+    )  # fmt: skip
+    return replace(good, **changes)
+
+
+def record(model: str, file_format: str, **changes: Any) -> Record:
+    output = OutputParity(
+        name="output", logits_max_abs_error=3e-5, logits_mean_abs_error=1e-6, output_max_abs_error=1e-6,
+        output_mean_abs_error=1e-7, cosine=1.0, sqnr_db=110.0, top1_agreement=1.0, top5_agreement=1.0, signal=1.5,
+    )  # fmt: skip
+    check = Check(name="sqnr_db", value=110.0, bound=60.0, passed=True, why="w")
+    artifact = Artifact(
+        path=f"{model}/{model}-float32.{file_format}", format=file_format, scheme="float32", size_bytes=10_200_000,
+        sha256="0" * 64, engine="native", engine_reason="r", operations={}, inputs=(), outputs=(),
+    )  # fmt: skip
+    good = Record(
+        model=model, format=file_format, scheme="float32", status=Status.PASS, artifact=artifact,
+        parity=ParityRecord(samples=4, runtime="x", effective="x", outputs=(output,), checks=(check,)),
+        cost=Cost(seconds={"write": 1.0}, peak_memory_bytes=2**30), versions={"keras": "3.15.1", "request": model},
+    )  # fmt: skip
+    return replace(good, **changes)
+
+
+def stored(folder: Path, *records: Record) -> Path:
+    for each in records:
+        store.write_record(folder, each, f"{each.model}-{each.scheme}.{each.format}")
+    return folder
+
+
+def peer_row(**changes: Any) -> dict[str, Any]:
+    native = {
+        "seconds": 1.0, "peak_bytes": 390, "framework_bytes": 100, "before_bytes": 200, "weight_bytes": 100,
+        "file_bytes": 50_000_000, "peak_was_reset": True, "reason": "",
+    }  # fmt: skip
+    row = {
+        "model": "ResNet50", "native": native, "peer": native | {"seconds": 20.0}, "memory_ratio": 2.9,
+        "added_ratio": 1.9, "native_latency_seconds": 0.01, "peer_latency_seconds": 0.02, "latency_ratio": 0.5,
+        "broken": [],
+    }  # fmt: skip
+    return row | changes
+
+
+def comparison(path: Path, *rows: dict[str, Any]) -> Path:
+    path.write_text(json.dumps({"title": "t", "machine": MACHINE, "rows": rows}), encoding="utf-8")
+    return path
+
+
+def readme(root: Path) -> str:
+    return (root / "README.md").read_text(encoding="utf-8")
+
+
+def test_records_become_json_report_and_table(tables: ModuleType, root: Path) -> None:
+    one = record("MobileNet", "onnx", benchmarks=(session(), session(runtime="keras", samples_seconds=(0.03,) * 20)))
+    half = record("MobileNet", "onnx", scheme="float16")
+    folder = stored(root / "artifacts", one, record("MobileNet", "tflite"), half)
+    assert tables.main(["--records", str(folder)], root=root) == 0
+    data = json.loads((root / tables.FORTY).read_text(encoding="utf-8"))
+    assert [cell["format"] for cell in data["cells"]] == ["onnx", "tflite"]
+    assert data["cells"][0]["error_to_signal"] == pytest.approx(2e-5)
+    assert (data["machine"], data["versions"]) == (MACHINE, {"keras": "3.15.1"})
+    assert "| MobileNet | 10.2 | 10.2 | 2.0e-05 | 2.0e-05 | 30 | 2 | - |" in readme(root)
+    assert "| applications whose onnx file matches Keras | 40 of 40 | 1 of 1 | **missed** |" in readme(root)
+    report = (root / tables.FORTY_REPORT).read_text(encoding="utf-8")
+    assert "| MobileNet | onnx | ONNX Runtime | onnxruntime 1.32.0 | 2 | 1 | 2 | 2 to 2 | 2 | 2 | 1 | 20 |" in report
+    assert tables.main(["--check"], root=root) == 0
+
+
+def test_a_failure_and_noise_are_shown(tables: ModuleType, root: Path) -> None:
+    failed = record("MobileNet", "onnx", status=Status.FAIL, reason="/root/x/y: sqnr_db 3", artifact=None)
+    folder = stored(root / "a", failed, record("VGG16", "onnx", benchmarks=(session(samples_seconds=(0.002,) * 3),)))
+    assert tables.main(["--records", str(folder)], root=root) == 0
+    assert "| MobileNet | - | - | FAIL | - | - | - | - |" in readme(root)
+    assert "| 2\\* | - |" in readme(root)
+    assert "1 of 1 sessions: the machine was too unquiet" in readme(root)
+    report = (root / tables.FORTY_REPORT).read_text(encoding="utf-8")
+    assert "FAIL: PATH: sqnr_db 3" in report
+
+
+def test_not_a_number_is_kept_and_shown(tables: ModuleType, root: Path) -> None:
+    good = record("MobileNet", "onnx")
+    assert good.parity is not None
+    outputs = (replace(good.parity.outputs[0], sqnr_db=float("nan")),)
+    broken = replace(good, status=Status.FAIL, reason="r", parity=replace(good.parity, outputs=outputs))
+    assert tables.main(["--records", str(stored(root / "a", broken))], root=root) == 0
+    assert json.loads((root / tables.FORTY).read_text(encoding="utf-8"))["cells"][0]["sqnr_db"] == "nan"
+    assert "| nan |" in (root / tables.FORTY_REPORT).read_text(encoding="utf-8")
+
+
+def test_two_machines_are_refused(tables: ModuleType, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = session(machine=MACHINE | {"processor": "Q"})
+    records = (record("MobileNet", "onnx", benchmarks=(session(),)), record("VGG16", "onnx", benchmarks=(other,)))
+    assert tables.main(["--records", str(stored(root / "a", *records))], root=root) == 2
+    assert "the records are of 2 machines, they differ in processor; measure again" in capsys.readouterr().err
+    assert not (root / tables.FORTY).exists()
+
+
+def test_comparisons_fill_tables_and_the_bar(tables: ModuleType, root: Path) -> None:
+    slow = peer_row(model="NASNetMobile", latency_ratio=1.2, broken=["latency 1.200 of the peer's"])
+    lost = peer_row(model="VGG16", peer_unusable="/tmp/kexport-peers-x/peer.onnx does not load")
+    path = comparison(root / "peers.json", peer_row(), slow, lost)
+    assert tables.main(["--peers", str(path)], root=root) == 0
+    text = readme(root)
+    assert "| ResNet50 | 1.00 | 20.00 | 20.0 | 2.90 | 2.90 | 50.0 | 50.0 | 10 | 20 | 0.500 | met |" in text
+    assert "| 1.200 | missed; latency 1.200 of the peer's |" in text
+    assert "met; PATH does not load" in text
+    latency = "| ONNX against Keras's own export: latency, of the peer's file | at most 1.05 |"
+    assert f"{latency} 1.20 at worst (NASNetMobile); 2 of 3 models within | **missed** |" in text
+    assert "times faster | at least 10 | 20.00 at worst (NASNetMobile); 3 of 3 models within | met |" in text
+    assert "| ONNX export of ResNet50, model already built | under 1.5 s | 1.00 s | met |" in text
+    assert "TFLite against TFLiteConverter: export, times faster | at least 10 | not measured yet |" in text
+
+
+def test_a_missing_ratio_is_missed(tables: ModuleType, root: Path) -> None:
+    row = peer_row(native=peer_row()["native"] | {"reason": "killed above 20 GiB"}, broken=["kexport: killed"])
+    del row["memory_ratio"]
+    assert tables.main(["--peers", str(comparison(root / "p.json", row))], root=root) == 0
+    assert "times the weights | at most 3 | nan at worst (ResNet50); 0 of 1 models within | **missed** |" in readme(
+        root
+    )
+    assert (
+        "| ONNX export of ResNet50, model already built | under 1.5 s | killed above 20 GiB | **missed** |"
+        in readme(root)
+    )
+
+
+def test_a_log_becomes_a_run(tables: ModuleType, root: Path) -> None:
+    (root / "all.log").write_text(LOG, encoding="utf-8")
+    assert tables.main(["--run", f"onnx,tflite={root / 'all.log'}"], root=root) == 0
+    assert "| `kexport all --formats onnx,tflite` | 80 cells: 79 PASS, 1 FAIL | 9 min 5 s | 3.50 |" in readme(root)
+    assert json.loads((root / tables.RUNS).read_text(encoding="utf-8"))["onnx,tflite"]["wall_seconds"] == 545
+    (root / "more.log").write_text(LOG.replace("9 min 5 s", "8.3 s"), encoding="utf-8")
+    assert tables.main(["--run", f"savedmodel={root / 'more.log'}"], root=root) == 0
+    assert "| 9 min 5 s |" in readme(root)
+    assert "| 8.3 s |" in readme(root)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--run", "onnx"], "--run 'onnx': expected FORMATS=LOG, e.g. --run onnx,tflite=all.log"),
+        (["--run", "onnx=README.md"], "the log has no verdict"),
+        (["--peers", "parity/x.json"], "No such file"),
+        (["--records", "parity"], "no float32 records in parity"),
+    ],
+)
+def test_bad_input_changes_nothing(
+    tables: ModuleType, root: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    before = readme(root)
+    with chdir(root):
+        assert tables.main(arguments, root=root) == 2
+    assert message in capsys.readouterr().err
+    assert readme(root) == before
+
+
+def test_absent_measurements_stay_and_drift_is_found(
+    tables: ModuleType, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tables.main(["--check"], root=root) == 1
+    assert "README.md differs from what the code" in capsys.readouterr().err
+    assert tables.main([], root=root) == 0
+    assert tables.main(["--check"], root=root) == 0
+    assert "Not measured yet. `python tests/benchmarks/tables.py --peers FILE` fills this in." in readme(root)
+    assert readme(root).startswith("# before\n")
+    assert readme(root).endswith("after\n")
+    assert list((root / "parity").iterdir()) == [root / "parity" / "README.md"]
+    (root / "README.md").write_text(readme(root).replace("| tflite |", "| tflite2 |"), encoding="utf-8")
+    assert tables.main(["--check"], root=root) == 1
+
+
+def test_an_unknown_block_is_an_error(tables: ModuleType) -> None:
+    with pytest.raises(KeyError, match="nobody"):
+        tables.md_text.fill("<!-- begin generated: nobody -->\n<!-- end generated: nobody -->", {})
+
+
+def test_every_block_is_used_in_a_document(tables: ModuleType) -> None:
+    used = [name for path in tables.DOCUMENTS for name in tables.md_text.names((tables.ROOT / path).read_text("utf-8"))]
+    assert sorted(used) == sorted(tables.blocks(tables.ROOT))

@@ -1,0 +1,158 @@
+"""README's commands parse, its first example gives what it shows, its two set-up commands are what the gate can run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import rich_click as click
+
+from kexport.catalog import select
+from kexport.cli import group, main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PARITY = (ROOT / "parity" / "README.md").read_text(encoding="utf-8")
+FENCE = re.compile(
+    r"^(?:<!-- (?P<marker>[a-z]+: [a-z]+) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+FENCES = list(FENCE.finditer(README))
+MARKED = {found["marker"]: found["text"].strip() for found in FENCES if found["marker"]}
+QUICK = ("kexport --help", "kexport list", "kexport list models --json", "kexport list targets", "kexport doctor")
+
+
+def commands(document: str) -> Iterator[str]:
+    """Every `kexport ...` of the shell blocks, of inline code and of the generated tables."""
+    for found in FENCE.finditer(document):
+        if found["language"] == "sh" and not (found["marker"] or "").startswith("ci"):
+            yield from (line for line in found["text"].splitlines() if line.startswith("kexport "))
+    inline = re.findall(r"`(kexport [^`\n]+)`", FENCE.sub("", document))
+    yield from (line.replace("\\|", "|") for line in inline if not re.search(r"\b[A-Z]{3,}\b", line))
+
+
+def parse(line: str) -> click.Context:
+    """The context of the command: click and the callbacks of the options have read it. Nothing runs."""
+    words = [word for word in shlex.split(re.split(r"\s[|>2]*>\s", line)[0])[1:] if word]
+    if words[0].startswith("-"):
+        return group.make_context("kexport", words, resilient_parsing=True)
+    command = group.commands[words[0]]
+    named_only = len(words) == 1 or "--help" in words
+    return command.make_context(words[0], words[1:], resilient_parsing=named_only)
+
+
+def test_there_are_two_set_up_commands() -> None:
+    lines = [line for found in FENCES for line in found["text"].splitlines() if re.search(r"\bpip\b|\bvenv\b", line)]
+    assert lines == [MARKED["ci: run"], MARKED["ci: test"]]
+    assert "pip install" not in re.sub(r"^\| .*$", "", FENCE.sub("", README), flags=re.MULTILINE)
+
+
+def test_the_gate_runs_the_second_one() -> None:
+    pattern = re.search(r"grep -E '([^']+)' README.md", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
+    assert pattern is not None
+    expression = pattern[1].replace("[[:space:]]", r"\s")
+    assert re.findall(rf"(?m){expression}.*$", README) == [MARKED["ci: test"]]
+
+
+def test_the_two_set_up_commands_differ_in_extra_and_end_only() -> None:
+    run, tests = (MARKED[name].split(" && ") for name in ("ci: run", "ci: test"))
+    assert run[0] == tests[0] == "python3.11 -m venv .venv"
+    assert tests[1] == run[1].replace("install '.[cpu]'", "install -e '.[cpu,dev]'")
+    assert tests[2] == ".venv/bin/python -m pytest"
+    job = parse(run[2].removeprefix(".venv/bin/"))
+    assert job.command.name == "all"
+    assert job.params["weights"] == "random:0"
+
+
+@pytest.mark.parametrize("line", sorted({*commands(README), *commands(PARITY)}))
+def test_commands_parse(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in re.findall(r"(?:^|\s)(artifacts\S*)", line):
+        (tmp_path / path).mkdir(parents=True, exist_ok=True)
+    context = parse(line)
+    if context.command.name == "export":
+        assert select(context.params["sources"])
+
+
+def test_the_parsing_can_fail() -> None:
+    with pytest.raises(click.NoSuchOption):
+        parse("kexport export MobileNet --quantize")
+    with pytest.raises(KeyError, match="bundle"):
+        parse("kexport bundle artifacts")
+
+
+@pytest.mark.parametrize("line", QUICK)
+def test_quick_commands_run(line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    assert main(shlex.split(line)[1:]) == 0
+    assert capsys.readouterr().out.strip()
+
+
+def test_the_unknown_name_is_told_as_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    assert main(["export", "Resnet50"]) == 2
+    error = capsys.readouterr().err
+    assert error.strip()
+    assert error in README
+
+
+def cells(table: str) -> list[list[str]]:
+    """Rows of a terminal table without the two error figures, whose last digits differ between machines."""
+    rows = [re.split(r"\s*[│┃]\s*", line)[1:-1] for line in table.splitlines() if line[:1] in "│┃"]
+    return [row[:6] + row[8:] for row in rows]
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    folder = tmp_path_factory.mktemp("readme")
+    words = [sys.executable, "-m", *shlex.split(MARKED["example: export"])]
+    return folder, subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+
+
+def test_the_first_example_gives_what_is_shown(example: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    _, done = example
+    assert done.returncode == 0, done.stderr
+    assert cells(done.stdout) == cells(MARKED["example: output"])
+    assert len(cells(done.stdout)) == 3
+    shown, told = MARKED["example: verdict"].splitlines(), done.stderr.splitlines()[-3:]
+    assert (told[0], told[2]) == (shown[0], shown[2])
+    figures = r"\d+\.\d+ GiB · wall time: .*s$"
+    assert re.sub(figures, "", told[1]) == re.sub(figures, "", shown[1])
+
+
+def test_files_land_where_the_readme_says(example: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = example
+    stem = "artifacts/MobileNetV3Small/MobileNetV3Small-float32"
+    expected = {f"{stem}{end}" for end in (".onnx", ".onnx.json", ".tflite", ".tflite.json")}
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert {name for name in found if "/." not in name} == expected | {"artifacts/manifest.json"}
+
+
+def test_the_python_example_runs(example: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = example
+    command = [sys.executable, "-W", "error", "-c", MARKED["example: use"]]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "(1, 1000)\n", "")
+
+
+def test_every_part_of_the_record_that_is_named_exists() -> None:
+    from dataclasses import fields
+
+    from kexport.records import Artifact, BenchRecord, Check, OutputParity, ParityRecord, Record, SourceFacts
+
+    known = {field.name for kind in (Record, Artifact, ParityRecord, OutputParity, Check, SourceFacts, BenchRecord)
+             for field in fields(kind)}  # fmt: skip
+    section = README.partition("## The evidence")[2].partition("\n## ")[0]
+    paths = [path for row in re.findall(r"^\| .*$", section, re.MULTILINE) for path in re.findall(r"`([^`]+)`", row)]
+    assert paths
+    assert {name for path in paths for name in path.replace("[]", "").split(".")} <= known
+
+
+def test_security_claims() -> None:
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "kexport").rglob("*.py"))
+    assert not re.search(r"^\s*[^#'\"\n]*\b(?:load_model|pickle\.loads?|allow_pickle=True)\(", sources, re.MULTILINE)
+    assert "keras>=3.15.1" in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
