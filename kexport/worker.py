@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from kexport import (
+    compare,
     durable,
     graph_file,
     machine,
-    parity,
     prepared,
     produce,
     reference,
@@ -91,7 +91,7 @@ def prepare(request: PrepareRequest, clock: Clock) -> Record:
     with clock.step("reference"):
         facts = reference.facts(model, request.model)
         outputs = reference.compute(model, request.model, facts.inputs)
-        parity.check_signal(outputs.outputs, softmax=facts.ends_in_softmax)
+        compare.check_signal(outputs.outputs, softmax=facts.ends_in_softmax)
         prepared.save_reference(outputs, folder)
     with clock.step("lower"):
         refusal = _save_graph(model, folder)
@@ -124,7 +124,7 @@ def make_cell(request: CellRequest, clock: Clock) -> Record:
     written = _write(request, choice.engine, staged, ready=ready, clock=clock)
     with clock.step("parity"):
         compared, notes = _compare(request, staged, ready, bounds)
-    problems = list(parity.failures(compared.checks))
+    problems = list(compare.failures(compared.checks))
     record = Record(
         model=cell.model.name,
         format=cell.format,
@@ -162,7 +162,7 @@ def recheck_cell(request: CellRequest, clock: Clock) -> Record:
         try:
             with clock.step("parity"):
                 compared, _ = _compare(request, path, ready, tolerances.load(cell.format, cell.scheme))
-            problems += parity.failures(compared.checks)
+            problems += compare.failures(compared.checks)
         except ArtifactError as error:
             problems.append(error.message)
     record = replace(
@@ -202,13 +202,13 @@ def _compare(
     """The file against the reference: what was found, and notes on how the file runs. Raises ArtifactError."""
     expected = prepared.load_reference(Path(request.folder))
     outputs, effective, notes = verification.execute(path, request.cell, ready.facts, expected, threads=request.threads)
-    found = parity.compare(expected.outputs, outputs, softmax=ready.facts.ends_in_softmax)
+    found = compare.compare(expected.outputs, outputs, softmax=ready.facts.ends_in_softmax)
     record = ParityRecord(
         samples=len(next(iter(expected.inputs.values()))),
         runtime=_runtime_name(effective),
         effective=effective,
         outputs=found,
-        checks=parity.judge(found, bounds),
+        checks=compare.judge(found, bounds),
     )
     return record, notes
 

@@ -7,8 +7,9 @@ from typing import Any
 import rich_click as click
 
 from kexport.catalog import select
-from kexport.cli.options import ExportOptions, export_options
+from kexport.cli.options import export_options
 from kexport.cli.run_cells import execute
+from kexport.plan import ExportOptions
 
 
 @click.command("export")

@@ -1,60 +1,21 @@
-"""The options that ``export`` and ``all`` share, and the value that they become."""
+"""The options that ``export`` and ``all`` share; their values are the fields of `kexport.plan.ExportOptions`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import rich_click as click
 
 from kexport.errors import UnknownNameError, UsageError
+from kexport.plan import DEFAULT_TIMEOUT_MINUTES, Batch
 from kexport.specs import DEFAULT_OPSET, Engine, Format, Scheme
 
-DEFAULT_TIMEOUT_MINUTES = 30.0
 Command = Callable[..., int]
 Callback = Callable[[click.Context, click.Parameter, Any], Any]
-Batch = int | Literal["dynamic"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportOptions:
-    """What the user typed. ``None`` means: not given, so a target or the default decides."""
-
-    formats: tuple[Format, ...] | None = None
-    schemes: tuple[Scheme, ...] | None = None
-    weights: str = "imagenet"
-    alpha: float | None = None
-    minimalistic: bool = False
-    input_shape: tuple[int, int, int] | None = None
-    classes: int | None = None
-    no_top: bool = False
-    pooling: str | None = None
-    batch: Batch | None = None
-    opset: int | None = None
-    target: str | None = None
-    engine: Engine | None = None
-    jobs: int | None = None
-    resume: bool = False
-    force: bool = False
-    bench: bool = False
-    as_json: bool = False
-    timeout_minutes: float = DEFAULT_TIMEOUT_MINUTES
-    output: Path = Path("artifacts")
-
-    def __post_init__(self) -> None:
-        if self.resume and self.force:
-            raise UsageError(
-                "--resume keeps what is complete and --force makes everything again: expected one of them",
-                hint="kexport all --resume",
-            )
-        if not self.timeout_minutes > 0:
-            raise UsageError(f"--timeout {self.timeout_minutes:g}: expected minutes above 0", hint="--timeout 30")
-        if self.jobs is not None and self.jobs < 1:
-            raise UsageError(f"--jobs {self.jobs}: expected 1 or more", hint="--jobs 2")
 
 
 def export_options(function: Command) -> Command:

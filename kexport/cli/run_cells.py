@@ -6,9 +6,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from kexport import plan
 from kexport.catalog import Application
-from kexport.cli import output, plan, progress, verdict
-from kexport.cli.options import ExportOptions
+from kexport.cli import output, progress, verdict
+from kexport.plan import ExportOptions
 from kexport.records import Record
 
 
@@ -42,9 +43,9 @@ def tell(records: Sequence[Record], *, as_json: bool, seconds: float, directory:
 def show(records: Sequence[Record], *, as_json: bool) -> None:
     """Records as tables, or as JSON."""
     if as_json:
-        from kexport import report
+        from kexport.render import render
 
-        output.data(report.render(records, "json"))
+        output.data(render(records, "json"))
     else:
         from kexport.reports import terminal
 

@@ -94,7 +94,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
         return f"{fmt} of {[record.model for record in records]}"
 
     _replace(monkeypatch, "pipeline", run=run, Request=request, recheck=again, bench=again)
-    _replace(monkeypatch, "report", render=render)
+    _replace(monkeypatch, "render", render=render)
     _replace(monkeypatch, "store", read_records=lambda _: seen.records, verify=lambda _: seen.problems)
     _replace(monkeypatch, "reports.terminal", tables=lambda records: [f"table of {len(records)}"])
     return seen

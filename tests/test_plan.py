@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from kexport.catalog import APPLICATIONS, select
-from kexport.cli.options import ExportOptions
-from kexport.cli.plan import cells
 from kexport.errors import KexportError, UsageError
+from kexport.plan import ExportOptions, cells
 from kexport.specs import Cell, Engine, Format, Scheme
 
 ONE = select(["ResNet50"])

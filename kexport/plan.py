@@ -1,20 +1,62 @@
-"""From what the user typed to cells: a target under the options, and every contradiction told before work begins."""
+"""From options to cells: a target under the options, and every contradiction told before work begins.
+
+The command line and `kexport.api` ask here alike, so that both refuse the same requests in the same words.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from kexport import target_file
 from kexport.catalog import APPLICATIONS, Application
-from kexport.cli.options import ExportOptions
 from kexport.errors import SourceError, UsageError
-from kexport.specs import Cell, Format, ModelSpec, WeightsSpec
+from kexport.specs import Cell, Engine, Format, ModelSpec, Scheme, WeightsSpec
 from kexport.target_file import TargetFile
 
 DEFAULTS = TargetFile(description="what is made unless said", formats=(Format.ONNX, Format.TFLITE))
+DEFAULT_TIMEOUT_MINUTES = 30.0
 _MERGED = ("formats", "schemes", "batch", "opset", "engine", "input_shape")
+Batch = int | Literal["dynamic"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """What the user asked for. ``None`` means: not given, so a target or the default decides."""
+
+    formats: tuple[Format, ...] | None = None
+    schemes: tuple[Scheme, ...] | None = None
+    weights: str = "imagenet"
+    alpha: float | None = None
+    minimalistic: bool = False
+    input_shape: tuple[int, int, int] | None = None
+    classes: int | None = None
+    no_top: bool = False
+    pooling: str | None = None
+    batch: Batch | None = None
+    opset: int | None = None
+    target: str | None = None
+    engine: Engine | None = None
+    jobs: int | None = None
+    resume: bool = False
+    force: bool = False
+    bench: bool = False
+    as_json: bool = False
+    timeout_minutes: float = DEFAULT_TIMEOUT_MINUTES
+    output: Path = Path("artifacts")
+
+    def __post_init__(self) -> None:
+        if self.resume and self.force:
+            raise UsageError(
+                "--resume keeps what is complete and --force makes everything again: expected one of them",
+                hint="kexport all --resume",
+            )
+        if not self.timeout_minutes > 0:
+            raise UsageError(f"--timeout {self.timeout_minutes:g}: expected minutes above 0", hint="--timeout 30")
+        if self.jobs is not None and self.jobs < 1:
+            raise UsageError(f"--jobs {self.jobs}: expected 1 or more", hint="--jobs 2")
 
 
 def cells(applications: Sequence[Application], options: ExportOptions) -> tuple[Cell, ...]:

@@ -10,7 +10,7 @@ HEAVY = ("keras", "tensorflow", "onnxruntime", "onnx", "ai_edge_litert", "pydant
 
 def test_rendering_imports_nothing_heavy() -> None:
     code = (
-        "import sys\nfrom kexport.records import Record, Status\nfrom kexport.report import formats, render\n"
+        "import sys\nfrom kexport.records import Record, Status\nfrom kexport.render import formats, render\n"
         "one = Record(model='M', format='onnx', scheme='float32', status=Status.PASS)\n"
         "texts = [render([one], name) for name in formats()]\nassert len(texts) == 3\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"

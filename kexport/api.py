@@ -1,0 +1,167 @@
+"""What ``import kexport`` offers: the commands as functions. Records come back, nothing is printed.
+
+Requests are refused with the errors and in the words of the command line (`kexport.errors`); what goes
+wrong with one artifact is in its record, as ``status`` and ``reason``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from os import PathLike
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from kexport import machine, plan, render, store
+from kexport.benchmark import BenchSettings
+from kexport.catalog import select
+from kexport.errors import UnknownNameError, UsageError
+from kexport.orchestra import Event
+from kexport.pipeline import Request, recheck, run
+from kexport.pipeline import bench as measure
+from kexport.records import Record
+from kexport.runtimes import DEFAULT_DEVICE
+from kexport.specs import DEFAULT_OPSET, Engine, Format, Scheme
+
+Place = str | PathLike[str]
+Name = TypeVar("Name", bound=StrEnum)
+DEFAULT_DIRECTORY = "artifacts"
+
+
+class Quiet:
+    """An observer that keeps every event to itself."""
+
+    def observe(self, event: Event) -> None:
+        """Do nothing."""
+
+
+def export(
+    sources: str | Iterable[str],
+    *,
+    formats: str | Iterable[str] = ("onnx", "tflite"),
+    scheme: str = "float32",
+    weights: Place = "imagenet",
+    directory: Place = DEFAULT_DIRECTORY,
+    batch: int | Literal["dynamic"] | None = None,
+    opset: int = DEFAULT_OPSET,
+    engine: str = "auto",
+    jobs: int | None = None,
+    resume: bool = False,
+    force: bool = False,
+    bench: bool = False,
+    timeout_seconds: float = 1800.0,
+    alpha: float | None = None,
+    input_shape: tuple[int, int, int] | None = None,
+    classes: int | None = None,
+    include_top: bool = True,
+    pooling: str | None = None,
+    minimalistic: bool = False,
+) -> tuple[Record, ...]:
+    """Export models and prove each file against Keras: one record per model and format, in that order.
+
+    ``sources`` names an application, a family or a glob, or several; ``weights`` is ``imagenet``,
+    ``random:SEED`` or a weights file. Raises UsageError for a request that cannot be, StoreError for a
+    directory that cannot be written, and EnvironmentFailure where this environment can do none of it.
+    """
+    options = plan.ExportOptions(
+        formats=_members("format", Format, formats),
+        schemes=_members("scheme", Scheme, scheme),
+        weights=str(weights),
+        alpha=alpha,
+        minimalistic=minimalistic,
+        input_shape=input_shape,
+        classes=classes,
+        no_top=not include_top,
+        pooling=pooling,
+        batch=batch,
+        opset=opset,
+        engine=_members("engine", Engine, engine)[0],
+        jobs=jobs,
+        resume=resume,
+        force=force,
+        timeout_minutes=timeout_seconds / 60,
+    )
+    request = Request(
+        cells=plan.cells(select(_several(sources)), options),
+        directory=Path(directory),
+        jobs=jobs,
+        resume=resume,
+        force=force,
+        bench=bench,
+        timeout_seconds=timeout_seconds,
+    )
+    return run(request, Quiet())
+
+
+def parity(paths: Place | Iterable[Place] = DEFAULT_DIRECTORY) -> tuple[Record, ...]:
+    """Compare stored artifacts with Keras again, where they lie; their records are written anew.
+
+    A path is an artifact directory, a model's folder in one, or an artifact. Raises UsageError for a path
+    without artifacts.
+    """
+    return recheck(_paths(paths), Quiet())
+
+
+def bench(
+    paths: Place | Iterable[Place] = DEFAULT_DIRECTORY,
+    *,
+    device: str = DEFAULT_DEVICE,
+    threads: int | None = None,
+    repetitions: int = 50,
+    warmup: int = 5,
+    with_keras: bool = False,
+) -> tuple[Record, ...]:
+    """Measure the latency of stored artifacts, each in its own process; the records hold all samples.
+
+    ``threads`` of None is every usable core. Raises DeviceError if ``device`` would not really run.
+    """
+    settings = BenchSettings(
+        device=device,
+        threads=machine.cores() if threads is None else threads,
+        repetitions=repetitions,
+        warmup=warmup,
+    )
+    return measure(_paths(paths), settings, Quiet(), with_keras=with_keras)
+
+
+def report(records: Sequence[Record] | Place, fmt: str = "md") -> str:
+    """Records, or those of an artifact directory, as text: ``md``, ``json`` or ``junit``.
+
+    Raises UnknownNameError for another format, StoreError for damaged records.
+    """
+    if isinstance(records, (str, PathLike)):
+        records = store.read_records(_existing(records))
+    return render.render(records, fmt)
+
+
+def verify(directory: Place = DEFAULT_DIRECTORY) -> tuple[str, ...]:
+    """What is wrong with an artifact directory, one line each; nothing when it is what its manifest says."""
+    return tuple(store.verify(_existing(directory)))
+
+
+def _members(kind: str, legal: type[Name], names: str | Iterable[str]) -> tuple[Name, ...]:
+    """Each member once, in the order given. UnknownNameError offers the closest, UsageError if there is none."""
+    wanted = tuple(dict.fromkeys(_several(names)))
+    if not wanted:
+        raise UsageError(f"no {kind} was given: expected at least one", hint=f"kexport list {kind}s")
+    for name in wanted:
+        if name not in set(legal):
+            raise UnknownNameError(kind=kind, value=name, legal=legal, hint=f"kexport list {kind}s")
+    return tuple(legal(name) for name in wanted)
+
+
+def _several(names: str | Iterable[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _paths(paths: Place | Iterable[Place]) -> tuple[Path, ...]:
+    if isinstance(paths, (str, PathLike)):
+        return (_existing(paths),)
+    return tuple(_existing(path) for path in paths)
+
+
+def _existing(path: Place) -> Path:
+    found = Path(path)
+    if not found.exists():
+        raise UsageError(f"{found} does not exist", hint=f"kexport.export(..., directory={str(found)!r})")
+    return found
