@@ -139,6 +139,14 @@ def test_the_python_example_runs(example: tuple[Path, subprocess.CompletedProces
     assert (done.returncode, done.stdout, done.stderr) == (0, "(1, 1000)\n", "")
 
 
+def test_the_functions_give_the_same_records(example: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = example
+    command = [sys.executable, "-c", MARKED["example: python"]]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+    expected = "MobileNetV3Small onnx PASS\nMobileNetV3Small tflite PASS\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, expected, "")
+
+
 def test_every_part_of_the_record_that_is_named_exists() -> None:
     from dataclasses import fields
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def from_records(directories: Sequence[Path]) -> dict[str, Any]:
     records = [found[key] for key in sorted(found)]
     if not records:
         raise ValueError(f"no {SCHEME} records in {', '.join(path.name for path in directories)}")
-    sessions = [(record, session) for record in records for session in record.benchmarks if session.samples_seconds]
+    sessions = list(_sessions(records))
     return {
         "schema": SCHEMA,
         "machine": _machine([session for _, session in sessions]),
@@ -76,6 +76,17 @@ def figure(value: float | None) -> float | str | None:
     return float(f"{value:.4g}") if math.isfinite(value) else str(value)
 
 
+def _sessions(records: Iterable[Record]) -> Iterator[tuple[Record, BenchRecord]]:
+    """Sessions that have samples; one that stands in several records of a model (Keras) is given once."""
+    seen: dict[str, list[BenchRecord]] = {}
+    for record in records:
+        known = seen.setdefault(record.model, [])
+        for session in record.benchmarks:
+            if session.samples_seconds and session not in known:
+                known.append(session)
+                yield record, session
+
+
 def _cell(record: Record) -> dict[str, Any]:
     outputs = record.parity.outputs if record.parity else ()
     artifact, cost = record.artifact, record.cost
@@ -103,7 +114,7 @@ def _session(record: Record, session: BenchRecord) -> dict[str, Any]:
     latency = summarize(session.samples_seconds, batch=session.batch)
     return {
         "model": record.model,
-        "format": record.format,
+        "format": None if session.runtime == "keras" else record.format,
         "runtime": session.runtime,
         "effective": session.effective,
         "device": session.device,

@@ -105,12 +105,14 @@ def readme(root: Path) -> str:
 def test_records_become_json_report_and_table(tables: ModuleType, root: Path) -> None:
     one = record("MobileNet", "onnx", benchmarks=(session(), session(runtime="keras", samples_seconds=(0.03,) * 20)))
     half = record("MobileNet", "onnx", scheme="float16")
-    folder = stored(root / "artifacts", one, record("MobileNet", "tflite"), half)
+    two = record("MobileNet", "tflite", benchmarks=one.benchmarks[1:])
+    folder = stored(root / "artifacts", one, two, half)
     assert tables.main(["--records", str(folder)], root=root) == 0
     data = json.loads((root / tables.FORTY).read_text(encoding="utf-8"))
     assert [cell["format"] for cell in data["cells"]] == ["onnx", "tflite"]
     assert data["cells"][0]["error_to_signal"] == pytest.approx(2e-5)
     assert (data["machine"], data["versions"]) == (MACHINE, {"keras": "3.15.1"})
+    assert [each["format"] for each in data["sessions"]] == ["onnx", None]
     assert "| MobileNet | 10.2 | 10.2 | 2.0e-05 | 2.0e-05 | 30 | 2 | - |" in readme(root)
     assert "| applications whose onnx file matches Keras | 40 of 40 | 1 of 1 | **missed** |" in readme(root)
     report = (root / tables.FORTY_REPORT).read_text(encoding="utf-8")
@@ -153,11 +155,13 @@ def test_comparisons_fill_tables_and_the_bar(tables: ModuleType, root: Path) -> 
     path = comparison(root / "peers.json", peer_row(), slow, lost)
     assert tables.main(["--peers", str(path)], root=root) == 0
     text = readme(root)
-    assert "| ResNet50 | 1.00 | 20.00 | 20.0 | 2.90 | 2.90 | 50.0 | 50.0 | 10 | 20 | 0.500 | met |" in text
+    assert (
+        "| ResNet50 | 1.00 | 20.00 | 20.0 | 2.90 | 2.90 | 1.90 | 1.90 | 50.0 | 50.0 | 10 | 20 | 0.500 | met |" in text
+    )
     assert "| 1.200 | missed; latency 1.200 of the peer's |" in text
     assert "met; PATH does not load" in text
-    latency = "| ONNX against Keras's own export: latency, of the peer's file | at most 1.05 |"
-    assert f"{latency} 1.20 at worst (NASNetMobile); 2 of 3 models within | **missed** |" in text
+    latency = "| ONNX against Keras's own export: latency as a part of the peer's | at most 1.05 |"
+    assert f"{latency} 1.20 at worst (NASNetMobile); 2 of 3 models within; the peer gave no usable file for 1 |" in text
     assert "times faster | at least 10 | 20.00 at worst (NASNetMobile); 3 of 3 models within | met |" in text
     assert "| ONNX export of ResNet50, model already built | under 1.5 s | 1.00 s | met |" in text
     assert "TFLite against TFLiteConverter: export, times faster | at least 10 | not measured yet |" in text
@@ -181,10 +185,15 @@ def test_a_log_becomes_a_run(tables: ModuleType, root: Path) -> None:
     assert tables.main(["--run", f"onnx,tflite={root / 'all.log'}"], root=root) == 0
     assert "| `kexport all --formats onnx,tflite` | 80 cells: 79 PASS, 1 FAIL | 9 min 5 s | 3.50 |" in readme(root)
     assert json.loads((root / tables.RUNS).read_text(encoding="utf-8"))["onnx,tflite"]["wall_seconds"] == 545
+    assert "| 80 PASS in at most 10 min 0 s | 9 min 5 s on " in readme(root)
+    assert "cores; 80 cells: 79 PASS, 1 FAIL | **missed** |" in readme(root)
     (root / "more.log").write_text(LOG.replace("9 min 5 s", "8.3 s"), encoding="utf-8")
     assert tables.main(["--run", f"savedmodel={root / 'more.log'}"], root=root) == 0
     assert "| 9 min 5 s |" in readme(root)
     assert "| 8.3 s |" in readme(root)
+    (root / "good.log").write_text(LOG.replace("79 PASS, 1 FAIL", "80 PASS"), encoding="utf-8")
+    assert tables.main(["--run", f"onnx,tflite={root / 'good.log'}"], root=root) == 0
+    assert "cores; 80 cells: 80 PASS | met |" in readme(root)
 
 
 @pytest.mark.parametrize(
