@@ -55,7 +55,7 @@ def test_functions_stay_functions_when_the_rest_is_imported() -> None:
         ({"engine": "tf2onx"}, UnknownNameError, "unknown engine 'tf2onx': did you mean tf2onnx?"),
         ({"weights": "missing.h5"}, SourceError, "--weights 'missing.h5': there is no such file"),
         ({"input_shape": (17, 17, 3)}, UsageError, "ResNet50 needs 32x32 pixels or more"),
-        ({"batch": 0}, UsageError, "batch: expected 1 or more"),
+        ({"batch": 0}, UsageError, 'batch: expected "dynamic" or 1 and more, got 0'),
         ({"opset": 5}, UsageError, "opset: expected 13 to 22, got 5"),
         ({"resume": True, "force": True}, UsageError, "expected one of them"),
         ({"jobs": 0}, UsageError, "--jobs 0: expected 1 or more"),
