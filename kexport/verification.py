@@ -10,10 +10,14 @@ import numpy.typing as npt
 
 from kexport import runtimes
 from kexport.errors import ArtifactError
+from kexport.formats import tflite_delegation, tflite_verify
 from kexport.prepared import Reference
 from kexport.records import Signature, SourceFacts
 from kexport.runtimes import SessionOptions
 from kexport.specs import SERVING_BATCH, Cell, Format
+
+WITHOUT_DELEGATE = "cpu-builtin"
+"""The device of the runtime `litert` that runs built-in kernels alone."""
 
 
 def expected_signature(facts: SourceFacts, cell: Cell) -> tuple[tuple[Signature, ...], tuple[Signature, ...]]:
@@ -31,15 +35,30 @@ def execute(
 ) -> tuple[Mapping[str, npt.NDArray[Any]], str, tuple[str, ...]]:
     """Load the file, compare its signature, run the reference's inputs: (outputs, what really ran, notes).
 
+    A TFLite file must also be structurally sound and load without LiteRT's default delegate.
     Raises ArtifactError when the file does not load or its signature is not the model's.
     """
     runtime = runtimes.for_format(cell.format)
+    if cell.format is Format.TFLITE:
+        tflite_verify.verify_structure(path)
+        _load_without_delegate(runtime, path)
     limit = None if cell.format is Format.SAVEDMODEL else threads  # TensorFlow's threads are the process's own
     session = runtimes.open_session(runtime, path, options=SessionOptions(threads=limit))
     check_signature(session.signature, expected_signature(facts, cell))
     outputs = session.run(dict(_padded(reference, cell)))
     rows = len(next(iter(reference.outputs.values())))
     return {name: value[:rows] for name, value in outputs.items()}, session.effective, _notes(session)
+
+
+def _load_without_delegate(runtime: type[runtimes.Session], path: Path) -> None:
+    """Built-in kernels check operators and shapes themselves, and devices without XNNPACK have no others.
+
+    Only memory is planned, nothing runs: a fraction of a second, and memory for activations alone.
+    """
+    try:
+        runtimes.open_session(runtime, path, options=SessionOptions(device=WITHOUT_DELEGATE))
+    except ArtifactError as error:
+        raise ArtifactError(f"without its default delegate: {error.message}", hint=error.hint) from error
 
 
 def check_signature(
@@ -69,11 +88,9 @@ def _padded(reference: Reference, cell: Cell) -> Mapping[str, npt.NDArray[Any]]:
 
 
 def _notes(session: runtimes.Session) -> tuple[str, ...]:
-    """What a user should know about how the file runs: the operators that no delegate takes, by name."""
+    """How the file runs: how many operators XNNPACK takes, and each kind that it leaves, with the reason."""
     operators = getattr(session, "operators", None)
     if operators is None:
         return ()
-    left = sorted({name for name, delegated in operators if not delegated})
     taken = sum(delegated for _, delegated in operators)
-    note = f"XNNPACK runs {taken} of {len(operators)} operators"
-    return (note + (f"; built-in kernels run {', '.join(left)}" if left else ""),)
+    return (f"XNNPACK runs {taken} of {len(operators)} operators", *tflite_delegation.outside(operators))

@@ -36,7 +36,8 @@ def write(
 ) -> WrittenFile:
     """Write ``graph`` to exactly ``path``; ``batch`` of None keeps the batch axis symbolic.
 
-    Same graph, same options: same bytes. Raises UnsupportedError above 2 GB.
+    Same graph, same options: same bytes. Raises UnsupportedError above 2 GB, and for weights that float16
+    cannot hold; nothing is written then.
     """
     from onnx import helper
 
@@ -74,7 +75,7 @@ def _emit_inputs(emitter: Emitter) -> None:
     for spec in emitter.graph.inputs:
         name = spec.name
         if emitter.dtype != spec.dtype:
-            name = _cast(emitter, name, f"{name}:{emitter.dtype}", emitter.dtype)
+            name = emitter.cast(name, f"{name}:{emitter.dtype}", emitter.dtype)
         emitter.define(spec.name, name, Layout.NHWC)
 
 
@@ -82,10 +83,10 @@ def _emit(emitter: Emitter, node: Node) -> None:
     if emitter.dtype == "float32" or not _is_softmax(emitter, node.name):
         emit_node(emitter, node)
         return
-    value = _cast(emitter, emitter.read(node.inputs[0], Layout.NHWC), f"{node.name}:float32", "float32")
+    value = emitter.cast(emitter.read(node.inputs[0], Layout.NHWC), f"{node.name}:float32", "float32")
     exact = emitter.node("Softmax", [value], node.name, axis=-1)
     if emitter.graph.consumers[node.name]:
-        exact = _cast(emitter, exact, f"{node.name}:float16", "float16")
+        exact = emitter.cast(exact, f"{node.name}:float16", "float16")
     emitter.define(node.name, exact, Layout.NHWC)
 
 
@@ -93,7 +94,7 @@ def _emit_output(emitter: Emitter, public: str, value: str) -> None:
     is_float32 = emitter.dtype == "float32" or (_is_softmax(emitter, value) and not emitter.graph.consumers[value])
     if not is_float32:
         emitter.free(public)
-        _cast(emitter, emitter.read(value, Layout.NHWC), public, "float32")
+        emitter.cast(emitter.read(value, Layout.NHWC), public, "float32")
     else:
         emitter.show(value, public)
 
@@ -102,13 +103,6 @@ def _is_softmax(emitter: Emitter, value: str) -> bool:
     node = emitter.graph.producers.get(value)
     operation = node.operation if node else None
     return isinstance(operation, Activate) and operation.function is Activation.SOFTMAX
-
-
-def _cast(emitter: Emitter, value: str, output: str, dtype: str) -> str:
-    from onnx import TensorProto
-
-    kinds = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}
-    return emitter.node("Cast", [value], output, to=kinds[dtype])
 
 
 def _value_info(spec: TensorSpec) -> Any:

@@ -70,19 +70,29 @@ _ACTIVATIONS: dict[Activation, Callable[[Emitter, str, str], str]] = {
 
 
 def emit_layer_norm(emitter: Emitter, node: Node, operation: LayerNorm, value: str) -> str:
-    """LayerNormalization over the last axis from opset 17; mean, variance and Mul/Add before."""
+    """LayerNormalization over the last axis from opset 17; mean, variance and Mul/Add before.
+
+    Statistics are float32 in both: the operator's own default (``stash_type``), and casts before opset 17.
+    """
     gamma = emitter.weight(f"{node.name}:gamma", operation.gamma)
     beta = emitter.weight(f"{node.name}:beta", operation.beta)
     if emitter.opset >= LAYER_NORM_OPSET:
         inputs = [value, gamma, beta]
         return emitter.node("LayerNormalization", inputs, node.name, axis=-1, epsilon=operation.epsilon)
-    mean = emitter.node("ReduceMean", [value], f"{node.name}:mean", axes=[-1])
-    centred = emitter.node("Sub", [value, mean], f"{node.name}:centred")
-    square = emitter.node("Mul", [centred, centred], f"{node.name}:square")
-    variance = emitter.node("ReduceMean", [square], f"{node.name}:variance", axes=[-1])
-    epsilon = emitter.scalar(f"{node.name}:epsilon", operation.epsilon)
-    stable = emitter.node("Add", [variance, epsilon], f"{node.name}:stable")
-    deviation = emitter.node("Sqrt", [stable], f"{node.name}:deviation")
-    normal = emitter.node("Div", [centred, deviation], f"{node.name}:normal")
+    half = emitter.dtype == "float16"
+    exact = emitter.cast(value, f"{node.name}:float32", "float32") if half else value
+    normal = _normalised(emitter, node.name, operation.epsilon, exact)
+    if half:
+        normal = emitter.cast(normal, f"{node.name}:float16", "float16")
     scaled = emitter.node("Mul", [normal, gamma], f"{node.name}:scaled")
     return emitter.node("Add", [scaled, beta], node.name)
+
+
+def _normalised(emitter: Emitter, name: str, epsilon: float, value: str) -> str:
+    mean = emitter.node("ReduceMean", [value], f"{name}:mean", axes=[-1])
+    centred = emitter.node("Sub", [value, mean], f"{name}:centred")
+    square = emitter.node("Mul", [centred, centred], f"{name}:square")
+    variance = emitter.node("ReduceMean", [square], f"{name}:variance", axes=[-1])
+    stable = emitter.node("Add", [variance, emitter.exact_scalar(f"{name}:epsilon", epsilon)], f"{name}:stable")
+    deviation = emitter.node("Sqrt", [stable], f"{name}:deviation")
+    return emitter.node("Div", [centred, deviation], f"{name}:normal")

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kexport.errors import UnsupportedError
 from kexport.formats.onnx_stream import Initializer
 from kexport.graph import Graph, Node
 from kexport.operations import Shape
@@ -28,6 +29,7 @@ class Layout(StrEnum):
     NHWC = "nhwc"
 
 
+FLOAT16_MAX = 65504.0
 TO_NCHW, TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
@@ -79,6 +81,13 @@ class Emitter:
         self.nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
         return output
 
+    def cast(self, value: str, output: str, dtype: str) -> str:
+        """The value as ``float32`` or ``float16``."""
+        from onnx import TensorProto
+
+        kinds = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}
+        return self.node("Cast", [value], output, to=kinds[dtype])
+
     def weight(
         self,
         name: str,
@@ -88,8 +97,11 @@ class Emitter:
     ) -> str:
         """A float constant in the network's dtype; its axes are permuted by ``order`` while it is written.
 
-        ``shape`` states another shape for the permuted numbers.
+        ``shape`` states another shape for the permuted numbers. Raises UnsupportedError where a finite number
+        has no finite float16: written as infinity, it would be found only by the outputs.
         """
+        if self.dtype == "float16":
+            _check_half_range(name, array)
         permuted = array.shape if order is None else tuple(array.shape[axis] for axis in order)
         make = _permuted(array, order)
         return self._add(Initializer(name=name, shape=shape or permuted, dtype=self.dtype, make=make))
@@ -127,8 +139,13 @@ class Emitter:
         return self._add(Initializer(name=name, shape=array.shape, dtype="int64", make=lambda: array))
 
     def scalar(self, name: str, number: float) -> str:
-        """A float constant of rank 0."""
+        """A float constant of rank 0 in the network's dtype."""
         return self.weight(name, np.asarray(number, dtype=np.float32))
+
+    def exact_scalar(self, name: str, number: float) -> str:
+        """A float32 constant of rank 0, whatever the network computes in."""
+        array = np.asarray(number, dtype=np.float32)
+        return self._add(Initializer(name=name, shape=(), dtype="float32", make=lambda: array))
 
     def _add(self, initializer: Initializer) -> str:
         self.initializers.setdefault(initializer.name, initializer)
@@ -141,6 +158,16 @@ class Emitter:
         readers = self.graph.consumers[node.name]
         shown = node.name in self.graph.outputs.values()
         return bool(readers) and not shown and all(isinstance(reader.operation, Dense) for reader in readers)
+
+
+def _check_half_range(name: str, array: npt.NDArray[Any]) -> None:
+    largest = max(float(array.max(initial=0.0)), -float(array.min(initial=0.0)))
+    if np.isfinite(largest) and largest > FLOAT16_MAX:
+        layer, _, part = name.rpartition(":")
+        raise UnsupportedError(
+            f"the {part} of layer {layer!r} reaches {largest:g}, float16 ends at {FLOAT16_MAX:g}",
+            hint="--schemes float32",
+        )
 
 
 def _permuted(array: npt.NDArray[Any], order: Sequence[int] | None) -> Callable[[], npt.NDArray[Any]]:
