@@ -1,0 +1,87 @@
+"""Trained weights and photographs: every format decides as Keras does, image by image."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import kexport
+from kexport import catalog, runtimes
+from kexport.records import Preprocessing, Record, Status
+from kexport.runtimes import SessionOptions
+from kexport.source import build
+from kexport.specs import Format, ModelSpec, WeightsSpec
+
+LAB = Path(os.environ.get("KEXPORT_LAB") or Path(__file__).parents[2] / "shared" / "imagenet")
+MODELS = {
+    "MobileNet": ("mobilenet_0.25_224.weights.h5", 0.25),
+    "MobileNetV3Small": ("mobilenetv3small_1.0_224.weights.h5", None),
+}
+BATCH = 50
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skipif(not (LAB / "images").is_dir(), reason=f"no photographs and weights in {LAB}: set KEXPORT_LAB"),
+]
+
+
+@pytest.fixture(scope="module")
+def photographs() -> tuple[np.ndarray, np.ndarray]:
+    """(400, 224, 224, 3) uint8, the centre of each file, and the class of each; multiples of ten calibrate."""
+    from PIL import Image
+
+    paths = [path for path in sorted((LAB / "images").glob("*.jpg")) if int(path.name[:4]) % 10]
+    images = []
+    for path in paths:
+        with Image.open(path) as image:
+            left, top = (image.width - 224) // 2, (image.height - 224) // 2
+            images.append(np.asarray(image.convert("RGB").crop((left, top, left + 224, top + 224))))
+    return np.stack(images), np.array([int(path.name[:4]) for path in paths])
+
+
+def prepare(images: np.ndarray, contract: Preprocessing) -> np.ndarray:
+    """The contract as a deployer reads it: ``(p * scale - mean) / std`` in the stated channel order."""
+    assert contract.size == (224, 224)
+    ordered = images if contract.channel_order == "RGB" else images[..., ::-1]
+    return ((ordered * contract.scale - np.array(contract.mean)) / np.array(contract.std)).astype(np.float32)
+
+
+def decisions(record: Record, directory: Path, inputs: np.ndarray) -> np.ndarray:
+    assert record.artifact is not None
+    fixed = record.artifact.inputs[0].shape[0]
+    session = runtimes.open_session(
+        runtimes.for_format(Format(record.format)),
+        directory / record.artifact.path,
+        options=SessionOptions(batch=fixed or BATCH),  # TensorFlow already runs with its own choice of threads
+    )
+    blocks = [inputs[start : start + BATCH] for start in range(0, len(inputs), BATCH)]
+    return np.concatenate([session.run({"input": block})["output"].argmax(axis=-1) for block in blocks])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_format_decides_as_keras(
+    name: str, photographs: tuple[np.ndarray, np.ndarray], tmp_path: Path, record_property: pytest.RecordProperty
+) -> None:
+    images, classes = photographs
+    assert len(images) == 400
+    file, alpha = MODELS[name]
+    spec = ModelSpec(application=name, alpha=alpha, weights=WeightsSpec(kind="file", path=str(LAB / file)))
+    inputs = prepare(images, catalog.preprocessing(catalog.application(name)))
+    expected = build(spec).predict(inputs, batch_size=BATCH, verbose=0).argmax(axis=-1)
+    accuracy = float((expected == classes).mean())
+    record_property("keras_top1", accuracy)
+    assert accuracy > 0.5, "Keras itself recognises these photographs, so that agreement means something"
+
+    records = kexport.export(
+        name, formats=("onnx", "tflite", "savedmodel"), weights=LAB / file, alpha=alpha, directory=tmp_path
+    )
+    assert [(record.status, record.reason) for record in records] == [(Status.PASS, "")] * 3
+    for record in records:
+        assert record.source is not None
+        assert record.source.preprocessing == catalog.preprocessing(catalog.application(name))
+        found = decisions(record, tmp_path, inputs)
+        np.testing.assert_array_equal(found, expected, err_msg=f"{name} {record.format}")
+        print(f"{name} {record.format}: top-1 {(found == classes).mean():.4f}, Keras {accuracy:.4f}, 400 photographs")
