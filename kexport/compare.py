@@ -20,6 +20,7 @@ from kexport.tolerances import Bound
 Array = npt.NDArray[np.float64]
 SMALLEST_PROBABILITY = 1e-30
 SMALLEST_SIGNAL = 1e-3
+PROBABILITY_FIGURES = ("output_max_abs_error", "output_mean_abs_error")
 
 
 def compare(
@@ -34,8 +35,12 @@ def compare(
     return tuple(_compare(name, reference[name], outputs[name], softmax=softmax) for name in sorted(reference))
 
 
-def judge(parities: tuple[OutputParity, ...], bounds: tuple[Bound, ...]) -> tuple[Check, ...]:
-    """One check per output and bound; the value of a bound is the parity's attribute or ratio of that name."""
+def judge(parities: tuple[OutputParity, ...], bounds: tuple[Bound, ...], *, softmax: bool) -> tuple[Check, ...]:
+    """One check per output and bound; the value of a bound is the parity's attribute or ratio of that name.
+
+    The bounds of `PROBABILITY_FIGURES` are absolute, so they hold for probabilities only: features have any scale,
+    and for them the output is what the other bounds judge as the logits.
+    """
     return tuple(
         Check(
             name=bound.name if len(parities) == 1 else f"{parity.name}: {bound.name}",
@@ -46,6 +51,7 @@ def judge(parities: tuple[OutputParity, ...], bounds: tuple[Bound, ...]) -> tupl
         )
         for parity in parities
         for bound in bounds
+        if softmax or bound.name not in PROBABILITY_FIGURES
     )
 
 

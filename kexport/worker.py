@@ -208,7 +208,7 @@ def _compare(
         runtime=_runtime_name(effective),
         effective=effective,
         outputs=found,
-        checks=compare.judge(found, bounds),
+        checks=compare.judge(found, bounds, softmax=ready.facts.ends_in_softmax),
     )
     return record, notes
 

@@ -58,17 +58,30 @@ def test_what_is_not_finite_fails(value: float, ends_in_softmax: bool) -> None:
     reference = softmax(LOGITS) if ends_in_softmax else LOGITS
     output = reference.copy()
     output[0, 0] = value
-    checks = compare.judge((one(reference, output, softmax=ends_in_softmax),), load("onnx", "float32"))
+    checks = compare.judge(
+        (one(reference, output, softmax=ends_in_softmax),), load("onnx", "float32"), softmax=ends_in_softmax
+    )
     assert not any(check.passed for check in checks)
 
 
 def test_one_check_per_bound_and_its_message() -> None:
     bounds = (Bound(name="logits_error_to_signal", limit=0.001, at_least=False, why="so"),)
-    checks = compare.judge((one(LOGITS, LOGITS + 1),), bounds)
+    checks = compare.judge((one(LOGITS, LOGITS + 1),), bounds, softmax=False)
     (line,) = compare.failures(checks)
     assert line == f"logits_error_to_signal is {1 / LOGITS.std(axis=0).mean():.3g}, the bound is 0.001"
     with pytest.raises(KexportError, match=r"tolerances.toml: no figure is called 'sqnr'"):
-        compare.judge((one(LOGITS, LOGITS),), (Bound(name="sqnr", limit=1, at_least=True, why=""),))
+        compare.judge((one(LOGITS, LOGITS),), (Bound(name="sqnr", limit=1, at_least=True, why=""),), softmax=False)
+
+
+def test_absolute_bounds_are_for_probabilities() -> None:
+    bounds = load("onnx", "float32")
+    names = {check.name for check in compare.judge((one(LOGITS, LOGITS),), bounds, softmax=False)}
+    assert names == {bound.name for bound in bounds} - {"output_max_abs_error"}
+    assert {"logits_error_to_signal", "sqnr_db"} <= names, "features are judged by what knows their scale"
+    large = LOGITS * 1e6
+    checks = compare.judge((one(large, large * (1 + 1e-6)),), bounds, softmax=False)
+    assert all(check.passed for check in checks)
+    assert not all(check.passed for check in compare.judge((one(large, large * 1.01),), bounds, softmax=False))
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def failures(subject: Subject, path: Path, file_format: Format, session: runtime
     opened = session or runtimes.open_session(runtimes.for_format(file_format), path)
     found = compare.compare(subject.reference.outputs, opened.run(dict(subject.reference.inputs)), softmax=True)
     bounds = tolerances.load(file_format, Scheme.FLOAT16)
-    return list(compare.failures(compare.judge(found, bounds)))
+    return list(compare.failures(compare.judge(found, bounds, softmax=True)))
 
 
 @pytest.mark.parametrize("file_format", WRITERS)
