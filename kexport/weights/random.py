@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -49,8 +49,12 @@ class _Walker:
     normalised: frozenset[int]
     branches: frozenset[int]
     last: int
+    seen: set[int] = field(default_factory=set)
 
     def call(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
+        if id(layer) not in self.seen:
+            self.seen.add(id(layer))
+            self._kernels(layer)
         if type(layer).__name__ == "BatchNormalization":
             self._batch_normalization(layer, args[0])
         elif _kernel_of(layer) is not None and id(layer) not in self.normalised:
@@ -58,6 +62,18 @@ class _Walker:
         else:
             self._other(layer)
         return layer(*args, **kwargs)
+
+    def _kernels(self, layer: Any) -> None:
+        """Uniform kernels that keep the variance behind a relu (He et al. 2015)."""
+        for name in (*_KERNELS, "depthwise_kernel"):
+            kernel = getattr(layer, name, None)
+            if kernel is not None:
+                depthwise = name == "depthwise_kernel" or type(layer).__name__ == "DepthwiseConv2D"
+                inputs = int(np.prod(kernel.shape[:2] if depthwise else kernel.shape[:-1]))
+                values = self.rng.random(kernel.shape, dtype=np.float32)
+                values -= 0.5
+                values *= np.float32(2.0 * np.sqrt(6.0 / inputs))
+                kernel.assign(values)
 
     def _batch_normalization(self, layer: Any, value: Any) -> None:
         array = np.asarray(_spread(value), dtype=np.float64).reshape(-1, value.shape[-1])

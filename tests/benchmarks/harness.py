@@ -1,8 +1,8 @@
 """Export time, memory and latency of two ways to write the same network: the part that all comparisons share.
 
 Every export runs in a process of its own: import keras and tensorflow (their peak is *the framework's own*), build
-the network, call it once, then reset the peak and export. The peak during the export, less the framework's own,
-holds the built model and all that the export adds (``--memory-above imports``, the default). Keras's layer objects
+the network with given weights, then reset the peak and export. The ONNX peer's model is called once before, as
+the network with given weights, then reset the peak and export. The ONNX peer's model is called once before, as
 and TensorFlow's kernels take tens of megabytes that no exporter can give back, several times the weights of a small
 network; ``--memory-above model`` leaves them out: it counts the built model as its weights, plus what the export
 adds. Every latency comparison is one process with both files open, in alternating blocks A B A B, so that both meet
@@ -12,6 +12,7 @@ the same machine.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import json
 import subprocess
@@ -42,6 +43,7 @@ BLOCK_SECONDS = 0.25
 BLOCKS = 12
 SETTLE_RUNS = 3  # first runs of a block: the other file's threads may still be spinning
 EXPORT_SECONDS = 900
+WEIGHTS, WEIGHTS_FILE = "weights", "model.weights.h5"
 
 Export = Callable[[Any, Path], None]
 
@@ -127,6 +129,11 @@ def _compare(comparison: Comparison, name: str, *, limit_bytes: int, above: str)
     with tempfile.TemporaryDirectory(prefix="kexport-peers-") as folder:
         paths = {way: Path(folder, way + comparison.suffix) for way in ("native", "peer")}
         ways = ["native"] if name in comparison.native_only else ["native", "peer"]
+        made, reason = _run(
+            comparison, ["--worker", WEIGHTS, name, str(Path(folder, WEIGHTS_FILE))], limit_bytes=limit_bytes
+        )
+        if not made:
+            raise SystemExit(f"{name}: no weights could be made: {reason}")
         exports = {way: _export(comparison, way, name, paths[way], limit_bytes=limit_bytes) for way in ways}
         row: dict[str, Any] = {"model": name} | {way: asdict(export) for way, export in exports.items()}
         if not exports["native"].reason:
@@ -183,13 +190,25 @@ def _watch(process: subprocess.Popen[bytes], *, limit_bytes: int) -> str:
     return ""
 
 
+def _make_weights(name: str, file: Path) -> int:
+    """Data-dependent random weights, made in a process of their own: the walk's memory is not the export's."""
+    from kexport.source import build
+
+    build(ModelSpec(application=name, weights=WeightsSpec(kind="random", seed=0))).save_weights(file)
+    print(json.dumps({"weights": file.name}))
+    return 0
+
+
 def _worker(comparison: Comparison, way: str, name: str, file: str) -> int:
+    if way == WEIGHTS:
+        return _make_weights(name, Path(file))
     import keras  # noqa: F401 - the framework's own memory is that of these two imports
     import tensorflow  # noqa: F401, ICN001
 
     framework = machine.peak_memory_bytes()
-    model, path = _build(name), Path(file)
-    gc.collect()
+    path = Path(file)
+    model = _build(name, path.with_name(WEIGHTS_FILE), call=way == "peer")
+    _give_back_garbage()
     was_reset = _reset_peak()
     before = psutil.Process().memory_info().rss
     start = time.perf_counter()
@@ -207,14 +226,23 @@ def _worker(comparison: Comparison, way: str, name: str, file: str) -> int:
     return 0
 
 
-def _build(name: str) -> Any:
-    """The network with data-dependent random weights, called once (`model.export` refuses it otherwise)."""
+def _build(name: str, weights: Path, *, call: bool) -> Any:
+    """The network with its weights; called once for the peer, as `model.export` refuses it otherwise."""
     from kexport.source import build
 
-    model = build(ModelSpec(application=name, weights=WeightsSpec(kind="random", seed=0)))
-    shape = tuple(size or 224 for size in model.inputs[0].shape[1:])
-    model(np.zeros((1, *shape), np.float32))
+    model = build(ModelSpec(application=name, weights=WeightsSpec(kind="file", path=str(weights))))
+    if call:
+        shape = tuple(size or 224 for size in model.inputs[0].shape[1:])
+        model(np.zeros((1, *shape), np.float32))
     return model
+
+
+def _give_back_garbage() -> None:
+    """Return what building the network has freed to the system, so that the export is not charged with it."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _reset_peak() -> bool:
