@@ -2,10 +2,11 @@
 
 Every export runs in a process of its own: import keras and tensorflow (their peak is *the framework's own*), build
 the network with given weights, then reset the peak and export. The ONNX peer's model is called once before, as
-the network with given weights, then reset the peak and export. The ONNX peer's model is called once before, as
-and TensorFlow's kernels take tens of megabytes that no exporter can give back, several times the weights of a small
-network; ``--memory-above model`` leaves them out: it counts the built model as its weights, plus what the export
-adds. Every latency comparison is one process with both files open, in alternating blocks A B A B, so that both meet
+`model.export` refuses it otherwise. The peak during the export, less the framework's own, holds the built model
+and all that the export adds (``--memory-above imports``, the default). Keras's layer objects and TensorFlow's
+kernels take tens of megabytes that no exporter can give back, several times the weights of a small network;
+``--memory-above model`` leaves them out: it counts the built model as its weights, plus what the export adds.
+Every latency comparison is one process with both files open, in alternating blocks A B A B, so that both meet
 the same machine.
 """
 
