@@ -294,6 +294,10 @@ def test_savedmodel(tmp_path: Path, name: str) -> None:
     assert store.verify(tmp_path) == ()
 
 
+# NASNet's classifier belongs to its own size; random InceptionV3 amplifies rounding on maps of a single pixel.
+WHOLE_IMAGE = ("NASNetMobile", "InceptionV3")
+
+
 def smallest_of_each_family() -> list[catalog.Application]:
     found: dict[str, catalog.Application] = {}
     for row in sorted(catalog.APPLICATIONS, key=lambda row: row.parameters):
@@ -304,8 +308,8 @@ def smallest_of_each_family() -> list[catalog.Application]:
 @pytest.mark.slow
 @pytest.mark.parametrize("row", smallest_of_each_family(), ids=lambda row: row.name)
 def test_each_family_in_both_formats(tmp_path: Path, row: catalog.Application) -> None:
-    """Natively, proven, and measured on a small image where the network takes one."""
-    side = max(row.smallest_size, 64) if row.family != "NASNet" else row.default_size
+    """Natively and proven, on a small image where that says something."""
+    side = row.default_size if row.name in WHOLE_IMAGE else max(row.smallest_size, 64)
     spec = replace(SMALL, application=row.name, input_shape=(side, side, 3))
     records = make(tmp_path, [Cell(model=spec, format=kind) for kind in (Format.ONNX, Format.TFLITE)])
     assert [(record.status, record.reason) for record in records] == [(Status.PASS, "")] * 2
