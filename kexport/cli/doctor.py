@@ -19,7 +19,7 @@ from kexport.errors import EnvironmentFailure
 
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 LITTLE_MEMORY_BYTES = 4 * 2**30
-EXPORTING = ("keras", "tensorflow", "tf2onnx", "onnx", "onnx_ir", "ai_edge_litert", "flatbuffers", "onnxruntime")
+EXPORTING = ("keras", "tensorflow", "tf2onnx", "onnx", "ai_edge_litert", "flatbuffers", "onnxruntime")
 KERAS_AT_LEAST = (3, 15, 1)
 
 
