@@ -23,6 +23,7 @@ from kexport.keras_walk import functional, ordered_calls, run
 
 LOGIT_SPREAD = 1.5
 BRANCH_SCALE = 0.15
+SHIFT = 1.0
 SAMPLED_SIDE = 64
 _IMAGENET_MEAN, _IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _SUMS, _PASSING = ("Add", "CustomScaleLayer"), ("Dropout", "Activation")
@@ -83,11 +84,17 @@ class _Walker:
         self._scale_and_shift(layer)
 
     def _scale_and_shift(self, layer: Any) -> None:
+        """Random gamma and beta; most of what a relu gets is positive.
+
+        A relu around zero loses half of its input, and a deep chain of them with normalisation in between
+        turns any rounding error into another output (Poole et al. 2016 call it chaos).
+        """
         size = BRANCH_SCALE if id(layer) in self.branches else 1.0
         if layer.scale:
             layer.gamma.assign(self.rng.uniform(0.7 * size, 1.3 * size, layer.gamma.shape))
         if layer.center:
-            layer.beta.assign(self.rng.normal(0.0, 0.2, layer.beta.shape))
+            shift = 0.0 if id(layer) in self.branches else SHIFT
+            layer.beta.assign(self.rng.normal(shift, 0.2, layer.beta.shape))
 
     def _linear(self, layer: Any, value: Any) -> None:
         import keras
