@@ -166,13 +166,19 @@ def select(sources: Sequence[str]) -> tuple[Application, ...]:
     return tuple(chosen.values())
 
 
-def preprocessing(application: Application, size: tuple[int, int] | None = None) -> Preprocessing:
-    """How an image becomes the input of this network at ``size`` (height, width); its default size when None."""
+def preprocessing(application: Application, size: tuple[int, int] | None = None, *, channels: int = 3) -> Preprocessing:
+    """How an image becomes the input of this network at ``size`` (height, width); its default size when None.
+
+    Keras's preprocessing is for RGB. A network of other ``channels`` is fed as it was trained: the contract says so
+    and changes nothing.
+    """
     target = size or (application.default_size, application.default_size)
     shorter_side = round(max(target) / CENTER_FRACTION)
     order, scale, mean, std = _MODES[application.mode]
+    if channels != len(mean):
+        order, scale, mean, std = "as trained", 1.0, (0.0,) * channels, (1.0,) * channels
     return Preprocessing(
-        mode=application.mode,
+        mode=application.mode if order != "as trained" else "as trained",
         size=target,
         channel_order=order,
         scale=scale,

@@ -20,7 +20,7 @@ from kexport.tolerances import Bound
 Array = npt.NDArray[np.float64]
 SMALLEST_PROBABILITY = 1e-30
 SMALLEST_SIGNAL = 1e-3
-PROBABILITY_FIGURES = ("output_max_abs_error", "output_mean_abs_error")
+PROBABILITY_FIGURES = ("output_max_abs_error", "output_mean_abs_error", "top1_agreement", "top5_agreement")
 
 
 def compare(
@@ -38,8 +38,8 @@ def compare(
 def judge(parities: tuple[OutputParity, ...], bounds: tuple[Bound, ...], *, softmax: bool) -> tuple[Check, ...]:
     """One check per output and bound; the value of a bound is the parity's attribute or ratio of that name.
 
-    The bounds of `PROBABILITY_FIGURES` are absolute, so they hold for probabilities only: features have any scale,
-    and for them the output is what the other bounds judge as the logits.
+    The bounds of `PROBABILITY_FIGURES` hold for probabilities only: features have any scale, several of them may be
+    the largest to the last bit, and the other bounds judge them as the logits.
     """
     return tuple(
         Check(
@@ -162,4 +162,4 @@ def failures(checks: tuple[Check, ...]) -> Iterator[str]:
     """One line per failed check."""
     for check in checks:
         if not check.passed:
-            yield f"{check.name} is {check.value:.3g}, the bound is {check.bound:.3g}"
+            yield f"{check.name} is {check.value:.6g}, the bound is {check.bound:.6g}"

@@ -54,7 +54,8 @@ class UnknownNameError(UsageError):
         names = tuple(legal)
         folded = {name.casefold(): name for name in names}
         close = difflib.get_close_matches(value.casefold(), folded, n=1, cutoff=0.6)
-        offer = f"did you mean {folded[close[0]]}?" if close else f"known: {', '.join(names[:12])}"
+        known = f"known: {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}"
+        offer = f"did you mean {folded[close[0]]}?" if close else known
         super().__init__(f"unknown {kind} {value!r}: {offer}", hint=hint)
         self.suggestion = folded[close[0]] if close else None
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
-from kexport import benchmark, catalog, runtimes
+from kexport import benchmark, catalog, durable, runtimes
 from kexport.benchmark import BenchRequest, BenchSettings
-from kexport.errors import DeviceError, KexportError, MissingDependencyError
+from kexport.errors import ArtifactError, DeviceError, KexportError, MissingDependencyError
 from kexport.orchestra import Event, Observer
 from kexport.records import BenchRecord, Record, SourceFacts, Status
 from kexport.specs import Format, ModelSpec, WeightsSpec
@@ -42,6 +42,7 @@ def _measured(what: Measurement, record: Record, keras: dict[str, BenchRecord], 
     label = f"{record.model} {record.format} {record.scheme}"
     observer.observe(Event(label=label, step="bench", seconds=0.0, memory_bytes=0))
     try:
+        _require_unchanged(what, record)
         samples = [benchmark.run_isolated(_request(what, record))]
         if what.with_keras:
             samples.append(_keras(what, record, keras))
@@ -56,6 +57,16 @@ def _measured(what: Measurement, record: Record, keras: dict[str, BenchRecord], 
     seconds = perf_counter() - start
     observer.observe(Event(label=label, step="bench", seconds=seconds, memory_bytes=peak, status=measured.status))
     return measured
+
+
+def _require_unchanged(what: Measurement, record: Record) -> None:
+    """The numbers go into the record of the artifact, so the file has to be that artifact."""
+    assert record.artifact is not None
+    path = what.directory / record.artifact.path
+    if path.exists() and durable.digest(path) != record.artifact.sha256:
+        raise ArtifactError(
+            f"{record.artifact.path} was changed: its sha256 is not the record's", hint=record.reproduce
+        )
 
 
 def _other(old: BenchRecord, new: BenchRecord) -> bool:

@@ -147,7 +147,9 @@ class Orchestra:
             )  # fmt: skip
 
     def _finish(self, cell: Cell, record: Record, outcome: Outcome) -> None:
-        if record.status is not Status.PASS and record.exit_code == KexportError.exit_code:
+        if record.status is Status.PASS:
+            store.forget_failure(self.directory, cell)
+        elif record.exit_code == KexportError.exit_code:
             self._keep_failure(cell, record)
         self._made[cell] = record
         self.observer.observe(
@@ -167,10 +169,12 @@ class Orchestra:
                 self._keep_failure(cell, record)
 
     def _keep_failure(self, cell: Cell, record: Record) -> None:
-        """Store a failure's record, unless a good artifact with its own record stands there."""
-        path = self.directory / cell.model.name / cell.file_name
-        if not path.exists():
-            store.write_record(self.directory, replace(record, artifact=None), cell.file_name)
+        """Store a failure's record; beside that of an artifact that stands there from another run.
+
+        A recheck has written its own record already.
+        """
+        if not self.recheck:
+            store.write_failure(self.directory, cell, replace(record, artifact=None))
 
     def _tell(self, progress: Progress) -> None:
         self.observer.observe(

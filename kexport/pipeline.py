@@ -168,7 +168,7 @@ def _stored(path: Path) -> tuple[Path, list[Record]]:
     if not (directory / store.MANIFEST).is_file():
         raise UsageError(
             f"{path} is neither an artifact directory nor an artifact in one (no {store.MANIFEST})",
-            hint="kexport parity artifacts",
+            hint=f"kexport all -o {path}",
         )
     records = [
         record for record in store.read_records(directory) if record.artifact and _named(path, directory, record)

@@ -16,9 +16,9 @@ from kexport.specs import ModelSpec
 
 
 def facts(model: Any, spec: ModelSpec) -> SourceFacts:
-    """What the records say about the source; the digest covers every weight's name, shape and bytes."""
+    """What the records say about the source; the digest covers every weight's place, shape and bytes."""
     inputs, outputs = signatures(model)
-    size = inputs[0].shape[1:3]
+    height, width, channels = _image_shape(inputs[0])
     application = catalog.application(spec.application)
     return SourceFacts(
         application=spec.application,
@@ -28,7 +28,7 @@ def facts(model: Any, spec: ModelSpec) -> SourceFacts:
         inputs=inputs,
         outputs=outputs,
         ends_in_softmax=ends_in_softmax(model),
-        preprocessing=catalog.preprocessing(application, (size[0] or 0, size[1] or 0)),
+        preprocessing=catalog.preprocessing(application, (height, width), channels=channels),
         options={name: value for name, value in _options(spec).items() if value is not None},
     )
 
@@ -87,7 +87,7 @@ def ends_in_softmax(model: Any) -> bool:
 
 
 def weights_digest(model: Any) -> str:
-    """The sha256 over every weight: its path in the model, its shape and its float32 bytes."""
+    """The sha256 over every weight in order: its place, its shape, its dtype and its bytes."""
     digest = hashlib.sha256()
     for index, weight in enumerate(model.weights):
         array = np.ascontiguousarray(weight.numpy())

@@ -12,6 +12,7 @@ MIN_OPSET = 13
 MAX_OPSET = 22
 DEFAULT_OPSET = 18
 SERVING_BATCH = 1
+MAX_ALPHA = 10
 
 
 class Format(StrEnum):
@@ -93,8 +94,8 @@ class ModelSpec:
     pooling: str | None = None
 
     def __post_init__(self) -> None:
-        if self.alpha is not None and not self.alpha > 0:
-            raise UsageError(f"alpha {self.alpha}: expected a number above 0", hint="--alpha 0.75")
+        if self.alpha is not None and not 0 < self.alpha <= MAX_ALPHA:
+            raise UsageError(f"alpha {self.alpha}: expected a number above 0, up to {MAX_ALPHA}", hint="--alpha 0.75")
         if self.classes < 1:
             raise UsageError(f"classes {self.classes}: expected 1 or more", hint="--classes 1000")
         if self.pooling not in (None, "avg", "max"):

@@ -50,6 +50,7 @@ __all__ = [
 ]  # fmt: skip
 
 MANIFEST = "manifest.json"
+FAILED = ".failed"
 MANIFEST_SCHEMA = 1
 LOCK = ".kexport.lock"
 HOLDER = ".kexport.holder"
@@ -73,6 +74,20 @@ def read_record(directory: Path, cell: Cell) -> Record:
     path = directory / cell.model.name / f"{cell.file_name}.json"
     with foreign_errors(path):
         return decode(path.read_bytes())
+
+
+def write_failure(directory: Path, cell: Cell, record: Record) -> Path:
+    """Write the record of a cell that made no artifact.
+
+    Where an artifact of an earlier run stands, both stay: the failure is ``<artifact>.failed.json`` beside it.
+    """
+    stands = (directory / cell.model.name / cell.file_name).exists()
+    return write_record(directory, record, f"{cell.file_name}{FAILED}" if stands else cell.file_name)
+
+
+def forget_failure(directory: Path, cell: Cell) -> None:
+    """Remove what `write_failure` left beside an artifact: the cell has passed since."""
+    (directory / cell.model.name / f"{cell.file_name}{FAILED}.json").unlink(missing_ok=True)
 
 
 def read_records(directory: Path) -> tuple[Record, ...]:
@@ -203,7 +218,9 @@ def _holder(directory: Path) -> str:
 
 
 def _record_paths(directory: Path) -> list[Path]:
-    return sorted(path for path in directory.glob("[!.]*/[!.]*.json") if path.name.endswith(RECORD_SUFFIXES))
+    return sorted(
+        path for path in directory.glob("[!.]*/[!.]*.json") if path.name.endswith((*RECORD_SUFFIXES, f"{FAILED}.json"))
+    )
 
 
 def _present(directory: Path) -> list[str]:

@@ -45,7 +45,7 @@ LAZY = {("__init__", "api")}
 
 KERAS = {"keras", "tensorflow"}
 HEAVY = KERAS | {
-    "ai_edge_litert", "flatbuffers", "h5py", "onnx", "onnx_ir", "onnxruntime", "pydantic", "rich", "tf2onnx",
+    "ai_edge_litert", "flatbuffers", "h5py", "onnx", "onnxruntime", "pydantic", "rich", "tf2onnx",
 }  # fmt: skip
 KERAS_MODULES = ("source.py", "lower.py", "formats/savedmodel.py", "runtimes/savedmodel.py")
 KERAS_PREFIXES = ("lowerings/", "weights/", "engines/", "runtimes/keras_", "runtimes/tensorflow_")

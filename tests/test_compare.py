@@ -68,7 +68,7 @@ def test_one_check_per_bound_and_its_message() -> None:
     bounds = (Bound(name="logits_error_to_signal", limit=0.001, at_least=False, why="so"),)
     checks = compare.judge((one(LOGITS, LOGITS + 1),), bounds, softmax=False)
     (line,) = compare.failures(checks)
-    assert line == f"logits_error_to_signal is {1 / LOGITS.std(axis=0).mean():.3g}, the bound is 0.001"
+    assert line == f"logits_error_to_signal is {1 / LOGITS.std(axis=0).mean():.6g}, the bound is 0.001"
     with pytest.raises(KexportError, match=r"tolerances.toml: no figure is called 'sqnr'"):
         compare.judge((one(LOGITS, LOGITS),), (Bound(name="sqnr", limit=1, at_least=True, why=""),), softmax=False)
 
@@ -76,7 +76,7 @@ def test_one_check_per_bound_and_its_message() -> None:
 def test_absolute_bounds_are_for_probabilities() -> None:
     bounds = load("onnx", "float32")
     names = {check.name for check in compare.judge((one(LOGITS, LOGITS),), bounds, softmax=False)}
-    assert names == {bound.name for bound in bounds} - {"output_max_abs_error"}
+    assert names == {bound.name for bound in bounds} - {"output_max_abs_error", "top1_agreement"}
     assert {"logits_error_to_signal", "sqnr_db"} <= names, "features are judged by what knows their scale"
     large = LOGITS * 1e6
     checks = compare.judge((one(large, large * (1 + 1e-6)),), bounds, softmax=False)
@@ -107,3 +107,13 @@ def test_names_and_shapes_are_the_models() -> None:
         compare.compare({"a": LOGITS}, {"b": LOGITS}, softmax=False)
     with pytest.raises(ArtifactError, match=r"has shape \(3, 10\), Keras gives \(4, 10\)"):
         one(LOGITS, LOGITS[:3])
+
+
+def test_equal_largest_features_are_no_changed_decision() -> None:
+    reference = np.array([[1.0, 5.0, 5.0, 2.0], [4.0, 1.0, 0.0, 4.0]])
+    output = reference + np.array([[0.0, 0.0, 1e-6, 0.0], [0.0, 0.0, 0.0, 1e-6]])
+    found = compare.compare({"output": reference}, {"output": output}, softmax=False)
+    assert found[0].top1_agreement == 0.0
+    bounds = load("onnx", "float32")
+    assert all(check.passed for check in compare.judge(found, bounds, softmax=False))
+    assert "top1_agreement" in {bound.name for bound in bounds}

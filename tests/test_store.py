@@ -413,3 +413,17 @@ class TestResume:
         assert store.fingerprint(what) == first
         path.write_bytes(b"2")
         assert store.fingerprint(what) != first
+
+
+def test_a_failure_stands_beside_the_artifact_of_an_earlier_run(tmp_path: Path) -> None:
+    cell = Cell(model=ModelSpec(application="MobileNet"), format=Format.ONNX)
+    failed = Record(model="MobileNet", format="onnx", scheme="float32", status=Status.FAIL, reason="sqnr_db is 3")
+    alone = store.write_failure(tmp_path, cell, failed)
+    assert alone.name == "MobileNet-float32.onnx.json"
+    (tmp_path / "MobileNet" / cell.file_name).write_bytes(b"of an earlier run")
+    beside = store.write_failure(tmp_path, cell, failed)
+    assert beside.name == "MobileNet-float32.onnx.failed.json"
+    assert [record.status for record in store.read_records(tmp_path)] == [Status.FAIL, Status.FAIL]
+    store.forget_failure(tmp_path, cell)
+    assert not beside.exists()
+    assert alone.exists()

@@ -129,7 +129,9 @@ _OPTIONS = (
         "--jobs", type=int, metavar="N", help="Processes at once; as cores and memory allow unless said, e.g. --jobs 2"
     ),
     click.option("--resume", is_flag=True, help="Keep what is complete already, e.g. kexport all --resume"),
-    click.option("--force", is_flag=True, help="Make everything again, e.g. kexport export VGG16 --force"),
+    click.option(
+        "--force", is_flag=True, help="Make everything again, as without --resume, e.g. kexport export VGG16 --force"
+    ),
     click.option("--bench", is_flag=True, help="Measure latency as well, e.g. kexport export MobileNet --bench"),
     json_option,
     click.option(

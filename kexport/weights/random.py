@@ -3,8 +3,8 @@
 A freshly initialised network often ends in a constant softmax, or in a saturated one: its outputs agree
 with anything. Here the network is walked once with seeded images (Mishkin and Matas 2016, "All you need
 is a good init", extended to normalisation layers): every BatchNormalization gets the statistics of what
-reaches it, every other linear layer is scaled to unit variance, and the last one so that the logits
-differ between images as much as between classes. Scales, shifts and biases are random, not trivial:
+reaches it, every other linear layer is scaled to unit variance (residual branches to less), and the last one so
+that the logits differ between images as much as between classes. Scales, shifts and biases are random, not trivial:
 a swapped or dropped one shows.
 """
 
@@ -184,7 +184,7 @@ def _feeds_sum(model: Any) -> frozenset[int]:
 
 
 def _maker(tensor: Any, maker: dict[int, Any]) -> Any:
-    """The layer that a tensor comes from, layers that pass it on unchanged left out."""
+    """The layer that a tensor comes from; dropout and activations on the way are passed over."""
     node = maker.get(id(tensor))
     while node is not None and type(node.operation).__name__ in _PASSING:
         node = maker.get(id(node.input_tensors[0]))
