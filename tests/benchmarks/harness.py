@@ -262,7 +262,8 @@ def _latency_worker(comparison: Comparison, name: str, *files: Path) -> int:
     try:
         sessions.append(runtimes.open_session(kind, files[1], options=options))
     except ArtifactError as error:
-        print(json.dumps({"peer_unusable": f"the peer's file does not load: {error.message:.300}"}))
+        told = error.message.replace(str(files[1]), files[1].name)
+        print(json.dumps({"peer_unusable": f"the peer's file does not load: {told:.300}"}))
         return 0
     extra = [spec.name for spec in sessions[1].signature[0][1:]]
     if extra:
