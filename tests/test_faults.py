@@ -130,7 +130,13 @@ def test_a_failed_export_leaves_the_good_artifact(original: Path, tmp_path: Path
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     faulty("prepare", "import os; os.abort()")
     assert [record.status for record in make(out, force=True)] == [Status.ERROR] * 2
-    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    after = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    manifest = out / store.MANIFEST
+    assert {path for path in before if after[path] != before[path]} <= {manifest}
+    added = sorted(path.name for path in after.keys() - before.keys())
+    assert added == sorted(f"{path.name}.failed.json" for path in before if path.suffix in (".onnx", ".tflite"))
+    statuses = sorted(record.status for record in store.read_records(out))
+    assert statuses == sorted([Status.PASS] * 2 + [Status.ERROR] * 2), "a report shows that the last run failed"
     assert store.verify(out) == ()
 
 
