@@ -29,6 +29,7 @@ VALUES = {
     "images",
     "keras_walk",
     "graph_file",
+    "quantization",
     "prepared",
     "tolerances",
 }
