@@ -15,7 +15,7 @@ from kexport import __version__
 from kexport.formats import WrittenFile
 from kexport.formats.onnx_emitter import Emitter, Layout
 from kexport.formats.onnx_operators import emit_node
-from kexport.formats.onnx_stream import write_model
+from kexport.formats.onnx_stream import model_bytes, write_model
 from kexport.graph import Graph, Node, TensorSpec
 from kexport.operations import Activate, Activation
 from kexport.records import Signature
@@ -39,15 +39,44 @@ def write(
     Same graph, same options: same bytes. Raises UnsupportedError above 2 GB, and for weights that float16
     cannot hold; nothing is written then.
     """
-    from onnx import helper
+    emitter = emit(graph.with_batch(batch), opset=opset, dtype="float16" if scheme == "float16" else "float32")
+    return write_emitted(emitter, path, metadata=metadata)
 
-    graph = graph.with_batch(batch)
-    emitter = Emitter(graph=graph, opset=opset, dtype="float16" if scheme == "float16" else "float32")
+
+def float_bytes(graph: Graph, *, opset: int = 18) -> bytes:
+    """The float32 file of a graph, in memory, for a session that runs parts of a network."""
+    emitter = emit(graph, opset=opset)
+    return model_bytes(assemble(emitter), tuple(emitter.initializers.values()))
+
+
+def emit(graph: Graph, *, opset: int, dtype: str = "float32") -> Emitter:
+    """Every node and output of a float graph."""
+    emitter = Emitter(graph=graph, opset=opset, dtype=dtype)
     _emit_inputs(emitter)
     for node in graph:
         _emit(emitter, node)
     for public, value in graph.outputs.items():
         _emit_output(emitter, public, value)
+    return emitter
+
+
+def write_emitted(emitter: Emitter, path: Path, *, metadata: Mapping[str, str] | None = None) -> WrittenFile:
+    """Write what the emitter collected; outputs and inputs are float32 and those of its graph."""
+    model = assemble(emitter, metadata=metadata)
+    operations = dict(sorted(Counter(node.op_type for node in emitter.nodes).items()))
+    write_model(model, tuple(emitter.initializers.values()), path)
+    return WrittenFile(
+        operations=operations,
+        inputs=tuple(_signature(spec) for spec in emitter.graph.inputs),
+        outputs=tuple(_signature(spec) for spec in emitter.graph.output_specs),
+    )
+
+
+def assemble(emitter: Emitter, *, metadata: Mapping[str, str] | None = None) -> Any:
+    """The `onnx.ModelProto` of what the emitter collected, without the initializers."""
+    from onnx import helper
+
+    graph = emitter.graph
     proto = helper.make_graph(
         emitter.nodes,
         graph.name,
@@ -58,17 +87,11 @@ def write(
         proto,
         producer_name="kexport",
         producer_version=__version__,
-        ir_version=_IR_VERSIONS[opset],
-        opset_imports=[helper.make_opsetid("", opset)],
+        ir_version=_IR_VERSIONS[emitter.opset],
+        opset_imports=[helper.make_opsetid("", emitter.opset)],
     )
     helper.set_model_props(model, dict(sorted((metadata or {}).items())))
-    operations = dict(sorted(Counter(node.op_type for node in emitter.nodes).items()))
-    write_model(model, tuple(emitter.initializers.values()), path)
-    return WrittenFile(
-        operations=operations,
-        inputs=tuple(_signature(spec) for spec in graph.inputs),
-        outputs=tuple(_signature(spec) for spec in graph.output_specs),
-    )
+    return model
 
 
 def _emit_inputs(emitter: Emitter) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,23 @@ class Initializer:
 def write_model(model: Any, initializers: Sequence[Initializer], path: Path) -> None:
     """Write ``model`` (an `onnx.ModelProto` without initializers) with ``initializers`` to ``path``.
 
-    Raises UnsupportedError above protobuf's limit of 2 GB for one file.
+    Raises UnsupportedError above protobuf's limit of 2 GB for one file; nothing is written then.
     """
+    parts = _parts(model, initializers)
+    first = next(parts)
+    with path.open("wb") as file:
+        file.write(first)
+        file.writelines(parts)
+
+
+def model_bytes(model: Any, initializers: Sequence[Initializer]) -> bytes:
+    """The file that `write_model` would write, in memory."""
+    buffer = BytesIO()
+    buffer.writelines(_parts(model, initializers))
+    return buffer.getvalue()
+
+
+def _parts(model: Any, initializers: Sequence[Initializer]) -> Iterator[bytes | memoryview]:
     graph = model.graph.SerializeToString(deterministic=True)
     heads = [_tensor_head(item) for item in initializers]
     sizes = [len(head) + item.size_bytes for head, item in zip(heads, initializers, strict=True)]
@@ -53,12 +69,11 @@ def write_model(model: Any, initializers: Sequence[Initializer], path: Path) -> 
             hint="--schemes float16 halves it",
         )
     model.ClearField("graph")
-    with path.open("wb") as file:
-        file.write(model.SerializeToString(deterministic=True))
-        file.write(_tag(_GRAPH_FIELD) + _varint(length) + graph)
-        for head, size, item in zip(heads, sizes, initializers, strict=True):
-            file.write(_tag(_INITIALIZER_FIELD) + _varint(size) + head)
-            file.write(_contiguous(item).data)
+    yield model.SerializeToString(deterministic=True)
+    yield _tag(_GRAPH_FIELD) + _varint(length) + graph
+    for head, size, item in zip(heads, sizes, initializers, strict=True):
+        yield _tag(_INITIALIZER_FIELD) + _varint(size) + head
+        yield _contiguous(item).data
 
 
 def _contiguous(item: Initializer) -> npt.NDArray[Any]:
