@@ -32,6 +32,11 @@ VALUES = {
     "quantization",
     "prepared",
     "tolerances",
+    "photographs",
+    "likeness",
+    "array_file",
+    "image_sets",
+    "calibration",
 }
 SEAMS = {"passes", "lowerings", "formats", "engines", "runtimes", "reports", "weights"}
 PIPELINE = {"plan", "pipeline", "orchestra", "measuring", "worker"}
@@ -46,7 +51,7 @@ LAZY = {("__init__", "api")}
 
 KERAS = {"keras", "tensorflow"}
 HEAVY = KERAS | {
-    "ai_edge_litert", "flatbuffers", "h5py", "onnx", "onnxruntime", "pydantic", "rich", "tf2onnx",
+    "ai_edge_litert", "flatbuffers", "h5py", "onnx", "onnxruntime", "PIL", "pydantic", "rich", "tf2onnx",
 }  # fmt: skip
 KERAS_MODULES = ("source.py", "lower.py", "formats/savedmodel.py", "runtimes/savedmodel.py")
 KERAS_PREFIXES = ("lowerings/", "weights/", "engines/", "runtimes/keras_", "runtimes/tensorflow_")
