@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+from kexport.formats.tflite_broadcast import broadcast_in_long_rows
 from kexport.formats.tflite_program import Instruction, Program, Sizes
 
 FUSED = {"RELU": 1, "RELU6": 3}  # schema enum ActivationFunctionType
@@ -19,7 +20,7 @@ FUSABLE = frozenset(
 
 def tidy(program: Program) -> Program:
     """The same outputs, bit for bit, from at most as many operators."""
-    return _compact(_fuse(_share(program)))
+    return _compact(broadcast_in_long_rows(_fuse(_share(program))))
 
 
 def _share(program: Program) -> Program:
