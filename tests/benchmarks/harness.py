@@ -6,8 +6,7 @@ the network with given weights, then reset the peak and export. The ONNX peer's 
 and all that the export adds (``--memory-above imports``, the default). Keras's layer objects and TensorFlow's
 kernels take tens of megabytes that no exporter can give back, several times the weights of a small network;
 ``--memory-above model`` leaves them out: it counts the built model as its weights, plus what the export adds.
-Every latency comparison is one process with both files open, in alternating blocks A B A B, so that both meet
-the same machine.
+Latency: `side_by_side`.
 """
 
 from __future__ import annotations
@@ -23,15 +22,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 import psutil
+import side_by_side
 
-from kexport import catalog, machine, runtimes
-from kexport.errors import ArtifactError, KexportError
-from kexport.images import seeded_images
+from kexport import machine
+from kexport.errors import KexportError
 from kexport.specs import ModelSpec, WeightsSpec
 
 GIB = 2**30
@@ -40,9 +38,6 @@ MAX_MEMORY_RATIO = 3.0
 MAX_LATENCY_RATIO = 1.05
 MAX_DIFFERENCE = 1e-3  # of probabilities: both files must be the same network before their latency is compared
 MIN_SIGNAL = 1e-5  # standard deviation of the probabilities over the classes
-BLOCK_SECONDS = 0.25
-BLOCKS = 12
-SETTLE_RUNS = 3  # first runs of a block: the other file's threads may still be spinning
 EXPORT_SECONDS = 900
 WEIGHTS, WEIGHTS_FILE = "weights", "model.weights.h5"
 
@@ -99,7 +94,7 @@ def main(comparison: Comparison) -> int:
     if arguments.worker:
         return _worker(comparison, *arguments.worker)
     if arguments.latency:
-        return _latency_worker(comparison, arguments.latency[0], *map(Path, arguments.latency[1:]))
+        return side_by_side.worker(comparison.runtime, *arguments.latency)
     names = arguments.models.split(",") if arguments.models else [*comparison.models, *comparison.native_only]
     rows = []
     for name in names:
@@ -122,7 +117,7 @@ def _parse(comparison: Comparison) -> argparse.Namespace:
     parser.add_argument("--memory-limit-gib", type=float, default=machine.memory_bytes() / GIB * 0.8)
     parser.add_argument("--memory-above", choices=("imports", "model"), default="imports", help="what the bound is for")
     parser.add_argument("--worker", nargs=3, metavar=("WAY", "MODEL", "FILE"), help=argparse.SUPPRESS)
-    parser.add_argument("--latency", nargs=3, metavar=("MODEL", "NATIVE", "PEER"), help=argparse.SUPPRESS)
+    parser.add_argument("--latency", nargs=4, metavar=("MODEL", "NATIVE", "PEER", "FIRST"), help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -151,9 +146,18 @@ def _export(comparison: Comparison, way: str, name: str, path: Path, *, limit_by
 
 
 def _latency(comparison: Comparison, name: str, paths: Mapping[str, Path]) -> dict[str, Any]:
-    text, reason = _run(comparison, ["--latency", name, str(paths["native"]), str(paths["peer"])], limit_bytes=8 * GIB)
-    found: dict[str, Any] = json.loads(text) if text else {"latency_failed": reason}
-    return found
+    """What `side_by_side` finds over several processes; why not, where one of them ends without a result."""
+    found: list[dict[str, Any]] = []
+    for process in range(side_by_side.PROCESSES):
+        files = [str(paths[way]) for way in side_by_side.WAYS]
+        arguments = ["--latency", name, *files, side_by_side.WAYS[process % 2]]
+        text, reason = _run(comparison, arguments, limit_bytes=8 * GIB)
+        if not text:
+            return {"latency_failed": reason}
+        found.append(json.loads(text))
+        if "peer_unusable" in found[-1]:
+            return found[-1]
+    return side_by_side.merged(found)
 
 
 def _run(comparison: Comparison, arguments: Sequence[str], *, limit_bytes: int) -> tuple[str, str]:
@@ -253,74 +257,6 @@ def _reset_peak() -> bool:
     except OSError:
         return False
     return True
-
-
-def _latency_worker(comparison: Comparison, name: str, *files: Path) -> int:
-    kind = runtimes.find(comparison.runtime)
-    options = runtimes.SessionOptions(threads=2)
-    sessions = [runtimes.open_session(kind, files[0], options=options)]
-    try:
-        sessions.append(runtimes.open_session(kind, files[1], options=options))
-    except ArtifactError as error:
-        told = error.message.replace(str(files[1]), files[1].name)
-        print(json.dumps({"peer_unusable": f"the peer's file does not load: {told:.300}"}))
-        return 0
-    extra = [spec.name for spec in sessions[1].signature[0][1:]]
-    if extra:
-        print(json.dumps({"peer_unusable": f"the peer's file asks for {len(extra)} more inputs: {', '.join(extra)}"}))
-        return 0
-    feeds = [_feed(session, name) for session in sessions]
-    outputs = [session.run(feed) for session, feed in zip(sessions, feeds, strict=True)]
-    first, second = (next(iter(output.values())) for output in outputs)
-    samples = _alternate(sessions, feeds)
-    medians = [median([sample for block in blocks for sample in block]) for blocks in samples]
-    ratios = [median(a) / median(b) for a, b in zip(*samples, strict=True)]
-    found = {
-        "native_latency_seconds": medians[0],
-        "peer_latency_seconds": medians[1],
-        "latency_ratio": median(ratios),
-        "latency_ratio_of_blocks": ratios,
-        "max_difference": float(np.abs(first - second).max()),
-        "signal": float(first.std()),
-        "effective": [session.effective for session in sessions],
-    }
-    print(json.dumps(found))
-    return 0
-
-
-def _feed(session: runtimes.Session, name: str) -> dict[str, runtimes.Tensor]:
-    spec = session.signature[0][0]
-    height, width, channels = (size or 224 for size in spec.shape[1:])
-    low, high = _range(name)
-    return {spec.name: seeded_images(1, (height, width, channels), seed=0, low=low, high=high)}
-
-
-def _range(name: str) -> tuple[float, float]:
-    """The least and the greatest value that a pixel becomes before this network."""
-    how = catalog.preprocessing(catalog.application(name))
-    ends = [[(pixel * how.scale - m) / s for m, s in zip(how.mean, how.std, strict=True)] for pixel in (0.0, 255.0)]
-    return min(ends[0]), max(ends[1])
-
-
-def _alternate(
-    sessions: Sequence[runtimes.Session], feeds: Sequence[dict[str, runtimes.Tensor]]
-) -> tuple[list[list[float]], list[list[float]]]:
-    samples: tuple[list[list[float]], list[list[float]]] = ([], [])
-    for _ in range(BLOCKS):
-        for place in range(2):
-            samples[place].append(_block(sessions[place], feeds[place]))
-    return samples
-
-
-def _block(session: runtimes.Session, feed: dict[str, runtimes.Tensor]) -> list[float]:
-    for _ in range(SETTLE_RUNS):
-        session.run(feed)
-    block: list[float] = []
-    while sum(block) < BLOCK_SECONDS or len(block) < 3:
-        start = time.perf_counter()
-        session.run(feed)
-        block.append(time.perf_counter() - start)
-    return block
 
 
 def broken(comparison: Comparison, exports: Mapping[str, Exported], row: Mapping[str, Any], *, above: str) -> list[str]:

@@ -14,6 +14,7 @@ import pytest
 
 @pytest.fixture
 def harness(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
     spec = importlib.util.spec_from_file_location("harness", Path(__file__).with_name("harness.py"))
     assert spec is not None
     assert spec.loader is not None

@@ -17,7 +17,7 @@ import pytest
 from kexport import store
 from kexport.records import Artifact, BenchRecord, Check, Cost, OutputParity, ParityRecord, Record, Status
 
-SCRIPTS = ("tables", "code_blocks", "measured_blocks", "evidence", "md_text", "harness")
+SCRIPTS = ("tables", "code_blocks", "measured_blocks", "evidence", "md_text", "harness", "side_by_side")
 MACHINE = {"processor": "P", "cores": "2", "memory_gib": "24.0", "version keras": "3.15.1"}
 NAMES = ("bar", "runs", "export-vs-peers", "tflite-vs-converter", "forty", "bounds")
 LOG = """[1/2] x: PASS
@@ -150,7 +150,7 @@ def test_two_machines_are_refused(tables: ModuleType, root: Path, capsys: pytest
 
 
 def test_comparisons_fill_tables_and_the_bar(tables: ModuleType, root: Path) -> None:
-    slow = peer_row(model="NASNetMobile", latency_ratio=1.2, broken=["latency 1.200 of the peer's"])
+    slow = peer_row(model="NASNetMobile", latency_ratio=1.2, memory_ratio=4.1, broken=["latency 1.200 of the peer's"])
     lost = peer_row(model="VGG16", peer_unusable="/tmp/kexport-peers-x/peer.onnx does not load")
     path = comparison(root / "peers.json", peer_row(), slow, lost)
     assert tables.main(["--peers", str(path)], root=root) == 0
@@ -160,6 +160,15 @@ def test_comparisons_fill_tables_and_the_bar(tables: ModuleType, root: Path) -> 
     )
     assert "| 1.200 | missed; latency 1.200 of the peer's |" in text
     assert "met; PATH does not load" in text
+    memory = "| ONNX against Keras's own export: peak memory above the"
+    assert (
+        f"{memory} imports of Keras and TensorFlow, so with the built Keras model, times the weights | at most 3 | "
+        "4.10 at worst (NASNetMobile); 2 of 3 models within | **missed** |" in text
+    )
+    assert (
+        f"{memory} built Keras model, which counts as its weights, times the weights | at most 3 | "
+        "2.90 at worst (VGG16); 3 of 3 models within | met |" in text
+    )
     latency = "| ONNX against Keras's own export: latency as a part of the peer's | at most 1.05 |"
     assert f"{latency} 1.20 at worst (NASNetMobile); 2 of 3 models within; the peer gave no usable file for 1 |" in text
     assert "times faster | at least 10 | 20.00 at worst (NASNetMobile); 3 of 3 models within | met |" in text
