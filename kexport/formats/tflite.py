@@ -23,7 +23,7 @@ from kexport.operations import Shape
 from kexport.records import Signature
 from kexport.specs import SERVING_BATCH, Scheme
 
-__all__ = ["delegation", "program", "verify_structure", "write"]
+__all__ = ["delegation", "program", "save", "shown", "static", "verify_structure", "with_batch", "write"]
 SCHEMES = (Scheme.FLOAT32, Scheme.FLOAT16)
 
 
@@ -42,7 +42,11 @@ def write(
     UnsupportedError for what TFLite cannot express and ArtifactError if the file is not what was meant;
     the caller removes the file then.
     """
-    code = replace(program(graph, batch=batch, scheme=scheme), metadata=dict(metadata or {}))
+    return save(replace(program(graph, batch=batch, scheme=scheme), metadata=dict(metadata or {})), path)
+
+
+def save(code: Program, path: Path) -> WrittenFile:
+    """Write ``code`` to exactly ``path`` and verify the file; raises as `write` does."""
     with path.open("wb") as file:
         size = stream(code, file)
     verify_structure(path)
@@ -59,11 +63,9 @@ def program(graph: Graph, *, batch: int = SERVING_BATCH, scheme: str = "float32"
     """The TFLite operators of ``graph``, constants not copied yet."""
     if scheme not in SCHEMES:
         raise UnsupportedError(f"scheme {scheme!r} of TFLite: expected one of {', '.join(SCHEMES)}", hint="--schemes")
-    if batch < 1:
-        raise UsageError(f"batch {batch}: TFLite takes 1 or more", hint="--batch 1")
-    fixed = prepare(graph.with_batch(batch))
+    fixed = prepare(with_batch(graph, batch))
     code = Assembler(half_weights=scheme == Scheme.FLOAT16)
-    values = {spec.name: code.tensor(spec.name, shape=_static(spec.shape, spec.name)) for spec in fixed.inputs}
+    values = {spec.name: code.tensor(spec.name, shape=static(spec.shape, spec.name)) for spec in fixed.inputs}
     inputs = dict(values)
     for node in fixed:
         values[node.name] = assemble(
@@ -71,9 +73,9 @@ def program(graph: Graph, *, batch: int = SERVING_BATCH, scheme: str = "float32"
             code,
             name=node.name,
             inputs=tuple(values[value] for value in node.inputs),
-            shape=_static(node.shape, node.name),
+            shape=static(node.shape, node.name),
         )
-    outputs = {name: _shown(code, name, values[value], inputs) for name, value in fixed.outputs.items()}
+    outputs = {name: shown(code, name, values[value], inputs) for name, value in fixed.outputs.items()}
     whole = Program(
         name=graph.name,
         tensors=tuple(code.tensors),
@@ -111,12 +113,24 @@ def delegation(path: Path, *, threads: int = 1) -> tuple[int, int]:
     return len(taken), len(own)
 
 
-def _shown(code: Assembler, name: str, tensor: int, inputs: dict[str, int]) -> int:
+def shown(code: Assembler, name: str, tensor: int, inputs: dict[str, int]) -> int:
     """An output that is an input without change gets a copy: the runtime wants every output computed."""
-    return reshaped(code, f"{name}/copy", tensor, code.shape(tensor)) if tensor in inputs.values() else tensor
+    if tensor not in inputs.values():
+        return tensor
+    copy, source = reshaped(code, f"{name}/copy", tensor, code.shape(tensor)), code.tensors[tensor]
+    code.tensors[copy] = replace(code.tensors[copy], dtype=source.dtype, quantization=source.quantization)
+    return copy
 
 
-def _static(shape: Shape, name: str) -> Sizes:
+def with_batch(graph: Graph, batch: int) -> Graph:
+    """The graph with a fixed batch."""
+    if batch < 1:
+        raise UsageError(f"batch {batch}: TFLite takes 1 or more", hint="--batch 1")
+    return graph.with_batch(batch)
+
+
+def static(shape: Shape, name: str) -> Sizes:
+    """The shape of value ``name`` without symbolic axes, or UnsupportedError."""
     fixed = tuple(axis for axis in shape if axis is not None)
     if len(fixed) != len(shape) or len(fixed) == 0:
         raise UnsupportedError(

@@ -16,7 +16,7 @@ import numpy as np
 
 from kexport import __version__
 from kexport.errors import UnsupportedError
-from kexport.formats.tflite_program import Constant, Instruction, Program, Tensor
+from kexport.formats.tflite_program import Constant, Instruction, Program, Quantization, Tensor
 from kexport.formats.tflite_reader import Reader
 
 IDENTIFIER = b"TFL3"
@@ -25,7 +25,13 @@ ALIGNMENT = 16
 BUFFERS_SLOT, DATA_SLOT = 4, 0  # fields of the schema's Model and Buffer
 LIMIT_BYTES = 2**31 - 1  # the runtime maps offsets to signed 32-bit numbers
 SIGNATURE_KEY = "serving_default"
-DTYPES = {"float32": "FLOAT32", "float16": "FLOAT16", "int32": "INT32"}
+DTYPES = {
+    "float32": "FLOAT32",
+    "float16": "FLOAT16",
+    "int32": "INT32",
+    "uint8": "UINT8",
+    "int8": "INT8",
+}
 
 
 def stream(program: Program, file: BinaryIO) -> int:
@@ -134,6 +140,16 @@ def _tensor(schema: Any, tensor: Tensor) -> Any:
     table.type = getattr(schema.TensorType, DTYPES[tensor.dtype])
     table.buffer = tensor.buffer
     table.hasRank = True
+    if tensor.quantization is not None:
+        table.quantization = _quantization(schema, tensor.quantization)
+    return table
+
+
+def _quantization(schema: Any, quantization: Quantization) -> Any:
+    table = schema.QuantizationParametersT()
+    table.scale = np.array(quantization.scales, np.float32)
+    table.zeroPoint = np.full(len(quantization.scales), quantization.zero_point, np.int64)
+    table.quantizedDimension = quantization.axis
     return table
 
 

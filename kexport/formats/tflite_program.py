@@ -61,6 +61,15 @@ class Constant:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Quantization:
+    """``real = scale * (stored - zero_point)``: one scale, or one for each index of ``axis``, each a float32."""
+
+    scales: tuple[float, ...]
+    zero_point: int = 0
+    axis: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tensor:
     """A tensor of the subgraph. ``buffer`` 0 means computed at run time; buffer n is constant n - 1."""
 
@@ -68,6 +77,7 @@ class Tensor:
     shape: Sizes
     dtype: str = "float32"
     buffer: int = 0
+    quantization: Quantization | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,9 +128,17 @@ class Assembler:
         self._buffers: dict[tuple[object, ...], int] = {}
         self._shared: dict[tuple[object, ...], int] = {}
 
-    def tensor(self, name: str, *, shape: Sizes, dtype: str = "float32", buffer: int = 0) -> int:
+    def tensor(
+        self,
+        name: str,
+        *,
+        shape: Sizes,
+        dtype: str = "float32",
+        buffer: int = 0,
+        quantization: Quantization | None = None,
+    ) -> int:
         """Adds a tensor and returns its index."""
-        self.tensors.append(Tensor(name=name, shape=shape, dtype=dtype, buffer=buffer))
+        self.tensors.append(Tensor(name=name, shape=shape, dtype=dtype, buffer=buffer, quantization=quantization))
         return len(self.tensors) - 1
 
     def shape(self, tensor: int) -> Sizes:
@@ -143,10 +161,12 @@ class Assembler:
         shape: Sizes,
         version: int = 1,
         kind: str = "",
+        dtype: str = "float32",
+        quantization: Quantization | None = None,
         **options: object,
     ) -> int:
         """Adds an operator whose output is a new tensor ``name`` of ``shape``; returns that tensor."""
-        output = self.tensor(name, shape=shape)
+        output = self.tensor(name, shape=shape, dtype=dtype, quantization=quantization)
         self.instructions.append(
             Instruction(
                 builtin=builtin, inputs=inputs, output=output, version=version, options_kind=kind, options=options
@@ -155,7 +175,14 @@ class Assembler:
         return output
 
     def constant(
-        self, name: str, array: Array, *, shape: Sizes | None = None, last_first: bool = False, dtype: str = "float32"
+        self,
+        name: str,
+        array: Array,
+        *,
+        shape: Sizes | None = None,
+        last_first: bool = False,
+        dtype: str = "float32",
+        quantization: Quantization | None = None,
     ) -> int:
         """A constant tensor: ``array`` as `Constant` says, read as ``shape`` (default: its own)."""
         size = (array.shape[-1], *array.shape[:-1]) if last_first else tuple(array.shape)
@@ -163,9 +190,9 @@ class Assembler:
         if prod(shown) != array.size:
             raise ValueError(f"constant {name!r} has {array.size} numbers, shape {shown} wants {prod(shown)}")
         buffer = self._buffer(Constant(name=name, array=array, dtype=dtype, last_first=last_first))
-        key = (buffer, shown, dtype)
+        key = (buffer, shown, dtype, quantization)
         if key not in self._shared:
-            self._shared[key] = self.tensor(name, shape=shown, dtype=dtype, buffer=buffer)
+            self._shared[key] = self.tensor(name, shape=shown, dtype=dtype, buffer=buffer, quantization=quantization)
         return self._shared[key]
 
     def indices(self, name: str, values: object) -> int:

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import replace
 
 from kexport.formats.tflite_broadcast import broadcast_in_long_rows
-from kexport.formats.tflite_program import Instruction, Program, Sizes
+from kexport.formats.tflite_program import Instruction, Program, Quantization, Sizes
 
 FUSED = {"RELU": 1, "RELU6": 3}  # schema enum ActivationFunctionType
 FUSABLE = frozenset(
@@ -26,11 +26,13 @@ def tidy(program: Program) -> Program:
 def _share(program: Program) -> Program:
     """Operators that do the same with the same tensors run once."""
     alias: dict[int, int] = {}
-    seen: dict[tuple[str, int, Sizes, str], int] = {}
+    seen: dict[tuple[str, int, Sizes, str, str, Quantization | None], int] = {}
     kept = []
     for each in program.instructions:
         inputs = tuple(alias.get(tensor, tensor) for tensor in each.inputs)
-        key = each.builtin, each.version, inputs, repr(sorted(each.options.items()))
+        made = program.tensors[each.output]  # a QUANTIZE says only here what it makes
+        options = repr(sorted(each.options.items()))
+        key = each.builtin, each.version, inputs, options, made.dtype, made.quantization
         if key in seen:
             alias[each.output] = seen[key]
         else:

@@ -1,0 +1,188 @@
+"""Quantized TFLite: a `QuantPlan` as one flatbuffer, taken by XNNPACK, LiteRT's default delegate, as a whole.
+
+INT8 nodes compute on int8 tensors with the plan's scales; FLOAT32 nodes are written as in the float file. A value is
+converted once for all readers that want it in the other form. A WEIGHTS node keeps its kernel as int8 behind a
+DEQUANTIZE, which the delegate unpacks when it loads the file: the arithmetic is float32's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+
+from kexport.errors import UnsupportedError
+from kexport.formats import WrittenFile
+from kexport.formats.tflite import save, shown, static, with_batch
+from kexport.formats.tflite_int8_operators import (
+    Site,
+    assemble_int8,
+    dequantized,
+    kernel_constant,
+    quantized,
+    rectifiers_as_pools,
+    stored_as,
+)
+from kexport.formats.tflite_limits import Limit, scale_limits
+from kexport.formats.tflite_operators import assemble
+from kexport.formats.tflite_program import Assembler, Program
+from kexport.formats.tflite_tidy import tidy
+from kexport.graph import Graph, Node, TensorSpec
+from kexport.operations import Activate, Activation
+from kexport.quantization import LOWEST, PROBABILITY, Affine, Precision, QuantPlan
+from kexport.specs import SERVING_BATCH
+
+__all__ = ["Boundary", "Limit", "program", "scale_limits", "write"]
+
+
+class Boundary(StrEnum):
+    """The type of the file's inputs and outputs."""
+
+    FLOAT32 = "float32"
+    INT8 = "int8"
+    UINT8 = "uint8"
+
+
+def write(
+    plan: QuantPlan,
+    path: Path,
+    *,
+    batch: int = SERVING_BATCH,
+    metadata: Mapping[str, bytes] | None = None,
+    io: str = Boundary.FLOAT32,
+) -> WrittenFile:
+    """Write ``plan`` to exactly ``path`` with a static batch, and verify the structure of what was written.
+
+    ``io`` is the type of all inputs and outputs. Raises UnsupportedError for what TFLite cannot express and for
+    a scale that XNNPACK refuses, ArtifactError if the file is not what was meant.
+    """
+    return save(replace(program(plan, batch=batch, io=io), metadata=dict(metadata or {})), path)
+
+
+def program(plan: QuantPlan, *, batch: int = SERVING_BATCH, io: str = Boundary.FLOAT32) -> Program:
+    """The TFLite operators of ``plan``, constants not copied yet."""
+    _refuse_scales(scale_limits(plan))
+    graph = with_batch(plan.graph, batch)
+    values = _Values(plan=plan, code=Assembler(half_weights=False))
+    inputs = {spec.name: _input(values, spec, Boundary(io)) for spec in graph.inputs}
+    for node in graph:
+        values.tensors[node.name] = _node(values, node)
+    outputs = _outputs(values, graph, Boundary(io), inputs)
+    return rectifiers_as_pools(tidy(values.program(graph.name, inputs, outputs)))
+
+
+@dataclass(kw_only=True)
+class _Values:
+    """The tensors of the graph's values as they were made, and of those that were converted."""
+
+    plan: QuantPlan
+    code: Assembler
+    tensors: dict[str, int] = field(default_factory=dict)
+    converted: dict[str, int] = field(default_factory=dict)
+
+    def real(self, value: str) -> int:
+        """The value in float32."""
+        made = self.tensors[value]
+        if self.code.tensors[made].dtype == "float32":
+            return made
+        if value not in self.converted:
+            self.converted[value] = dequantized(self.code, f"{value}/float32", made)
+        return self.converted[value]
+
+    def stored(self, value: str, affine: Affine | None = None) -> int:
+        """The value in int8, as ``affine`` says (default: as the plan does)."""
+        made = self.tensors[value]
+        if self.code.tensors[made].dtype == "int8":
+            return made
+        if value not in self.converted:
+            chosen = self.plan.values[value] if affine is None else affine
+            self.converted[value] = quantized(self.code, f"{value}/int8", made, chosen)
+        return self.converted[value]
+
+    def program(self, name: str, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> Program:
+        return Program(
+            name=name,
+            tensors=tuple(self.code.tensors),
+            constants=tuple(self.code.constants),
+            instructions=tuple(self.code.instructions),
+            inputs=inputs,
+            outputs=outputs,
+        )
+
+
+def _node(values: _Values, node: Node) -> int:
+    plan, code, shape = values.plan, values.code, static(node.shape, node.name)
+    precision = plan.precision(node.name)
+    if precision is Precision.INT8:
+        inputs = tuple(values.stored(value) for value in node.inputs)
+        return assemble_int8(node.operation, Site(node=node, plan=plan, code=code, inputs=inputs, shape=shape))
+    inputs = tuple(values.real(value) for value in node.inputs)
+    result = assemble(node.operation, code, name=node.name, inputs=inputs, shape=shape)
+    if precision is Precision.WEIGHTS:
+        _exchange_kernel(values, node)
+    return result
+
+
+def _exchange_kernel(values: _Values, node: Node) -> None:
+    """The float kernel of the last operator becomes the plan's int8 kernel behind a DEQUANTIZE."""
+    code, reader = values.code, values.code.instructions.pop()
+    stored = kernel_constant(code, node.name, reader, values.plan.kernels[node.name])
+    real = dequantized(code, f"{node.name}/kernel", stored)
+    code.instructions.append(replace(reader, inputs=(reader.inputs[0], real, *reader.inputs[2:])))
+
+
+def _input(values: _Values, spec: TensorSpec, io: Boundary) -> int:
+    """The input tensor in the type of ``io``; the value that nodes read follows from it."""
+    shape, code = static(spec.shape, spec.name), values.code
+    if io is Boundary.FLOAT32:
+        tensor = code.tensor(spec.name, shape=shape)
+        values.tensors[spec.name] = tensor
+        return tensor
+    affine = _boundary_affine(values.plan, spec.name, io)
+    stored = stored_as(affine)
+    if io is Boundary.INT8:
+        tensor = code.tensor(spec.name, shape=shape, dtype="int8", quantization=stored)
+        values.tensors[spec.name] = tensor
+        return tensor
+    moved = replace(stored, zero_point=stored.zero_point - LOWEST)
+    tensor = code.tensor(spec.name, shape=shape, dtype="uint8", quantization=moved)
+    values.tensors[spec.name] = quantized(code, f"{spec.name}/int8", tensor, affine)
+    return tensor
+
+
+def _outputs(values: _Values, graph: Graph, io: Boundary, inputs: dict[str, int]) -> dict[str, int]:
+    found = {}
+    for public, value in graph.outputs.items():
+        if io is Boundary.FLOAT32:
+            tensor = values.real(value)
+        else:
+            affine = _boundary_affine(values.plan, value, io)
+            tensor = values.stored(value, affine)
+            if io is Boundary.UINT8:
+                tensor = quantized(values.code, f"{value}/uint8", tensor, affine, dtype="uint8")
+        found[public] = shown(values.code, public, tensor, inputs)
+    return found
+
+
+def _boundary_affine(plan: QuantPlan, value: str, io: Boundary) -> Affine:
+    """How an input or output of an integer file is stored: as the plan says; probabilities at 1/256 from -128."""
+    if value in plan.values:
+        return plan.values[value]
+    producer = plan.graph.producers.get(value)
+    operation = None if producer is None else producer.operation
+    if isinstance(operation, Activate) and operation.function in (Activation.SOFTMAX, Activation.SIGMOID):
+        return PROBABILITY
+    raise UnsupportedError(
+        f"value {value!r} of {plan.graph.name} has no scale, an {io} file needs one at its border",
+        hint="--io float32",
+    )
+
+
+def _refuse_scales(limits: tuple[Limit, ...]) -> None:
+    if limits:
+        raise UnsupportedError(
+            f"{limits[0]}; LiteRT's default delegate would not load the file"
+            + (f" ({len(limits) - 1} more such nodes)" if len(limits) > 1 else ""),
+            hint="leave the node in float32, or give it a coarser or finer scale",
+        )
