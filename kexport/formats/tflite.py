@@ -118,8 +118,7 @@ def shown(code: Assembler, name: str, tensor: int, inputs: dict[str, int]) -> in
     if tensor not in inputs.values():
         return tensor
     copy, source = reshaped(code, f"{name}/copy", tensor, code.shape(tensor)), code.tensors[tensor]
-    code.tensors[copy] = replace(code.tensors[copy], dtype=source.dtype, quantization=source.quantization)
-    return copy
+    return code.declare(copy, source.dtype, source.quantization)
 
 
 def with_batch(graph: Graph, batch: int) -> Graph:

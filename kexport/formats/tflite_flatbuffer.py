@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from kexport import __version__
 from kexport.errors import UnsupportedError
-from kexport.formats.tflite_program import Constant, Instruction, Program, Quantization, Tensor
+from kexport.formats.tflite_program import Array, Constant, Instruction, Program, Quantization, Tensor
 from kexport.formats.tflite_reader import Reader
 
 IDENTIFIER = b"TFL3"
@@ -95,7 +96,7 @@ def _tables(program: Program) -> bytes:
     model.operatorCodes = [_code(schema, *code) for code in codes]
     model.buffers = [schema.BufferT(), *(_empty(schema) for _ in program.buffers())]
     model.metadata = [_metadata(schema, *item) for item in enumerate(program.metadata, 1 + len(program.constants))]
-    model.subgraphs = [_subgraph(schema, program, codes)]
+    model.subgraphs = [_subgraph(schema, program, codes, _SharedVectors())]
     model.signatureDefs = [_signature(schema, program)]
     builder = flatbuffers.Builder(1 << 16)
     builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
@@ -123,17 +124,17 @@ def _code(schema: Any, builtin: str, version: int) -> Any:
     return code
 
 
-def _subgraph(schema: Any, program: Program, codes: list[tuple[str, int]]) -> Any:
+def _subgraph(schema: Any, program: Program, codes: list[tuple[str, int]], vectors: _SharedVectors) -> Any:
     graph = schema.SubGraphT()
     graph.name = "main"
-    graph.tensors = [_tensor(schema, tensor) for tensor in program.tensors]
+    graph.tensors = [_tensor(schema, tensor, vectors) for tensor in program.tensors]
     graph.inputs = list(dict.fromkeys(program.inputs.values()))
     graph.outputs = list(dict.fromkeys(program.outputs.values()))
     graph.operators = [_operator(schema, each, codes) for each in program.instructions]
     return graph
 
 
-def _tensor(schema: Any, tensor: Tensor) -> Any:
+def _tensor(schema: Any, tensor: Tensor, vectors: _SharedVectors) -> Any:
     table = schema.TensorT()
     table.name = tensor.name
     table.shape = list(tensor.shape)
@@ -141,16 +142,44 @@ def _tensor(schema: Any, tensor: Tensor) -> Any:
     table.buffer = tensor.buffer
     table.hasRank = True
     if tensor.quantization is not None:
-        table.quantization = _quantization(schema, tensor.quantization)
+        table.quantization = _QuantizationTable(schema=schema, quantization=tensor.quantization, vectors=vectors)
     return table
 
 
-def _quantization(schema: Any, quantization: Quantization) -> Any:
-    table = schema.QuantizationParametersT()
-    table.scale = np.array(quantization.scales, np.float32)
-    table.zeroPoint = np.full(len(quantization.scales), quantization.zero_point, np.int64)
-    table.quantizedDimension = quantization.axis
-    return table
+class _SharedVectors:
+    """Vectors of one flatbuffer by content: equal ones are stored once, which the format allows."""
+
+    def __init__(self) -> None:
+        self._places: dict[bytes, int] = {}
+
+    def place(self, builder: Any, numbers: Array) -> int:
+        key = numbers.dtype.str.encode() + numbers.tobytes()
+        if key not in self._places:
+            self._places[key] = builder.CreateNumpyVector(numbers)
+        return self._places[key]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _QuantizationTable:
+    """A table QuantizationParameters in place of the schema's own class, which would store each vector again.
+
+    A zero point for each of thousands of channels, eight bytes of zeros, would cost a network of small kernels
+    several hundredths of its float file.
+    """
+
+    schema: Any
+    quantization: Quantization
+    vectors: _SharedVectors
+
+    def Pack(self, builder: Any) -> int:  # noqa: N802 - called by the schema's class Tensor
+        scales = np.array(self.quantization.scales, "<f4")
+        zero_points = np.full(len(scales), self.quantization.zero_point, "<i8")
+        places = self.vectors.place(builder, scales), self.vectors.place(builder, zero_points)
+        self.schema.QuantizationParametersStart(builder)
+        self.schema.QuantizationParametersAddScale(builder, places[0])
+        self.schema.QuantizationParametersAddZeroPoint(builder, places[1])
+        self.schema.QuantizationParametersAddQuantizedDimension(builder, self.quantization.axis)
+        return int(self.schema.QuantizationParametersEnd(builder))
 
 
 def _operator(schema: Any, instruction: Instruction, codes: list[tuple[str, int]]) -> Any:

@@ -1,8 +1,13 @@
 """Quantized TFLite: a `QuantPlan` as one flatbuffer, taken by XNNPACK, LiteRT's default delegate, as a whole.
 
 INT8 nodes compute on int8 tensors with the plan's scales; FLOAT32 nodes are written as in the float file. A value is
-converted once for all readers that want it in the other form. A WEIGHTS node keeps its kernel as int8 behind a
-DEQUANTIZE, which the delegate unpacks when it loads the file: the arithmetic is float32's.
+converted once for all readers that want it in the other form.
+
+A WEIGHTS node keeps its kernel as int8, in one of two forms, both delegated (`Arithmetic`). Behind a DEQUANTIZE,
+which the delegate unpacks when it loads the file, it computes in float32, exactly and at float32's speed and
+memory. Read by the operator itself, which quantizes its input at run time, image by image, it loses about 50 dB
+below the signal in each layer and computes as fast as int8: ResNet50 six times as fast as float32 (two cores with
+VNNI), the whole network's signal-to-noise ratio 28.1 dB for 28.3 dB.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ from kexport.formats.tflite_int8_operators import (
     Site,
     assemble_int8,
     dequantized,
+    dynamic,
     kernel_constant,
     quantized,
     rectifiers_as_pools,
@@ -44,6 +50,13 @@ class Boundary(StrEnum):
     UINT8 = "uint8"
 
 
+class Arithmetic(StrEnum):
+    """How a WEIGHTS node computes."""
+
+    FLOAT32 = "float32"  # with the kernel unpacked: what the plan says, exactly
+    DYNAMIC = "dynamic"  # on int8 inputs, quantized at run time; not depthwise and grouped, which no delegate takes
+
+
 def write(
     plan: QuantPlan,
     path: Path,
@@ -51,20 +64,28 @@ def write(
     batch: int = SERVING_BATCH,
     metadata: Mapping[str, bytes] | None = None,
     io: str = Boundary.FLOAT32,
+    arithmetic: str = Arithmetic.FLOAT32,
 ) -> WrittenFile:
     """Write ``plan`` to exactly ``path`` with a static batch, and verify the structure of what was written.
 
-    ``io`` is the type of all inputs and outputs. Raises UnsupportedError for what TFLite cannot express and for
-    a scale that XNNPACK refuses, ArtifactError if the file is not what was meant.
+    ``io`` is the type of all inputs and outputs, ``arithmetic`` that of WEIGHTS nodes. Raises UnsupportedError for
+    what TFLite cannot express and for a scale that XNNPACK refuses, ArtifactError if the file is not what was meant.
     """
-    return save(replace(program(plan, batch=batch, io=io), metadata=dict(metadata or {})), path)
+    code = program(plan, batch=batch, io=io, arithmetic=arithmetic)
+    return save(replace(code, metadata=dict(metadata or {})), path)
 
 
-def program(plan: QuantPlan, *, batch: int = SERVING_BATCH, io: str = Boundary.FLOAT32) -> Program:
+def program(
+    plan: QuantPlan,
+    *,
+    batch: int = SERVING_BATCH,
+    io: str = Boundary.FLOAT32,
+    arithmetic: str = Arithmetic.FLOAT32,
+) -> Program:
     """The TFLite operators of ``plan``, constants not copied yet."""
     _refuse_scales(scale_limits(plan))
     graph = with_batch(plan.graph, batch)
-    values = _Values(plan=plan, code=Assembler(half_weights=False))
+    values = _Values(plan=plan, code=Assembler(half_weights=False), arithmetic=Arithmetic(arithmetic))
     inputs = {spec.name: _input(values, spec, Boundary(io)) for spec in graph.inputs}
     for node in graph:
         values.tensors[node.name] = _node(values, node)
@@ -78,6 +99,7 @@ class _Values:
 
     plan: QuantPlan
     code: Assembler
+    arithmetic: Arithmetic
     tensors: dict[str, int] = field(default_factory=dict)
     converted: dict[str, int] = field(default_factory=dict)
 
@@ -125,11 +147,14 @@ def _node(values: _Values, node: Node) -> int:
 
 
 def _exchange_kernel(values: _Values, node: Node) -> None:
-    """The float kernel of the last operator becomes the plan's int8 kernel behind a DEQUANTIZE."""
+    """The float kernel of the last operator becomes the plan's int8 kernel."""
     code, reader = values.code, values.code.instructions.pop()
-    stored = kernel_constant(code, node.name, reader, values.plan.kernels[node.name])
-    real = dequantized(code, f"{node.name}/kernel", stored)
-    code.instructions.append(replace(reader, inputs=(reader.inputs[0], real, *reader.inputs[2:])))
+    kernel = kernel_constant(code, node.name, reader, values.plan.kernels[node.name])
+    if values.arithmetic is Arithmetic.DYNAMIC and getattr(node.operation, "groups", 1) == 1:
+        reader = dynamic(reader)
+    else:
+        kernel = dequantized(code, f"{node.name}/kernel", kernel)
+    code.instructions.append(replace(reader, inputs=(reader.inputs[0], kernel, *reader.inputs[2:])))
 
 
 def _input(values: _Values, spec: TensorSpec, io: Boundary) -> int:

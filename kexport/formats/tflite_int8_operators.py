@@ -39,6 +39,7 @@ VERSIONS = {
 }  # fmt: skip
 LINEAR = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}  # the kernel's axis of output channels
 POOLED = {"RELU": 1, "RELU6": 3}  # schema enum ActivationFunctionType
+DYNAMIC_VERSIONS = {"CONV_2D": 5, "FULLY_CONNECTED": 12}  # float inputs, int8 kernels with a scale per channel
 DEQUANTIZE_CHANNELS, DEQUANTIZE_TENSOR = 5, 2  # operator versions
 
 
@@ -68,15 +69,8 @@ def quantized(code: Assembler, name: str, source: int, affine: Affine, dtype: st
     stored = stored_as(affine)
     if dtype == "uint8":
         stored = replace(stored, zero_point=stored.zero_point - LOWEST)
-    return code.emit(
-        "QUANTIZE",
-        (source,),
-        name=name,
-        shape=code.shape(source),
-        kind="QuantizeOptions",
-        dtype=dtype,
-        quantization=stored,
-    )
+    made = code.emit("QUANTIZE", (source,), name=name, shape=code.shape(source), kind="QuantizeOptions")
+    return code.declare(made, dtype, stored)
 
 
 def dequantized(code: Assembler, name: str, source: int) -> int:
@@ -126,16 +120,7 @@ def _shift(operation: ScaleShift, site: Site) -> int:
         dtype="int8",
         quantization=Quantization(scales=(scale,)),
     )
-    return site.code.emit(
-        "ADD",
-        (site.inputs[0], constant),
-        name=site.node.name,
-        shape=site.shape,
-        version=VERSIONS["ADD"],
-        kind="AddOptions",
-        dtype="int8",
-        quantization=stored_as(site.made),
-    )
+    return _emit(site, "ADD", (site.inputs[0], constant), "AddOptions")
 
 
 @assemble_int8.register
@@ -151,24 +136,22 @@ def _clip(operation: Clip, site: Site) -> int:
 
 
 def _clipped(operation: Activate | Clip, site: Site) -> int:
-    """Nothing where the stored range ends as the bounds do; a rectifier where it is one; else conversions that saturate."""
+    """Nothing where the stored range ends as the bounds do, a rectifier where it is one, else saturation."""
     if site.plan.saturates(site.node):
         return site.inputs[0]
     rectifiers = {(0.0, np.inf): Activation.RELU, (0.0, 6.0): Activation.RELU6}
     rectifier = rectifiers.get(bounds_of(operation))
     if rectifier is not None:
         builtin, kind = UNARY[rectifier]
-        return site.code.emit(
-            builtin,
-            site.inputs,
-            name=site.node.name,
-            shape=site.shape,
-            version=VERSIONS[builtin],
-            kind=kind,
-            dtype="int8",
-            quantization=stored_as(site.made),
-        )
+        return _emit(site, builtin, site.inputs, kind)
     return _saturated(site, *bounds_of(operation))
+
+
+def _emit(site: Site, builtin: str, inputs: Sizes, kind: str) -> int:
+    """The operator that makes the node's result."""
+    version = VERSIONS[builtin]
+    made = site.code.emit(builtin, inputs, name=site.node.name, shape=site.shape, version=version, kind=kind)
+    return site.code.declare(made, "int8", stored_as(site.made))
 
 
 def _saturated(site: Site, low: float, high: float) -> int:
@@ -240,7 +223,8 @@ def _linear(operation: Conv | Dense, site: Site, kernel: Kernel | None = None) -
     last = site.code.instructions[-1]
     weights = kernel_constant(site.code, name, last, numbers)
     source = site.code.tensors[last.inputs[0]].quantization
-    assert source is not None and numbers.bias is not None  # the plan has checked both
+    assert source is not None  # an int8 tensor
+    assert numbers.bias is not None  # the plan has checked it
     scales = np.float32(source.scales[0]) * numbers.scales
     bias = site.code.constant(
         f"{name}/bias", numbers.bias, dtype="int32", quantization=Quantization(scales=tuple(scales.tolist()))
@@ -261,6 +245,12 @@ def kernel_constant(code: Assembler, name: str, reader: Instruction, kernel: Ker
     )
 
 
+def dynamic(reader: Instruction) -> Instruction:
+    """The same operator quantizing its float input at run time, asymmetrically, as a convolution always does."""
+    asymmetric = {"asymmetricQuantizeInputs": True} if reader.builtin == "FULLY_CONNECTED" else {}
+    return replace(reader, version=DYNAMIC_VERSIONS[reader.builtin], options={**reader.options, **asymmetric})
+
+
 def _declare_int8(site: Site, first: int) -> None:
     """What the instructions from ``first`` on make is int8: the last one's as the node's, before it as the input's."""
     code = site.code
@@ -268,7 +258,7 @@ def _declare_int8(site: Site, first: int) -> None:
         each = code.instructions[index]
         last = index == len(code.instructions) - 1
         stored = stored_as(site.made) if last else code.tensors[site.inputs[0]].quantization
-        code.tensors[each.output] = replace(code.tensors[each.output], dtype="int8", quantization=stored)
+        code.declare(each.output, "int8", stored)
         inputs = each.inputs
         if each.builtin not in LINEAR:
             inputs = tuple(_constant_int8(site, tensor) for tensor in each.inputs)

@@ -1,3 +1,4 @@
+# ruff: noqa: ARG001 - every function has the signature of the seam, whether it needs all of it or not
 """The ratios of scales that XNNPACK, LiteRT's default CPU delegate, can compute with.
 
 Beyond them a convolution makes the whole file unloadable (`failed to create XNNPACK runtime`), other operators run

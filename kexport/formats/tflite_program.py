@@ -7,7 +7,7 @@ writes the flatbuffer meets the schema's generated classes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -161,18 +161,21 @@ class Assembler:
         shape: Sizes,
         version: int = 1,
         kind: str = "",
-        dtype: str = "float32",
-        quantization: Quantization | None = None,
         **options: object,
     ) -> int:
         """Adds an operator whose output is a new tensor ``name`` of ``shape``; returns that tensor."""
-        output = self.tensor(name, shape=shape, dtype=dtype, quantization=quantization)
+        output = self.tensor(name, shape=shape)
         self.instructions.append(
             Instruction(
                 builtin=builtin, inputs=inputs, output=output, version=version, options_kind=kind, options=options
             )
         )
         return output
+
+    def declare(self, tensor: int, dtype: str, quantization: Quantization | None) -> int:
+        """Gives a tensor, float32 when it was emitted, another type; returns it."""
+        self.tensors[tensor] = replace(self.tensors[tensor], dtype=dtype, quantization=quantization)
+        return tensor
 
     def constant(
         self,

@@ -83,8 +83,13 @@ class Table:
             raise ArtifactError(f"{self.where}.{label}: {count} items at {start} end behind the file")
         return start + 4, count
 
+    def reals(self, slot: int, label: str) -> list[float]:
+        """A vector of float32."""
+        start, count = self.vector(slot, 4, label)
+        return [float(value) for value in struct.unpack(f"<{count}f", self.reader.raw(start, count * 4))]
+
     def numbers(self, slot: int, code: str, label: str) -> list[int]:
-        """A vector of scalars."""
+        """A vector of whole numbers."""
         size = struct.calcsize(f"<{code}")
         start, count = self.vector(slot, size, label)
         return [int(value) for value in struct.unpack(f"<{count}{code}", self.reader.raw(start, count * size))]

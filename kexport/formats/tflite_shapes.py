@@ -218,6 +218,7 @@ BUILTINS: dict[int, Builtin] = {
     65: Builtin(name="SLICE", inputs=(3, 3), rule=_slice),
     76: _unary("RSQRT"),
     82: Builtin(name="REDUCE_MAX", inputs=(2, 2), rule=_reduce),
+    114: _unary("QUANTIZE"),
     117: _unary("HARD_SWISH"),
     150: _unary("GELU"),
 }

@@ -14,6 +14,7 @@ from math import prod
 from pathlib import Path
 
 from kexport.errors import ArtifactError
+from kexport.formats.tflite_quantized import Stored, Typed, check_quantized, read_stored
 from kexport.formats.tflite_reader import Reader, Table
 from kexport.formats.tflite_shapes import BUILTINS, Facts, check_operator
 
@@ -33,6 +34,7 @@ class _Tensor:
     kind: int
     constant: bool
     values: tuple[int, ...] | None  # of small int32 constants: axes, paddings, shapes
+    stored: Stored | None
 
 
 def verify_structure(path: Path) -> None:
@@ -132,7 +134,8 @@ def _tensor(reader: Reader, table: Table, buffers: list[tuple[int, int]]) -> _Te
     _require(length in (0, wanted), f"tensor {name!r}: shape {shape} wants {wanted} bytes, its buffer has {length}")
     small = kind == 2 and 0 < length <= 64
     values = tuple(reader.number("i", start + 4 * item) for item in range(length // 4)) if small else None
-    return _Tensor(name=name, shape=shape, kind=kind, constant=length > 0, values=values)
+    stored = read_stored(table, name=name, kind=kind, shape=shape)
+    return _Tensor(name=name, shape=shape, kind=kind, constant=length > 0, values=values, stored=stored)
 
 
 def _operator(table: Table, codes: list[tuple[int, int]], tensors: list[_Tensor], known: set[int]) -> set[int]:
@@ -157,7 +160,13 @@ def _operator(table: Table, codes: list[tuple[int, int]], tensors: list[_Tensor]
         facts = [Facts(tensors[index].shape, tensors[index].kind, tensors[index].values) for index in inputs]
         results = [Facts(tensors[index].shape, tensors[index].kind, None) for index in outputs]
         check_operator(code, table, facts, results)
+        typed = [_typed(tensors[index]) for index in (*inputs, *outputs)]
+        check_quantized(code, f"{BUILTINS[code].name} ({table.where})", typed[:-1], typed[-1])
     return set(outputs)
+
+
+def _typed(tensor: _Tensor) -> Typed:
+    return Typed(kind=tensor.kind, stored=tensor.stored)
 
 
 def _signature(table: Table, subgraph: Table) -> None:
