@@ -6,7 +6,8 @@ are symmetric int8 per output channel, in [-127, 127]; biases are int32 at ``inp
 what ONNX Runtime recommends: its unsigned-by-signed kernels saturate on x86 processors without VNNI.
 
 Saturation does the clipping: a value behind relu or relu6 has, unless it shares its scale with others, a range
-inside [0, inf) or [0, 6], so that no operator is needed for the activation. A node computes in int8, or in float32 between conversions.
+inside [0, inf) or [0, 6], so that no operator is needed for the activation. A node computes in int8, or in float32
+between conversions.
 """
 
 from __future__ import annotations
