@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from kexport import catalog, machine, produce, scheduler, store
+from kexport import catalog, footprint, machine, produce, scheduler, store
 from kexport.errors import KexportError, StoreError
 from kexport.prepared import load as load_prepared
 from kexport.records import Record, Status, decode, encode
@@ -64,10 +64,12 @@ class Orchestra:
     _threads: int = 1
 
     def play(self, cells: tuple[Cell, ...], *, jobs: int | None) -> dict[Cell, Record]:
-        """Every cell's record, whatever happened to it."""
+        """Every cell's record, whatever happened to it. EnvironmentFailure for a model that cannot fit into memory."""
         models: dict[ModelSpec, list[Cell]] = {}
         for cell in cells:
             models.setdefault(cell.model, []).append(cell)
+        for model in models:
+            footprint.check(model, available_bytes=machine.memory_bytes())
         tasks = [self._prepare_task(index, model, tuple(group)) for index, (model, group) in enumerate(models.items())]
         budget = int(machine.memory_bytes() * MEMORY_SHARE)
         largest = max((task.memory_bytes for task in tasks), default=GIB)
@@ -225,7 +227,7 @@ def _worker(kind: str, request: Path, result: Path) -> tuple[str, ...]:
 
 
 def _parameters(model: ModelSpec) -> int:
-    return catalog.application(model.application).parameters
+    return footprint.parameters(model)
 
 
 def _image_bytes(model: ModelSpec) -> float:

@@ -23,7 +23,7 @@ from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from kexport import __version__
+from kexport import __version__, machine, tolerances
 from kexport.durable import (
     STAGING,
     digest,
@@ -183,14 +183,20 @@ def abandon(directory: Path, created: Sequence[Path]) -> None:
 
 
 def fingerprint(cell: Cell) -> str:
-    """The sha256 of what a cell asks for: its canonical JSON, the weight file's bytes, kexport's version.
+    """The sha256 of what a cell asks for and of what answers.
 
-    The pipeline stores it as ``record.versions["request"]``.
+    That is its canonical JSON, the weight file's bytes, the bounds, the versions of kexport, Keras and TensorFlow. The pipeline stores it as ``record.versions["request"]``.
     """
     weights = cell.model.weights.path
     content = file_digest(Path(weights)) if weights is not None and Path(weights).is_file() else None
-    request = {"cell": asdict(cell), "kexport": __version__, "weights": content}
+    request = {"cell": asdict(cell), "weights": content, "bounds": tolerances.digest(), "made with": _makers()}
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+
+
+def _makers() -> dict[str, str]:
+    """Versions that decide what an artifact computes; kexport's own also where it is not installed."""
+    makers = ("keras", "tensorflow", "tensorflow-cpu")
+    return {"kexport": __version__} | {name: v for name, v in machine.versions().items() if name in makers}
 
 
 def resumable(directory: Path, cell_file_name: str, fingerprint: str) -> Record | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +29,7 @@ class Bound:
 
 def load(file_format: str, scheme: str) -> tuple[Bound, ...]:
     """The bounds for one kind of artifact. Raises UnsupportedError if there are none."""
-    path = next((place for place in _PLACES if place.is_file()), None)
-    if path is None:
-        raise EnvironmentFailure("tolerances.toml is missing from this installation", hint="pip install kexport")
+    path = _file()
     table = tomllib.loads(path.read_text(encoding="utf-8"))
     section = table.get(file_format, {}).get(scheme)
     if not section:
@@ -44,3 +43,15 @@ def load(file_format: str, scheme: str) -> tuple[Bound, ...]:
         )
         for name, entry in section.items()
     )
+
+
+def digest() -> str:
+    """The sha256 of the file: what was judged by other bounds was not judged by these."""
+    return hashlib.sha256(_file().read_bytes()).hexdigest()
+
+
+def _file() -> Path:
+    path = next((place for place in _PLACES if place.is_file()), None)
+    if path is None:
+        raise EnvironmentFailure("tolerances.toml is missing from this installation", hint="pip install kexport")
+    return path

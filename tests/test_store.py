@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from kexport import store
+from kexport import machine, store, tolerances
 from kexport.errors import StoreError, UsageError
 from kexport.records import Artifact, Record, Status
 from kexport.specs import Cell, Format, ModelSpec, WeightsSpec
@@ -413,6 +413,27 @@ class TestResume:
         assert store.fingerprint(what) == first
         path.write_bytes(b"2")
         assert store.fingerprint(what) != first
+
+    @pytest.mark.parametrize("changed", ["bounds", "keras", "tensorflow", "kexport"])
+    def test_fingerprint_sees_bounds_and_versions(
+        self, changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = store.fingerprint(cell())
+        if changed == "bounds":
+            (tmp_path / "tolerances.toml").write_text("[onnx.float32]\n")
+            monkeypatch.setattr(tolerances, "_PLACES", (tmp_path / "tolerances.toml",))
+        elif changed == "kexport":
+            monkeypatch.setattr(store, "__version__", "99.0")
+        else:
+            versions = machine.versions() | {changed: "99.0"}
+            monkeypatch.setattr(machine, "versions", lambda: versions)
+        assert store.fingerprint(cell()) != first
+
+    def test_fingerprint_does_not_see_other_packages(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        first = store.fingerprint(cell())
+        versions = machine.versions() | {"flatbuffers": "99.0"}
+        monkeypatch.setattr(machine, "versions", lambda: versions)
+        assert store.fingerprint(cell()) == first
 
 
 def test_a_failure_stands_beside_the_artifact_of_an_earlier_run(tmp_path: Path) -> None:
