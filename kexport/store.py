@@ -185,7 +185,8 @@ def abandon(directory: Path, created: Sequence[Path]) -> None:
 def fingerprint(cell: Cell) -> str:
     """The sha256 of what a cell asks for and of what answers.
 
-    That is its canonical JSON, the weight file's bytes, the bounds, the versions of kexport, Keras and TensorFlow. The pipeline stores it as ``record.versions["request"]``.
+    That is its canonical JSON, the weight file's bytes, the bounds, the versions of kexport, Keras and TensorFlow.
+    The pipeline stores it as ``record.versions["request"]``.
     """
     weights = cell.model.weights.path
     content = file_digest(Path(weights)) if weights is not None and Path(weights).is_file() else None
