@@ -7,9 +7,12 @@ Weights are raw little-endian float32, each aligned to 64 bytes. Only the same v
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import fields
+from enum import StrEnum
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +20,10 @@ import numpy.typing as npt
 from kexport import operations
 from kexport.errors import GraphError
 from kexport.graph import Graph, Node, TensorSpec
-from kexport.operations import Activation, Operation, PoolKind
+from kexport.operations import Operation
 
 VERSION = 1
 ALIGNMENT = 64
-_ENUMS = {"activation": Activation, "function": Activation, "kind": PoolKind}
 
 
 def save(graph: Graph, folder: Path) -> None:
@@ -79,7 +81,8 @@ def _encode(value: Any, file: Any) -> Any:
 
 def _decode_node(entry: dict[str, Any], data: npt.NDArray[np.uint8]) -> Node:
     kind: type[Operation] = getattr(operations, entry["operation"])
-    values = {name: _decode(name, value, data) for name, value in entry["fields"].items()}
+    enums = _enums(kind)
+    values = {name: _decode(value, data, enums.get(name)) for name, value in entry["fields"].items()}
     return Node(
         name=entry["name"],
         operation=kind(**values),
@@ -89,11 +92,22 @@ def _decode_node(entry: dict[str, Any], data: npt.NDArray[np.uint8]) -> Node:
     )
 
 
-def _decode(name: str, value: Any, data: npt.NDArray[np.uint8]) -> Any:
+@cache
+def _enums(kind: type[Operation]) -> Mapping[str, type[StrEnum]]:
+    """The fields of an operation whose values are members of an enum (or None)."""
+    found = {}
+    for name, hint in get_type_hints(kind).items():
+        for option in (hint, *get_args(hint)):
+            if isinstance(option, type) and issubclass(option, StrEnum):
+                found[name] = option
+    return found
+
+
+def _decode(value: Any, data: npt.NDArray[np.uint8], enum: type[StrEnum] | None = None) -> Any:
     if isinstance(value, dict):
         shape = tuple(value["shape"])
         end = value["offset"] + 4 * int(np.prod(shape, dtype=np.int64))
         return data[value["offset"] : end].view("<f4").reshape(shape)
     if isinstance(value, list):
-        return tuple(_decode("", item, data) for item in value)
-    return _ENUMS[name](value) if name in _ENUMS and value is not None else value
+        return tuple(_decode(item, data) for item in value)
+    return enum(value) if enum is not None and value is not None else value

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 from itertools import chain, count
 from typing import Any
 
 from kexport.errors import UnsupportedError
 from kexport.graph import Graph, TensorSpec
 from kexport.keras_walk import functional, ordered_calls
-from kexport.lowerings import Builder, Value, lowering_of
+from kexport.lowerings import Builder, Lowering, Value, lowering_of
 from kexport.operations import Shape
 
 
@@ -78,23 +79,20 @@ def _walk(build: Builder, function: Any, inputs: Sequence[Value], prefix: str) -
 def _lower_call(build: Builder, node: Any, known: dict[int, Value], prefix: str) -> list[Value]:
     operation = node.operation
     nested = functional(operation)
-    _refuse_training(operation, node.arguments.kwargs)
+    _refuse_masks(operation, node.arguments.kwargs)
     if nested is not None:
         values = [known[id(tensor)] for tensor in node.input_tensors]
         return _walk(build, nested, values, prefix=f"{prefix}{operation.name}/")
     args, kwargs = node.arguments.fill_in(known)
     build.layer = f"{prefix}{operation.name}"
     lowering = lowering_of(operation)
-    _refuse_options(operation, kwargs)
-    result = lowering(build, operation, *args)
+    result = lowering(build, operation, *args, **_options(operation, lowering, kwargs))
     results = list(result) if isinstance(result, (list, tuple)) else [result]
     _check_shapes(operation, node.outputs, results)
     return results
 
 
-def _refuse_training(operation: Any, kwargs: dict[str, Any]) -> None:
-    if kwargs.get("training"):
-        raise UnsupportedError(f"layer {operation.name!r} is called with training=True; an artifact only infers")
+def _refuse_masks(operation: Any, kwargs: dict[str, Any]) -> None:
     if kwargs.get("mask") is not None:
         raise UnsupportedError(f"layer {operation.name!r} is called with a mask")
     policy = getattr(operation, "compute_dtype", "float32")
@@ -102,13 +100,17 @@ def _refuse_training(operation: Any, kwargs: dict[str, Any]) -> None:
         raise UnsupportedError(f"layer {operation.name!r} computes in {policy}; the native graph is float32")
 
 
-def _refuse_options(operation: Any, kwargs: dict[str, Any]) -> None:
-    others = sorted(set(kwargs) - {"training", "mask"})
+def _options(operation: Any, lowering: Lowering, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The call's keywords that the lowering takes by name; raises UnsupportedError for any other with a value."""
+    known = signature(lowering).parameters
+    given = {name: value for name, value in kwargs.items() if name not in ("training", "mask")}
+    others = sorted(name for name, value in given.items() if name not in known and value is not None)
     if others:
         raise UnsupportedError(
             f"{operation.name!r} ({type(operation).__name__}) is called with the keyword {others[0]!r}, "
             "which the native graph does not know"
         )
+    return {name: value for name, value in given.items() if name in known}
 
 
 def _check_shapes(operation: Any, tensors: Sequence[Any], values: Sequence[Value]) -> None:

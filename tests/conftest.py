@@ -136,6 +136,25 @@ def run_onnx(tmp_path: Path) -> Callable[..., Arrays]:
 
 
 @pytest.fixture
+def run_tflite(tmp_path: Path) -> Callable[..., tuple[Arrays, tuple[tuple[str, bool], ...]]]:
+    """Write a graph as TFLite, run it on LiteRT with its default delegate; outputs, and what it delegated."""
+
+    def run(graph: Graph, inputs: Arrays, **options: Any) -> tuple[Arrays, tuple[tuple[str, bool], ...]]:
+        from kexport.formats import tflite
+        from kexport.runtimes import SessionOptions
+        from kexport.runtimes.litert import LitertSession
+
+        path = tmp_path / "model.tflite"
+        tflite.write(graph, path, **{"batch": len(inputs[0]), **options})
+        session = LitertSession.open(path, options=SessionOptions(threads=1))
+        names = [spec.name for spec in graph.inputs]
+        found = session.execute(dict(zip(names, inputs, strict=True)))
+        return [found[name] for name in graph.outputs], session.operators
+
+    return run
+
+
+@pytest.fixture
 def seeded() -> Callable[..., Any]:
     """Give every weight of a Keras model seeded numbers: nothing stays 0 or 1, variances are positive."""
 

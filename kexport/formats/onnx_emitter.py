@@ -144,8 +144,11 @@ class Emitter:
 
     def exact_scalar(self, name: str, number: float) -> str:
         """A float32 constant of rank 0, whatever the network computes in."""
-        array = np.asarray(number, dtype=np.float32)
-        return self._add(Initializer(name=name, shape=(), dtype="float32", make=lambda: array))
+        return self.exact_vector(name, np.asarray(number, dtype=np.float32))
+
+    def exact_vector(self, name: str, array: npt.NDArray[np.float32]) -> str:
+        """A small float32 constant, whatever the network computes in."""
+        return self._add(Initializer(name=name, shape=array.shape, dtype="float32", make=lambda: array))
 
     def _add(self, initializer: Initializer) -> str:
         self.initializers.setdefault(initializer.name, initializer)

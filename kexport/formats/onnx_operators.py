@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
+from kexport.formats import onnx_image_operators, onnx_tensor_operators
 from kexport.formats.onnx_activations import emit_activation, emit_layer_norm
 from kexport.formats.onnx_emitter import Emitter, Layout
+from kexport.formats.onnx_registry import OPERATORS, common_layout, emits, present_layout
 from kexport.graph import Node
 from kexport.operations import (
     Activate,
+    Activation,
     Add,
     Clip,
     Concat,
@@ -21,7 +24,6 @@ from kexport.operations import (
     GlobalPool,
     LayerNorm,
     Multiply,
-    Operation,
     Pad,
     Padding,
     Pool,
@@ -30,24 +32,12 @@ from kexport.operations import (
     ScaleShift,
 )
 
-Emit = Callable[[Emitter, Node, Any], None]
-Function = TypeVar("Function", bound=Emit)
-_OPERATORS: dict[type[Operation], Emit] = {}
-
-
-def emits(kind: type[Operation]) -> Callable[[Function], Function]:
-    """Register the function that writes one kind of operation."""
-
-    def register(function: Function) -> Function:
-        _OPERATORS[kind] = function
-        return function
-
-    return register
+REGISTERED_ELSEWHERE = (onnx_image_operators, onnx_tensor_operators)
 
 
 def emit_node(emitter: Emitter, node: Node) -> None:
     """Write one node of the graph."""
-    _OPERATORS[type(node.operation)](emitter, node, node.operation)
+    OPERATORS[type(node.operation)](emitter, node, node.operation)
 
 
 def _pads(padding: Padding) -> list[int]:
@@ -177,18 +167,10 @@ def crop(emitter: Emitter, node: Node, operation: Crop) -> None:
     emitter.define(node.name, emitter.node("Slice", [value, starts, ends, axes], node.name), Layout.NCHW)
 
 
-def _common_layout(emitter: Emitter, node: Node) -> Layout:
-    """The layout that needs the fewest Transposes; NHWC where ranks differ, as only there they broadcast."""
-    if any(emitter.rank(value) != 4 for value in node.inputs):
-        return Layout.NHWC
-    missing = {layout: sum(layout not in emitter.layouts(value) for value in set(node.inputs)) for layout in Layout}
-    return Layout.NCHW if missing[Layout.NCHW] <= missing[Layout.NHWC] else Layout.NHWC
-
-
 @emits(Add)
 def add(emitter: Emitter, node: Node, operation: Add) -> None:
     """A chain of binary Add."""
-    layout = _common_layout(emitter, node)
+    layout = common_layout(emitter, node)
     first, *rest = (emitter.read(value, layout) for value in node.inputs)
 
     def write(name: str) -> str:
@@ -204,7 +186,7 @@ def add(emitter: Emitter, node: Node, operation: Add) -> None:
 def multiply(emitter: Emitter, node: Node, operation: Multiply) -> None:
     """Mul with broadcasting."""
     del operation
-    layout = _common_layout(emitter, node)
+    layout = common_layout(emitter, node)
     values = [emitter.read(value, layout) for value in node.inputs]
     emitter.define(node.name, emitter.node("Mul", values, node.name), layout)
 
@@ -213,7 +195,7 @@ def multiply(emitter: Emitter, node: Node, operation: Multiply) -> None:
 def concat(emitter: Emitter, node: Node, operation: Concat) -> None:
     """Concat on the channels."""
     del operation
-    layout = _common_layout(emitter, node)
+    layout = common_layout(emitter, node)
     values = [emitter.read(value, layout) for value in node.inputs]
     axis = 1 if layout is Layout.NCHW else len(node.shape) - 1
     emitter.define(node.name, emitter.node("Concat", values, node.name, axis=axis), layout)
@@ -272,21 +254,15 @@ def layer_norm(emitter: Emitter, node: Node, operation: LayerNorm) -> None:
 @emits(Activate)
 def activate(emitter: Emitter, node: Node, operation: Activate) -> None:
     """An activation on its own; softmax works on the last axis and so wants NHWC."""
-    layout = _elementwise_layout(emitter, node, operation)
+    layout = Layout.NHWC if operation.function is Activation.SOFTMAX else present_layout(emitter, node)
     value = emitter.read(node.inputs[0], layout)
     emitter.define(node.name, emit_activation(emitter, operation.function, value, node.name), layout)
-
-
-def _elementwise_layout(emitter: Emitter, node: Node, operation: Operation) -> Layout:
-    if isinstance(operation, Activate) and operation.function == "softmax":
-        return Layout.NHWC
-    return Layout.NCHW if Layout.NCHW in emitter.layouts(node.inputs[0]) else Layout.NHWC
 
 
 @emits(Clip)
 def clip(emitter: Emitter, node: Node, operation: Clip) -> None:
     """Clip between two constants."""
-    layout = _elementwise_layout(emitter, node, operation)
+    layout = present_layout(emitter, node)
     bounds = [
         emitter.scalar(f"{node.name}:minimum", operation.minimum),
         emitter.scalar(f"{node.name}:maximum", operation.maximum),

@@ -32,6 +32,7 @@ DTYPES = {
     "int32": "INT32",
     "uint8": "UINT8",
     "int8": "INT8",
+    "bool": "BOOL",
 }
 
 

@@ -7,11 +7,13 @@ versions are the lowest that the runtime's own version table asks for (tensorflo
 
 from __future__ import annotations
 
-from functools import singledispatch
+from typing import Any
 
 import numpy as np
 
 from kexport.errors import UnsupportedError
+from kexport.formats import tflite_image_operators, tflite_tensor_operators
+from kexport.formats.tflite_assemble import affine, assemble, bias_of, reshaped
 from kexport.formats.tflite_padding import VALID, Window, dilated, joined_on, padded, scheme_of, zeros_around
 from kexport.formats.tflite_program import Assembler, Sizes
 from kexport.operations import (
@@ -27,16 +29,16 @@ from kexport.operations import (
     GlobalPool,
     LayerNorm,
     Multiply,
-    Operation,
     Pad,
     Pair,
     Pool,
     PoolKind,
     Reshape,
     ScaleShift,
-    Weights,
 )
 
+__all__ = ["assemble", "reshaped"]
+REGISTERED_ELSEWHERE = (tflite_image_operators, tflite_tensor_operators)
 FUSED = {None: 0, Activation.RELU: 1, Activation.RELU6: 3}  # schema enum ActivationFunctionType
 CONCAT_MOST = 5  # inputs of one CONCATENATION that XNNPACK takes
 UNARY = {
@@ -49,27 +51,14 @@ UNARY = {
 }
 
 
-@singledispatch
-def assemble(operation: Operation, code: Assembler, *, name: str, inputs: Sizes, shape: Sizes) -> int:
-    """Adds the operators of one node and returns the tensor that holds its result (maybe an input).
-
-    ``name`` is the node's name, ``inputs`` are tensor indices, ``shape`` is the static output shape.
-    Raises UnsupportedError for an operation or a combination of options that TFLite cannot express.
-    """
-    raise UnsupportedError(
-        f"node {name!r}: TFLite writer knows no operation {type(operation).__name__}",
-        hint="--engine tflite-converter",
-    )
-
-
 @assemble.register
 def _conv(operation: Conv, code: Assembler, *, name: str, inputs: Sizes, shape: Sizes) -> int:
     rows, columns, _, out = operation.kernel.shape
     size = dilated((rows, columns), operation.dilation)
     window = Window(size=size, strides=operation.strides, padding=operation.padding)
     source, scheme = padded(code, inputs[0], window, name=name, shape=shape)
-    bias = _bias(code, name, operation.bias, out)
-    options = {
+    bias = bias_of(code, name, operation.bias, out)
+    options: dict[str, Any] = {
         "padding": scheme,
         "strideH": operation.strides[0],
         "strideW": operation.strides[1],
@@ -100,7 +89,7 @@ def _conv(operation: Conv, code: Assembler, *, name: str, inputs: Sizes, shape: 
 @assemble.register
 def _dense(operation: Dense, code: Assembler, *, name: str, inputs: Sizes, shape: Sizes) -> int:
     kernel = code.weights(f"{name}/kernel", operation.kernel, last_first=True)
-    bias = _bias(code, name, operation.bias, operation.kernel.shape[1])
+    bias = bias_of(code, name, operation.bias, operation.kernel.shape[1])
     keep = len(shape) > 2
     return code.emit(
         "FULLY_CONNECTED",
@@ -193,7 +182,7 @@ def _join(code: Assembler, name: str, values: list[int]) -> int:
 
 @assemble.register
 def _scale_shift(operation: ScaleShift, code: Assembler, *, name: str, inputs: Sizes, shape: Sizes) -> int:
-    return _affine(code, name, inputs[0], operation.scale, operation.offset)
+    return affine(code, name, inputs[0], operation.scale, operation.offset)
 
 
 @assemble.register
@@ -213,7 +202,7 @@ def _layer_norm(operation: LayerNorm, code: Assembler, *, name: str, inputs: Siz
     normal = code.emit(
         "MUL", (centred, inverse), name=name if plain else f"{name}/normal", shape=shape, kind="MulOptions"
     )
-    return normal if plain else _affine(code, name, normal, operation.gamma, operation.beta)
+    return normal if plain else affine(code, name, normal, operation.gamma, operation.beta)
 
 
 @assemble.register
@@ -251,27 +240,6 @@ def _reshape(_: Reshape, code: Assembler, *, name: str, inputs: Sizes, shape: Si
     return reshaped(code, name, inputs[0], shape)
 
 
-def reshaped(code: Assembler, name: str, source: int, shape: Sizes) -> int:
-    """The same numbers under another shape (or the same one: a copy under another name)."""
-    wanted = code.indices(f"{name}/shape", shape)
-    return code.emit("RESHAPE", (source, wanted), name=name, shape=shape, kind="ReshapeOptions", newShape=list(shape))
-
-
-def _affine(code: Assembler, name: str, source: int, scale: Weights, offset: Weights) -> int:
-    """``source * scale + offset`` along the last axis, without the half that changes nothing."""
-    shape = code.shape(source)
-    moves = bool(np.any(offset != 0.0))
-    value = source
-    if np.any(scale != 1.0):
-        label = f"{name}/scaled" if moves else name
-        constant = code.constant(f"{name}/scale", scale)
-        value = code.emit("MUL", (value, constant), name=label, shape=shape, kind="MulOptions")
-    if moves:
-        constant = code.constant(f"{name}/offset", offset)
-        value = code.emit("ADD", (value, constant), name=name, shape=shape, kind="AddOptions")
-    return value
-
-
 def _hard_sigmoid(code: Assembler, name: str, source: int, shape: Sizes) -> int:
     """``relu6(x + 3) * (1 / 6)``: an ADD with a fused RELU6 and a MUL."""
     three = code.constant("constants/three", np.full(1, 3.0, np.float32))
@@ -298,7 +266,7 @@ def _subsample(code: Assembler, name: str, source: int, shape: Sizes, strides: P
     one = code.constant(f"constants/ones{channels}", np.ones(channels, np.float32), shape=(1, 1, 1, channels))
     return code.emit(
         "DEPTHWISE_CONV_2D",
-        (source, one, _bias(code, name, None, channels)),
+        (source, one, bias_of(code, name, None, channels)),
         name=name,
         shape=shape,
         kind="DepthwiseConv2DOptions",
@@ -351,13 +319,6 @@ def _real_cells(size: int, out: int, operation: Pool, *, axis: int) -> np.ndarra
     start = np.arange(out) * operation.strides[axis] - operation.padding[axis][0]
     stop = np.minimum(start + operation.size[axis], size)
     return np.asarray(stop - np.maximum(start, 0), dtype=np.float64)
-
-
-def _bias(code: Assembler, name: str, bias: Weights | None, length: int) -> int:
-    """XNNPACK asks for a bias: zeros where the layer has none (shared by all of one length)."""
-    if bias is None:
-        return code.constant(f"constants/zeros{length}", np.zeros(length, np.float32))
-    return code.constant(f"{name}/bias", bias)
 
 
 def _fused(activation: Activation | None, name: str) -> int:

@@ -161,10 +161,11 @@ class Assembler:
         shape: Sizes,
         version: int = 1,
         kind: str = "",
+        dtype: str = "float32",
         **options: object,
     ) -> int:
         """Adds an operator whose output is a new tensor ``name`` of ``shape``; returns that tensor."""
-        output = self.tensor(name, shape=shape)
+        output = self.tensor(name, shape=shape, dtype=dtype)
         self.instructions.append(
             Instruction(
                 builtin=builtin, inputs=inputs, output=output, version=version, options_kind=kind, options=options

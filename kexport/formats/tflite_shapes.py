@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from math import prod
 
 from kexport.errors import ArtifactError
@@ -65,7 +66,10 @@ def _same_shape(_: Options, inputs: Sequence[Facts]) -> Sizes:
 
 
 def _broadcast(_: Options, inputs: Sequence[Facts]) -> Sizes:
-    left, right = inputs[0].shape, inputs[1].shape
+    return reduce(_common, (each.shape for each in inputs))
+
+
+def _common(left: Sizes, right: Sizes) -> Sizes:
     rank = max(len(left), len(right))
     left, right = (1,) * (rank - len(left)) + left, (1,) * (rank - len(right)) + right
     pairs = list(zip(left, right, strict=True))
@@ -167,6 +171,34 @@ def _reshape(_: Options, inputs: Sequence[Facts]) -> Sizes:
     return shape
 
 
+def _transpose(_: Options, inputs: Sequence[Facts]) -> Sizes:
+    shape, order = inputs[0].shape, _values(inputs[1])
+    _require(sorted(order) == list(range(len(shape))), f"order {order} of {shape}")
+    return tuple(shape[axis] for axis in order)
+
+
+def _matmul(_: Options, inputs: Sequence[Facts]) -> Sizes:
+    left, right = inputs[0].shape, inputs[1].shape
+    _require(len(left) >= 2 and len(right) >= 2 and left[-1] == right[-2], f"{left} and {right} cannot be multiplied")
+    return (*_common(left[:-2], right[:-2]), left[-2], right[-1])
+
+
+def _resize(_: Options, inputs: Sequence[Facts]) -> Sizes:
+    image, size = _image(inputs[0]), _values(inputs[1])
+    _require(len(size) == 2 and min(size) >= 1, f"size {size} for an image")
+    return (image[0], *size, image[3])
+
+
+def _transposed_conv(_: Options, inputs: Sequence[Facts]) -> Sizes:
+    """The shape is an input; where its pixels come from is checked by the runtime."""
+    shape, kernel, image, bias = _values(inputs[0]), _image(inputs[1]), _image(inputs[2]), inputs[3].shape
+    _require(len(shape) == 4 and min(shape) >= 1, f"output shape {shape}, expected four axes")
+    _require(image[3] == kernel[3], f"{image[3]} channels, kernel {kernel} wants {kernel[3]}")
+    _require(bias == (kernel[0],) == shape[3:], f"bias {bias} and {shape[3]} channels for {kernel[0]} filters")
+    _require(shape[0] == image[0], f"{shape[0]} images from {image[0]}")
+    return shape
+
+
 def _image(facts: Facts) -> Sizes:
     _require(len(facts.shape) == 4, f"shape {facts.shape}, expected four axes")
     return facts.shape
@@ -199,6 +231,7 @@ BUILTINS: dict[int, Builtin] = {
     3: Builtin(name="CONV_2D", inputs=(3, 3), rule=_conv),
     4: Builtin(name="DEPTHWISE_CONV_2D", inputs=(3, 3), rule=_depthwise),
     6: _unary("DEQUANTIZE"),
+    8: _unary("FLOOR"),
     9: Builtin(name="FULLY_CONNECTED", inputs=(2, 3), rule=_dense),
     14: _unary("LOGISTIC"),
     17: Builtin(name="MAX_POOL_2D", inputs=(1, 1), rule=_pool),
@@ -207,18 +240,41 @@ BUILTINS: dict[int, Builtin] = {
     20: _unary("RELU_N1_TO_1"),
     21: _unary("RELU6"),
     22: Builtin(name="RESHAPE", inputs=(2, 2), rule=_reshape),
+    23: Builtin(name="RESIZE_BILINEAR", inputs=(2, 2), rule=_resize),
     25: _unary("SOFTMAX"),
     28: _unary("TANH"),
     34: Builtin(name="PAD", inputs=(2, 2), rule=_pad),
+    39: Builtin(name="TRANSPOSE", inputs=(2, 2), rule=_transpose),
     40: Builtin(name="MEAN", inputs=(2, 2), rule=_reduce),
     41: _binary("SUB"),
+    42: _binary("DIV"),
+    47: _unary("EXP"),
+    54: _binary("PRELU"),
     55: _binary("MAXIMUM"),
     57: _binary("MINIMUM"),
+    59: _unary("NEG"),
     60: Builtin(name="PADV2", inputs=(3, 3), rule=_pad),
+    61: _binary("GREATER"),
     65: Builtin(name="SLICE", inputs=(3, 3), rule=_slice),
+    66: _unary("SIN"),
+    67: Builtin(name="TRANSPOSE_CONV", inputs=(4, 4), rule=_transposed_conv),
+    73: _unary("LOG"),
+    74: Builtin(name="SUM", inputs=(2, 2), rule=_reduce),
+    75: _unary("SQRT"),
     76: _unary("RSQRT"),
+    78: _binary("POW"),
     82: Builtin(name="REDUCE_MAX", inputs=(2, 2), rule=_reduce),
+    89: Builtin(name="REDUCE_MIN", inputs=(2, 2), rule=_reduce),
+    92: _unary("SQUARE"),
+    97: Builtin(name="RESIZE_NEAREST_NEIGHBOR", inputs=(2, 2), rule=_resize),
+    98: _unary("LEAKY_RELU"),
+    101: _unary("ABS"),
+    104: _unary("CEIL"),
+    108: _unary("COS"),
+    111: _unary("ELU"),
     114: _unary("QUANTIZE"),
     117: _unary("HARD_SWISH"),
+    123: Builtin(name="SELECT_V2", inputs=(3, 3), rule=_broadcast),
+    126: Builtin(name="BATCH_MATMUL", inputs=(2, 2), rule=_matmul),
     150: _unary("GELU"),
 }

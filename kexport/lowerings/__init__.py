@@ -6,9 +6,23 @@ A lowering is a function that is registered for one class::
     def relu(build: Builder, layer: Any, value: Value) -> Value: ...
 
 It gets the layer and its call arguments with every Keras tensor replaced by a `Value`, adds nodes
-through `Builder.emit`, and returns the value of the layer's output. ``kind`` is ``layer`` for
-`keras.layers.Layer` and ``operation`` for a bare operation node of `keras.ops`: the two share class
-names (``Add`` is both), and an operation node may hold constants among its arguments.
+through `Builder.emit`, and returns the value of the layer's output (a tuple of them for several
+outputs). ``kind`` is ``layer`` for `keras.layers.Layer` and ``operation`` for a bare operation node of
+`keras.ops`: the two share class names (``Add`` is both), and an operation node may hold constants
+among its arguments. Keywords of the call reach the lowering if it has a parameter of that name.
+
+A package of one's own adds the lowering of its own layer class under the class's whole name, in a
+module that its entry point of the group ``kexport.lowerings`` names::
+
+    [project.entry-points."kexport.lowerings"]
+    my_package = "my_package.kexport_lowerings"
+
+    @lowers("layer", "my_package.layers.Swirl")
+    def swirl(build: Builder, layer: Any, value: Value) -> Value:
+        return build.emit(ScaleShift(scale=weights(layer.factor), offset=weights(layer.shift)), value)
+
+Nothing else is needed: every process that lowers a model loads these modules first. A lowering stands
+for exactly its class, not for subclasses, which may compute something else.
 """
 
 from __future__ import annotations
@@ -18,12 +32,13 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from kexport.errors import UnsupportedError
+from kexport.errors import EnvironmentFailure, GraphError, UnsupportedError
 from kexport.graph import Node
 from kexport.operations import Operation, Shape
 
@@ -36,13 +51,14 @@ class Value:
     shape: Shape
 
 
+ENTRY_POINTS = "kexport.lowerings"
 Lowering = Callable[..., Any]
 Function = TypeVar("Function", bound=Lowering)
 _REGISTRY: dict[tuple[str, str], Lowering] = {}
 
 
 def lowers(kind: str, *classes: str) -> Callable[[Function], Function]:
-    """Register the decorated function for the named Keras classes of one kind."""
+    """Register the decorated function for classes of one kind: Keras's by name, others by ``module.name``."""
 
     def register(function: Function) -> Function:
         for name in classes:
@@ -58,6 +74,20 @@ def lowers(kind: str, *classes: str) -> Callable[[Function], Function]:
 def _load_all() -> None:
     for module in sorted(pkgutil.iter_modules(__path__), key=lambda m: m.name):
         importlib.import_module(f"{__name__}.{module.name}")
+    for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: (entry.name, entry.value)):
+        _load_package(entry)
+
+
+def _load_package(entry: EntryPoint) -> None:
+    """Import the module of a package that registers lowerings. Raises EnvironmentFailure if it cannot be."""
+    try:
+        entry.load()
+    except (ImportError, AttributeError, SyntaxError, ValueError) as error:
+        package = entry.dist.name if entry.dist else entry.value
+        raise EnvironmentFailure(
+            f"the lowerings of package {package!r} ({entry.value}) cannot be loaded: {error}",
+            hint=f"repair {package}, or pip uninstall {package}",
+        ) from error
 
 
 def lowering_of(operation: Any) -> Lowering:
@@ -67,7 +97,8 @@ def lowering_of(operation: Any) -> Lowering:
     _load_all()
     kind = "layer" if isinstance(operation, keras.layers.Layer) else "operation"
     cls = type(operation)
-    found = _REGISTRY.get((kind, cls.__name__)) if cls.__module__.startswith("keras.") else None
+    builtin = cls.__module__.startswith("keras.")
+    found = _REGISTRY.get((kind, cls.__name__ if builtin else f"{cls.__module__}.{cls.__qualname__}"))
     if found is None:
         raise UnsupportedError(
             f"{kind} {operation.name!r} is a {cls.__module__}.{cls.__name__}, which the native graph does not know"
@@ -86,10 +117,18 @@ class Builder:
     def emit(self, operation: Operation, *inputs: Value, part: str = "") -> Value:
         """Add a node for the current layer; ``part`` names a step inside the layer, the last has none."""
         name = self._unique(f"{self.layer}/{part}" if part else self.layer)
-        shape = operation.infer(*(value.shape for value in inputs))
+        shape = self._infer(operation, inputs)
         names = tuple(value.name for value in inputs)
         self.nodes.append(Node(name=name, operation=operation, inputs=names, shape=shape, layers=(self.layer,)))
         return Value(name=name, shape=shape)
+
+    def _infer(self, operation: Operation, inputs: tuple[Value, ...]) -> Shape:
+        try:
+            return operation.infer(*(value.shape for value in inputs))
+        except GraphError as error:
+            raise UnsupportedError(
+                f"layer {self.layer!r}: {type(operation).__name__} {error.message}; the native graph cannot express it"
+            ) from error
 
     def _unique(self, name: str) -> str:
         candidate, count = name, 1

@@ -8,24 +8,25 @@ import numpy as np
 import numpy.typing as npt
 
 from kexport.lowerings import Builder, Value, lowers, require, weights
-from kexport.operations import LayerNorm, ScaleShift
-
-
-def scale_shift(build: Builder, value: Value, scale: npt.ArrayLike, offset: npt.ArrayLike, part: str = "") -> Value:
-    """``x * scale + offset``, either given as one number or one per channel."""
-    channels = value.shape[-1] or 0
-
-    def vector(numbers: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        flat = np.asarray(numbers, dtype=np.float32).reshape(-1)
-        return np.ascontiguousarray(np.broadcast_to(flat, (channels,)))
-
-    return build.emit(ScaleShift(scale=vector(scale), offset=vector(offset)), value, part=part)
+from kexport.lowerings.primitives import (
+    affine,
+    binary,
+    inverse_root,
+    positive,
+    reduce,
+    reshape,
+    scale_shift,
+    sizes,
+    standardised,
+    unit,
+)
+from kexport.operations import BinaryKind, GroupNorm, LayerNorm, Multiply, ReduceKind
 
 
 @lowers("layer", "BatchNormalization")
 def batch_normalization(build: Builder, layer: Any, value: Value) -> Value:
     """`keras.layers.BatchNormalization` at inference: the moving statistics, computed in float64."""
-    require(_last(layer.axis, value), layer, f"axis {layer.axis}")
+    require(positive(layer.axis, value) != 0, layer, "axis 0")
     mean, variance = (weights(v).astype(np.float64) for v in (layer.moving_mean, layer.moving_variance))
     scale = 1.0 / np.sqrt(variance + layer.epsilon)
     if layer.scale:
@@ -33,19 +34,61 @@ def batch_normalization(build: Builder, layer: Any, value: Value) -> Value:
     offset = -mean * scale
     if layer.center:
         offset = offset + weights(layer.beta)
-    return scale_shift(build, value, scale, offset)
+    return _affine(build, value, [layer.axis], scale, offset)
 
 
 @lowers("layer", "LayerNormalization")
 def layer_normalization(build: Builder, layer: Any, value: Value) -> Value:
-    """`keras.layers.LayerNormalization` over the last axis."""
-    axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
-    require(len(axes) == 1 and _last(axes[0], value), layer, f"axis {layer.axis}")
-    require(not getattr(layer, "rms_scaling", False), layer, "rms_scaling")
+    """`keras.layers.LayerNormalization` over any axes but the batch; ``rms_scaling`` leaves out the mean."""
+    axes = _axes(layer, value)
+    shape = [value.shape[axis] or 0 for axis in axes]
+    gamma = weights(layer.gamma) if layer.scale else np.ones(shape, np.float32)
+    if layer.rms_scaling:
+        return _scaled_by_variance(build, value, axes, layer.epsilon, gamma)
+    beta = weights(layer.beta) if layer.center else np.zeros(shape, np.float32)
+    if axes == [len(value.shape) - 1]:
+        return build.emit(LayerNorm(gamma=gamma, beta=beta, epsilon=float(layer.epsilon)), value)
+    normal = standardised(build, value, axes, layer.epsilon, part="normal")
+    return _affine(build, normal, axes, gamma, beta)
+
+
+def _scaled_by_variance(
+    build: Builder, value: Value, axes: list[int], epsilon: float, gamma: npt.NDArray[np.float32]
+) -> Value:
+    """``x / sqrt(variance + epsilon) * gamma``, without beta, as Keras's ``rms_scaling`` has it."""
+    mean = reduce(build, ReduceKind.MEAN, value, axes, part="mean")
+    centred = binary(build, BinaryKind.SUBTRACT, value, mean, part="centred")
+    inverse = inverse_root(build, ReduceKind.MEAN, centred, axes, epsilon)
+    return _affine(build, build.emit(Multiply(), value, inverse, part="normal"), axes, gamma, 0.0)
+
+
+@lowers("layer", "RMSNormalization")
+def rms_normalization(build: Builder, layer: Any, value: Value) -> Value:
+    """`keras.layers.RMSNormalization`: ``x / sqrt(mean(x^2) + epsilon) * scale`` (Zhang and Sennrich 2019)."""
+    axes = _axes(layer, value)
+    inverse = inverse_root(build, ReduceKind.MEAN, value, axes, layer.epsilon)
+    normal = build.emit(Multiply(), value, inverse, part="normal")
+    return _affine(build, normal, axes, weights(layer.scale), 0.0)
+
+
+@lowers("layer", "UnitNormalization")
+def unit_normalization(build: Builder, layer: Any, value: Value) -> Value:
+    """`keras.layers.UnitNormalization`: Euclidean length 1 along the axes, zero stays zero."""
+    return unit(build, value, _axes(layer, value), 1e-12)
+
+
+@lowers("layer", "GroupNormalization")
+def group_normalization(build: Builder, layer: Any, value: Value) -> Value:
+    """`keras.layers.GroupNormalization` over the channels, which are the last axis."""
+    rank = len(value.shape)
+    require(positive(layer.axis, value) == rank - 1 and rank >= 2, layer, f"axis {layer.axis}")
     channels = value.shape[-1] or 0
     gamma = weights(layer.gamma) if layer.scale else np.ones(channels, np.float32)
     beta = weights(layer.beta) if layer.center else np.zeros(channels, np.float32)
-    return build.emit(LayerNorm(gamma=gamma, beta=beta, epsilon=float(layer.epsilon)), value)
+    pixels = int(np.prod(sizes(value)[:-1]))
+    image = value if rank == 4 else reshape(build, value, (pixels, 1, channels), part="image")
+    operation = GroupNorm(groups=int(layer.groups), gamma=gamma, beta=beta, epsilon=float(layer.epsilon))
+    return reshape(build, build.emit(operation, image, part="" if rank == 4 else "normal"), sizes(value))
 
 
 @lowers("layer", "Normalization")
@@ -53,24 +96,16 @@ def normalization(build: Builder, layer: Any, value: Value) -> Value:
     """`keras.layers.Normalization` per channel: ``(x - mean) / max(sqrt(variance), 1e-7)``."""
     import keras
 
-    axes = layer.axis if isinstance(layer.axis, (list, tuple)) else (layer.axis,)
-    require(all(axis is None or _last(axis, value) for axis in axes), layer, f"axis {layer.axis}")
     mean, variance = (weights(v).astype(np.float64) for v in (layer.mean, layer.variance))
-    require(mean.size in (1, value.shape[-1]), layer, f"statistics of shape {mean.shape}")
     deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
-    if layer.invert:
-        return scale_shift(build, value, deviation, mean)
-    return scale_shift(build, value, 1.0 / deviation, -mean / deviation)
+    scale, offset = (deviation, mean) if layer.invert else (1.0 / deviation, -mean / deviation)
+    return affine(build, value, scale, offset)
 
 
 @lowers("layer", "Rescaling")
 def rescaling(build: Builder, layer: Any, value: Value) -> Value:
     """`keras.layers.Rescaling` with one scale and offset, or one per channel."""
-    for numbers in (layer.scale, layer.offset):
-        shape = np.shape(numbers)
-        along_last = shape in ((), (1,)) or (shape[-1] == np.size(numbers) == value.shape[-1])
-        require(along_last, layer, f"a scale or offset of shape {shape}")
-    return scale_shift(build, value, layer.scale, layer.offset)
+    return affine(build, value, layer.scale, layer.offset)
 
 
 @lowers("layer", "LayerScale")
@@ -79,5 +114,18 @@ def layer_scale(build: Builder, layer: Any, value: Value) -> Value:
     return scale_shift(build, value, weights(layer.gamma), 0.0)
 
 
-def _last(axis: int, value: Value) -> bool:
-    return axis in (-1, len(value.shape) - 1)
+def _axes(layer: Any, value: Value) -> list[int]:
+    axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
+    places = sorted(positive(axis, value) for axis in axes)
+    require(0 not in places, layer, f"axis {layer.axis}")
+    return places
+
+
+def _affine(
+    build: Builder, value: Value, axes: list[int], scale: npt.NDArray[Any], offset: npt.NDArray[Any] | float
+) -> Value:
+    """``x * scale + offset``, either of the sizes of ``axes``."""
+    places = [positive(axis, value) for axis in axes]
+    whole = [(length or 0) if axis in places else 1 for axis, length in enumerate(value.shape)]
+    shaped = (each if np.ndim(each) == 0 else np.asarray(each).reshape(whole) for each in (scale, offset))
+    return affine(build, value, *shaped)

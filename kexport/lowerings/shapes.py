@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from kexport.errors import UnsupportedError
 from kexport.lowerings import Builder, Value, lowers
-from kexport.operations import Reshape
+from kexport.lowerings.primitives import binary, sizes, transpose
+from kexport.operations import BinaryKind, Reshape
 
 
 @lowers("layer", "Reshape")
@@ -24,7 +27,31 @@ def flatten(build: Builder, layer: Any, value: Value) -> Value:
     return reshape(build, layer, value)
 
 
-@lowers("layer", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "StochasticDepth", "Identity")
+@lowers("layer", "Permute")
+def permute(build: Builder, layer: Any, value: Value) -> Value:
+    """`keras.layers.Permute`; its axes count from 1, behind the batch."""
+    return transpose(build, value, (0, *layer.dims))
+
+
+@lowers("layer", "RepeatVector")
+def repeat_vector(build: Builder, layer: Any, value: Value) -> Value:
+    """`keras.layers.RepeatVector`: one row ``n`` times, by broadcasting."""
+    row = build.emit(Reshape(shape=(1, *sizes(value))), value, part="row")
+    return binary(build, BinaryKind.MULTIPLY, row, np.ones((layer.n, 1), np.float32))
+
+
+@lowers(
+    "layer",
+    "ActivityRegularization",
+    "AlphaDropout",
+    "Dropout",
+    "GaussianDropout",
+    "GaussianNoise",
+    "Identity",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "StochasticDepth",
+)
 def identity(build: Builder, layer: Any, value: Value) -> Value:
     """Regularisation: the identity at inference."""
     del build, layer

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from kexport.lowerings import Builder, Value, lowers, require
-from kexport.operations import NO_PADDING, Crop, GlobalPool, Pad, Padding, Pair, Pool, PoolKind, Shape
+from kexport.lowerings.primitives import reduce
+from kexport.operations import NO_PADDING, Crop, GlobalPool, Pad, Padding, Pair, Pool, PoolKind, ReduceKind, Shape
 
 
 def same_padding(shape: Shape, size: Pair, strides: Pair, dilation: Pair) -> Padding:
@@ -54,6 +55,20 @@ def global_max_pooling2d(build: Builder, layer: Any, value: Value) -> Value:
     """`keras.layers.GlobalMaxPooling2D`."""
     require(layer.data_format == "channels_last", layer, f"data format {layer.data_format!r}")
     return build.emit(GlobalPool(kind=PoolKind.MAX, keepdims=layer.keepdims), value)
+
+
+@lowers("layer", "GlobalAveragePooling1D")
+def global_average_pooling1d(build: Builder, layer: Any, value: Value) -> Value:
+    """`keras.layers.GlobalAveragePooling1D` without a mask."""
+    require(layer.data_format == "channels_last", layer, f"data format {layer.data_format!r}")
+    return reduce(build, ReduceKind.MEAN, value, [1], keepdims=layer.keepdims)
+
+
+@lowers("layer", "GlobalMaxPooling1D")
+def global_max_pooling1d(build: Builder, layer: Any, value: Value) -> Value:
+    """`keras.layers.GlobalMaxPooling1D`."""
+    require(layer.data_format == "channels_last", layer, f"data format {layer.data_format!r}")
+    return reduce(build, ReduceKind.MAXIMUM, value, [1], keepdims=layer.keepdims)
 
 
 @lowers("layer", "ZeroPadding2D")

@@ -250,36 +250,41 @@ def test_names_of_inputs_and_outputs():
     assert {layer.split("/")[0] for node in graph for layer in node.layers if "/" in layer} == {"backbone"}
 
 
-def _batch_norm_training(k: Any, x: Any) -> Any:
-    return k.layers.BatchNormalization(name="stubborn")(x, training=True)
-
-
-def _nested_training(k: Any, x: Any) -> Any:
-    inner_input = k.Input(IMAGE)
-    inner = k.Model(inner_input, k.layers.BatchNormalization()(inner_input), name="stubborn")
-    return inner(x, training=True)
+def _causal(k: Any, x: Any) -> Any:
+    rows = k.layers.Reshape((64, 4))(x)
+    return k.layers.MultiHeadAttention(2, 3, name="causal")(rows, rows, use_causal_mask=True)
 
 
 REFUSED: dict[str, tuple[Make, str]] = {
-    "unknown class": (lambda k, x: k.layers.UpSampling2D(name="larger")(x), r"'larger' is a keras\..*UpSampling2D"),
-    "unknown operation": (lambda k, x: k.ops.sort(x), r"operation 'sort.*Sort"),
-    "training": (_batch_norm_training, "'stubborn' is called with training=True"),
-    "nested training": (_nested_training, "'stubborn' is called with training=True"),
-    "negative slope": (lambda k, x: k.layers.ReLU(negative_slope=0.1, name="leaky")(x), "'leaky' .ReLU.*slope"),
-    "softmax axis": (lambda k, x: k.layers.Softmax(axis=1, name="odd")(x), "'odd' .Softmax.*axis 1"),
-    "norm axis": (lambda k, x: k.layers.BatchNormalization(axis=1, name="odd")(x), "'odd'.*axis 1"),
-    "normalization axis": (
-        lambda k, x: k.layers.Normalization(axis=1, mean=np.arange(8.0), variance=np.ones(8), name="odd")(
-            k.layers.Conv2D(8, 1)(x)
-        ),
-        "'odd'.*axis",
+    "unknown class": (lambda k, x: k.layers.Solarization(name="bright")(x), r"'bright' is a keras\..*Solarization"),
+    "softmax over the batch": (lambda k, x: k.layers.Softmax(axis=0, name="odd")(x), "'odd' .Softmax.*axis 0"),
+    "sparsemax": (lambda k, x: k.layers.Conv2D(4, 1, activation="sparsemax", name="sparse")(x), "'sparse'.*sparsemax"),
+    "gated unit": (lambda k, x: k.layers.Activation("glu", name="gated")(x), r"'gated'.*gives \(None, 8, 8, 2\)"),
+    "reduction over the batch": (lambda k, x: k.ops.mean(x, axis=0), "reduction over the batch"),
+    "reduction of everything": (lambda k, x: k.ops.sum(x), "reduction over the batch"),
+    "transposed batch": (lambda k, x: k.ops.transpose(x, (1, 0, 2, 3)), "transposition of the batch"),
+    "slice of the batch": (lambda k, x: x[0], "selects from the batch"),
+    "slice with steps": (lambda k, x: x[:, ::2], r"the slice slice\(None, None, 2\)"),
+    "bicubic": (lambda k, x: k.layers.Resizing(4, 4, "bicubic", name="cubic")(x), "'cubic' .Resizing.*bicubic"),
+    "cropped to ratio": (
+        lambda k, x: k.layers.Resizing(4, 5, crop_to_aspect_ratio=True, name="fit")(x),
+        "'fit'.*crop_to_aspect_ratio",
     ),
+    "antialiased": (lambda k, x: k.layers.Resizing(4, 4, antialias=True, name="smooth")(x), "'smooth'.*antialias"),
+    "enlarged by a crop": (lambda k, x: k.layers.CenterCrop(9, 9, name="crop")(x), "'crop' .CenterCrop.*8 x 8"),
+    "cropped at random": (lambda k, x: k.layers.RandomCrop(4, 4, name="crop")(x), "'crop' .RandomCrop.*Keras states"),
+    "causal attention": (_causal, "'causal' .MultiHeadAttention.*keyword 'use_causal_mask'"),
+    "einsum with a shared letter": (
+        lambda k, x: k.layers.EinsumDense("abcd,cd->abcd", (8, 8, 4), name="own")(x),
+        "'own' .EinsumDense.*abcd,cd->abcd",
+    ),
+    "dot over images": (lambda k, x: k.layers.Dot(axes=3, name="dot")([x, x]), "'dot' .Dot.*ranks"),
+    "group axis": (lambda k, x: k.layers.GroupNormalization(2, axis=1, name="odd")(x), "'odd'.*axis 1"),
+    "matrix on the left": (lambda k, x: k.ops.matmul(np.ones((3, 8), np.float32), x), "a constant on the left"),
+    "unknown operation": (lambda k, x: k.ops.sort(x), r"operation 'sort.*Sort"),
     "custom activation": (lambda k, x: k.layers.Conv2D(4, 1, activation=_doubled, name="own")(x), "'own'.*_doubled"),
     "custom linear": (lambda k, x: k.layers.Conv2D(4, 1, activation=linear, name="own")(x), "'own'.*linear"),
-    "division by a tensor": (lambda k, x: x / k.layers.ReLU()(x), "division by a tensor"),
-    "constant per row": (lambda k, x: x + np.ones((8, 1), np.float32), r"constant of shape \(8, 1\)"),
     "constant of higher rank": (lambda k, x: x * np.ones((1, 1, 1, 1, 4), np.float32), "constant of shape"),
-    "concatenate rows": (lambda k, x: k.layers.Concatenate(axis=1, name="tall")([x, x]), "'tall'.*axis 1"),
     "half precision": (lambda k, x: k.layers.Conv2D(4, 1, dtype="mixed_float16", name="half")(x), "'half'.*float16"),
 }
 
