@@ -253,7 +253,7 @@ def _artifact(
         inputs=written.inputs,
         outputs=written.outputs,
         opset=cell.opset if cell.format == "onnx" else None,
-        notes=notes,
+        notes=(*written.notes, *notes),
     )
 
 

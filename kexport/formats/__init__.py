@@ -9,8 +9,9 @@ from kexport.records import Signature
 
 @dataclass(frozen=True, kw_only=True)
 class WrittenFile:
-    """What was written: operator counts by name, and the signature."""
+    """What was written: operator counts by name, the signature, and what else its reader should know."""
 
     operations: dict[str, int]
     inputs: tuple[Signature, ...]
     outputs: tuple[Signature, ...]
+    notes: tuple[str, ...] = ()

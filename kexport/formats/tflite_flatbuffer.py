@@ -33,6 +33,8 @@ DTYPES = {
     "uint8": "UINT8",
     "int8": "INT8",
     "bool": "BOOL",
+    "int16": "INT16",
+    "int64": "INT64",
 }
 
 

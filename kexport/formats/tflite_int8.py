@@ -12,7 +12,7 @@ VNNI), the whole network's signal-to-noise ratio 28.1 dB for 28.3 dB.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -30,16 +30,17 @@ from kexport.formats.tflite_int8_operators import (
     rectifiers_as_pools,
     stored_as,
 )
+from kexport.formats.tflite_int16 import widened
 from kexport.formats.tflite_limits import Limit, scale_limits
 from kexport.formats.tflite_operators import assemble
 from kexport.formats.tflite_program import Assembler, Program
-from kexport.formats.tflite_tidy import tidy
+from kexport.formats.tflite_tidy import tidy, without_unused
 from kexport.graph import Graph, Node, TensorSpec
 from kexport.operations import Activate, Activation
 from kexport.quantization import LOWEST, PROBABILITY, Affine, Precision, QuantPlan
 from kexport.specs import SERVING_BATCH
 
-__all__ = ["Boundary", "Limit", "program", "scale_limits", "write"]
+__all__ = ["Activations", "Arithmetic", "Boundary", "Limit", "program", "scale_limits", "write"]
 
 
 class Boundary(StrEnum):
@@ -48,6 +49,13 @@ class Boundary(StrEnum):
     FLOAT32 = "float32"
     INT8 = "int8"
     UINT8 = "uint8"
+
+
+class Activations(StrEnum):
+    """The type of the values between INT8 nodes."""
+
+    INT8 = "int8"
+    INT16 = "int16"  # scheme int16x8: reference kernels, for accuracy; inputs and outputs of the file stay float32
 
 
 class Arithmetic(StrEnum):
@@ -65,14 +73,27 @@ def write(
     metadata: Mapping[str, bytes] | None = None,
     io: str = Boundary.FLOAT32,
     arithmetic: str = Arithmetic.FLOAT32,
+    activations: str = Activations.INT8,
 ) -> WrittenFile:
     """Write ``plan`` to exactly ``path`` with a static batch, and verify the structure of what was written.
 
-    ``io`` is the type of all inputs and outputs, ``arithmetic`` that of WEIGHTS nodes. Raises UnsupportedError for
-    what TFLite cannot express and for a scale that XNNPACK refuses, ArtifactError if the file is not what was meant.
+    ``io`` is the type of all inputs and outputs, ``arithmetic`` that of WEIGHTS nodes, ``activations`` that of the
+    values of INT8 nodes. Raises UnsupportedError for what TFLite cannot express and for a scale that XNNPACK
+    refuses, ArtifactError if the file is not what was meant.
     """
-    code = program(plan, batch=batch, io=io, arithmetic=arithmetic)
-    return save(replace(code, metadata=dict(metadata or {})), path)
+    code = program(plan, batch=batch, io=io, arithmetic=arithmetic, activations=activations)
+    written = save(replace(code, metadata=dict(metadata or {})), path)
+    return replace(written, notes=tuple(_border_notes(code)))
+
+
+def _border_notes(code: Program) -> Iterator[str]:
+    """How the integers of the file's inputs and outputs stand for real numbers."""
+    for kind, shown_tensors in (("input", code.inputs), ("output", code.outputs)):
+        for name, tensor in shown_tensors.items():
+            found = code.tensors[tensor]
+            if found.quantization is not None:
+                scale, zero_point = found.quantization.scales[0], found.quantization.zero_point
+                yield f"{kind} {name!r} is {found.dtype}: real = {scale:.9g} * (stored - {zero_point})"
 
 
 def program(
@@ -81,16 +102,24 @@ def program(
     batch: int = SERVING_BATCH,
     io: str = Boundary.FLOAT32,
     arithmetic: str = Arithmetic.FLOAT32,
+    activations: str = Activations.INT8,
 ) -> Program:
     """The TFLite operators of ``plan``, constants not copied yet."""
-    _refuse_scales(scale_limits(plan))
+    narrow = Activations(activations) is Activations.INT8
+    if narrow:
+        _refuse_scales(scale_limits(plan))
+    elif Boundary(io) is not Boundary.FLOAT32:
+        raise UnsupportedError(f"int16 activations with inputs and outputs of {io}", hint="--io float32")
     graph = with_batch(plan.graph, batch)
-    values = _Values(plan=plan, code=Assembler(half_weights=False), arithmetic=Arithmetic(arithmetic))
+    values = _Values(
+        plan=plan, code=Assembler(half_weights=False), arithmetic=Arithmetic(arithmetic), saturating=narrow
+    )
     inputs = {spec.name: _input(values, spec, Boundary(io)) for spec in graph.inputs}
     for node in graph:
         values.tensors[node.name] = _node(values, node)
     outputs = _outputs(values, graph, Boundary(io), inputs)
-    return rectifiers_as_pools(tidy(values.program(graph.name, inputs, outputs)))
+    code = tidy(values.program(graph.name, inputs, outputs))
+    return rectifiers_as_pools(code) if narrow else without_unused(widened(code))
 
 
 @dataclass(kw_only=True)
@@ -100,6 +129,7 @@ class _Values:
     plan: QuantPlan
     code: Assembler
     arithmetic: Arithmetic
+    saturating: bool
     tensors: dict[str, int] = field(default_factory=dict)
     converted: dict[str, int] = field(default_factory=dict)
 
@@ -138,7 +168,8 @@ def _node(values: _Values, node: Node) -> int:
     precision = plan.precision(node.name)
     if precision is Precision.INT8:
         inputs = tuple(values.stored(value) for value in node.inputs)
-        return assemble_int8(node.operation, Site(node=node, plan=plan, code=code, inputs=inputs, shape=shape))
+        site = Site(node=node, plan=plan, code=code, inputs=inputs, shape=shape, saturating=values.saturating)
+        return assemble_int8(node.operation, site)
     inputs = tuple(values.real(value) for value in node.inputs)
     result = assemble(node.operation, code, name=node.name, inputs=inputs, shape=shape)
     if precision is Precision.WEIGHTS:
@@ -191,13 +222,13 @@ def _outputs(values: _Values, graph: Graph, io: Boundary, inputs: dict[str, int]
 
 
 def _boundary_affine(plan: QuantPlan, value: str, io: Boundary) -> Affine:
-    """How an input or output of an integer file is stored: as the plan says; probabilities at 1/256 from -128."""
-    if value in plan.values:
-        return plan.values[value]
+    """How an input or output of an integer file is stored: probabilities at 1/256 from -128, else as planned."""
     producer = plan.graph.producers.get(value)
     operation = None if producer is None else producer.operation
     if isinstance(operation, Activate) and operation.function in (Activation.SOFTMAX, Activation.SIGMOID):
         return PROBABILITY
+    if value in plan.values:
+        return plan.values[value]
     raise UnsupportedError(
         f"value {value!r} of {plan.graph.name} has no scale, an {io} file needs one at its border",
         hint="--io float32",

@@ -45,13 +45,17 @@ DEQUANTIZE_CHANNELS, DEQUANTIZE_TENSOR = 5, 2  # operator versions
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """Where a node is written: its plan, the assembler, its input tensors (int8) and its static shape."""
+    """Where a node is written: its plan, the assembler, its input tensors (int8) and its static shape.
+
+    ``saturating``: the numbers end where int8 does, so that a clip at the end of the range needs no operator.
+    """
 
     node: Node
     plan: QuantPlan
     code: Assembler
     inputs: Sizes
     shape: Sizes
+    saturating: bool = True
 
     @property
     def made(self) -> Affine:
@@ -137,13 +141,18 @@ def _clip(operation: Clip, site: Site) -> int:
 
 def _clipped(operation: Activate | Clip, site: Site) -> int:
     """Nothing where the stored range ends as the bounds do, a rectifier where it is one, else saturation."""
-    if site.plan.saturates(site.node):
+    if site.saturating and site.plan.saturates(site.node):
         return site.inputs[0]
     rectifiers = {(0.0, np.inf): Activation.RELU, (0.0, 6.0): Activation.RELU6}
     rectifier = rectifiers.get(bounds_of(operation))
     if rectifier is not None:
         builtin, kind = UNARY[rectifier]
         return _emit(site, builtin, site.inputs, kind)
+    if not site.saturating:
+        raise UnsupportedError(
+            f"node {site.node.name!r}: int16 values cannot be clipped at {bounds_of(operation)}, only at 0 and 6",
+            hint="leave the node in float32",
+        )
     return _saturated(site, *bounds_of(operation))
 
 

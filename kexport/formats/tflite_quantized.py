@@ -14,8 +14,9 @@ from math import isclose, isfinite
 from kexport.errors import ArtifactError
 from kexport.formats.tflite_reader import Table
 
-FLOAT32, INT32, UINT8, INT8 = 0, 2, 3, 9  # schema enum TensorType
-RANGES = {INT8: (-128, 127), UINT8: (0, 255)}
+FLOAT32, INT32, UINT8, INT64, INT16, INT8 = 0, 2, 3, 4, 7, 9  # schema enum TensorType
+RANGES = {INT8: (-128, 127), UINT8: (0, 255), INT16: (0, 0)}  # of zero points
+LINEAR_TYPES = {INT8: (INT8, INT32), INT16: (INT16, INT64), FLOAT32: (FLOAT32, FLOAT32)}  # input: output, bias
 SMALLEST = 2.0**-126  # XNNPACK divides by scales and crashes on subnormal ones
 BIAS_TOLERANCE = 1e-5
 KERNEL_AXES = {3: 0, 4: 3, 9: 0}  # CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED
@@ -44,7 +45,7 @@ def read_stored(tensor: Table, *, name: str, kind: int, shape: Sequence[int]) ->
     table = tensor.child(4, "quantization")
     scales = () if table is None else tuple(table.reals(2, "scale"))
     if table is None or not scales:
-        _require(kind not in RANGES, f"tensor {name!r}: 8-bit numbers without a scale")
+        _require(kind not in RANGES, f"tensor {name!r}: numbers of {8 if kind != INT16 else 16} bits without a scale")
         return None
     stored = Stored(scales=scales, zero_points=tuple(table.numbers(3, "q", "zero_point")), axis=table.number(6, "i", 0))
     wrong = next((scale for scale in scales if not (isfinite(scale) and scale >= SMALLEST)), None)
@@ -72,11 +73,10 @@ def _linear(code: int, where: str, inputs: Sequence[Typed], output: Typed) -> No
     source, kernel, *biases = inputs
     if kernel.kind != INT8:
         return
-    fixed = source.kind == INT8
-    wanted = (INT8, INT32) if fixed else (FLOAT32, FLOAT32)
+    fixed = source.kind in RANGES
     kinds = (output.kind, *(bias.kind for bias in biases))
     _require(
-        source.kind in (INT8, FLOAT32) and kinds == wanted[: len(kinds)],
+        kinds == LINEAR_TYPES.get(source.kind, ())[: len(kinds)],
         f"{where}: an int8 kernel with input, output and bias of types {(source.kind, *kinds)}",
     )
     assert kernel.stored is not None  # 8-bit tensors have a scale: checked when they were read
@@ -119,7 +119,7 @@ def _probability(_: int, where: str, inputs: Sequence[Typed], output: Typed) -> 
 
 
 def _quantize(_: int, where: str, inputs: Sequence[Typed], output: Typed) -> None:
-    known = (FLOAT32, INT8, UINT8)
+    known = (FLOAT32, *RANGES)
     _require(inputs[0].kind in known and output.kind in RANGES, f"{where}: QUANTIZE makes type {output.kind}")
 
 

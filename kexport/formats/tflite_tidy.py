@@ -20,7 +20,7 @@ FUSABLE = frozenset(
 
 def tidy(program: Program) -> Program:
     """The same outputs, bit for bit, from at most as many operators."""
-    return _compact(broadcast_in_long_rows(_fuse(_share(program))))
+    return without_unused(broadcast_in_long_rows(_fuse(_share(program))))
 
 
 def _share(program: Program) -> Program:
@@ -63,7 +63,7 @@ def _takes(maker: Instruction, activation: Instruction) -> bool:
     return activation.builtin in FUSED and maker.builtin in FUSABLE and free
 
 
-def _compact(program: Program) -> Program:
+def without_unused(program: Program) -> Program:
     """Tensors and constants that nothing uses any more are left out; the rest is numbered anew, in order."""
     used = {*program.inputs.values(), *program.outputs.values()}
     used |= {tensor for each in program.instructions for tensor in (*each.inputs, each.output)}
