@@ -6,8 +6,8 @@ converted once for all readers that want it in the other form.
 A WEIGHTS node keeps its kernel as int8, in one of two forms, both delegated (`Arithmetic`). Behind a DEQUANTIZE,
 which the delegate unpacks when it loads the file, it computes in float32, exactly and at float32's speed and
 memory. Read by the operator itself, which quantizes its input at run time, image by image, it loses about 50 dB
-below the signal in each layer and computes as fast as int8: ResNet50 six times as fast as float32 (two cores with
-VNNI), the whole network's signal-to-noise ratio 28.1 dB for 28.3 dB.
+below the signal in each layer and computes nearly as fast as int8: ResNet50 at least four times as fast as float32
+(two cores with VNNI), the whole network's signal-to-noise ratio 28.1 dB for 28.3 dB.
 """
 
 from __future__ import annotations
