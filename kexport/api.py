@@ -49,6 +49,8 @@ def export(
     resume: bool = False,
     force: bool = False,
     bench: bool = False,
+    calibration: Place | None = None,
+    evaluation: Place | None = None,
     timeout_seconds: float = 1800.0,
     alpha: float | None = None,
     input_shape: tuple[int, int, int] | None = None,
@@ -60,8 +62,10 @@ def export(
     """Export models and prove each file against Keras: one record per model and format, in that order.
 
     ``sources`` names an application, a family or a glob, or several; ``weights`` is ``imagenet``,
-    ``random:SEED`` or a weights file. Raises UsageError for a request that cannot be, StoreError for a
-    directory that cannot be written, and EnvironmentFailure where this environment can do none of it.
+    ``random:SEED`` or a weights file. ``calibration`` is a folder of images, a ``.npz`` file or ``synthetic:SEED``;
+    ``evaluation`` is a folder or a CSV file of photographs that accuracy is measured on. Raises UsageError for a
+    request that cannot be, StoreError for a directory that cannot be written, and EnvironmentFailure where this
+    environment can do none of it.
     """
     options = plan.ExportOptions(
         formats=_members("format", Format, formats),
@@ -79,6 +83,8 @@ def export(
         jobs=jobs,
         resume=resume,
         force=force,
+        calibration=None if calibration is None else str(calibration),
+        evaluation=None if evaluation is None else str(evaluation),
         timeout_minutes=timeout_seconds / 60,
     )
     request = Request(

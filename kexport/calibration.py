@@ -155,7 +155,7 @@ def _photographs(text: str, name: str, shape: tuple[int, int, int], contract: Pr
             + (f", but {len(found.left_out)} other files" if found.left_out else ""),
             hint=_HINT,
         )
-    correlations, members = image_sets.read_photographs(found, contract)
+    correlations, members = image_sets.read_photographs({found.name(path): path for path in found.images}, contract)
     names = [member.name for member in members]
     image_sets.refuse_noise(text, correlations, names, hint=NOISE_HINT)
     return CalibrationSet(

@@ -15,10 +15,9 @@ import numpy.typing as npt
 
 from kexport.errors import ArtifactError, KexportError, SignalError
 from kexport.records import Check, OutputParity
-from kexport.tolerances import Bound
+from kexport.tolerances import SMALLEST_PROBABILITY, Bound
 
 Array = npt.NDArray[np.float64]
-SMALLEST_PROBABILITY = 1e-30
 SMALLEST_SIGNAL = 1e-3
 PROBABILITY_FIGURES = ("output_max_abs_error", "output_mean_abs_error", "top1_agreement", "top5_agreement")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -43,18 +43,18 @@ def image_blocks(paths: Iterable[Path], contract: Preprocessing, size: int) -> I
 
 
 def read_photographs(
-    found: photographs.Listing, contract: Preprocessing
+    images: Mapping[str, Path], contract: Preprocessing
 ) -> tuple[tuple[float, ...], tuple[Member, ...]]:
     """Each photograph's correlation of neighbours before any resize, and its marks; every damaged file is named."""
     correlations, members, damaged = [], [], []
-    for path in found.images:
+    for name, path in images.items():
         try:
             centre, fitted = photographs.read(path, contract)
         except SourceError as error:
             damaged.append(error)
             continue
         correlations.append(likeness.neighbour_correlation(centre))
-        members.append(member(found.name(path), path, fitted))
+        members.append(member(name, path, fitted))
     if damaged:
         lines = [error.message for error in damaged[:_SHOWN]]
         more = [f"and {len(damaged) - _SHOWN} more"] if len(damaged) > _SHOWN else []
@@ -81,7 +81,7 @@ def duplicate_note(members: Sequence[Member]) -> tuple[str, ...]:
 def class_note(names: Sequence[str]) -> tuple[str, ...]:
     """A warning where the names of folders or files say that all images show one class."""
     classes = {_class_of(name) for name in names}
-    if len(names) < 2 or len(classes) != 1 or None in classes:
+    if len(names) < 2 or len(classes) != 1 or "" in classes:
         return ()
     return (f"all {len(names)} images are of one class ({classes.pop()}): mix the classes that will be met",)
 
@@ -141,9 +141,8 @@ def left_out_note(names: Sequence[str]) -> tuple[str, ...]:
     return (f"{len(names)} files are no images and were left out (such as {names[0]})",) if names else ()
 
 
-def _class_of(name: str) -> str | None:
-    """The folder that holds the image, or the number that its name begins with; None where neither is there."""
-    if "/" in name:
-        return name.rpartition("/")[0]
-    found = re.match(r"\d+(?=_)", name)
-    return found[0] if found else None
+def _class_of(name: str) -> str:
+    """The folders that hold the image and the number that its name begins with; empty where neither is there."""
+    folder, _, file = name.rpartition("/")
+    found = re.match(r"\d+(?=_)", file)
+    return " ".join([part for part in (folder, found[0] if found else "") if part])

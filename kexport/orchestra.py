@@ -65,12 +65,12 @@ class Orchestra:
 
     def play(self, cells: tuple[Cell, ...], *, jobs: int | None) -> dict[Cell, Record]:
         """Every cell's record, whatever happened to it. EnvironmentFailure for a model that cannot fit into memory."""
-        models: dict[ModelSpec, list[Cell]] = {}
+        groups: dict[tuple[ModelSpec, str | None, str | None], list[Cell]] = {}
         for cell in cells:
-            models.setdefault(cell.model, []).append(cell)
-        for model in models:
+            groups.setdefault((cell.model, cell.evaluation, cell.calibration), []).append(cell)
+        for model, *_ in groups:
             footprint.check(model, available_bytes=machine.memory_bytes())
-        tasks = [self._prepare_task(index, model, tuple(group)) for index, (model, group) in enumerate(models.items())]
+        tasks = [self._prepare_task(index, key[0], tuple(group)) for index, (key, group) in enumerate(groups.items())]
         budget = int(machine.memory_bytes() * MEMORY_SHARE)
         largest = max((task.memory_bytes for task in tasks), default=GIB)
         count = jobs or scheduler.default_jobs(machine.cores(), budget, min(largest, budget // 2))
@@ -86,7 +86,8 @@ class Orchestra:
         folder.mkdir()
         self._labels[name], self._cells[name] = f"{model.name} keras", cells
         keep = not self.recheck and any(produce.needs_keras(cell, "") for cell in cells)
-        request = PrepareRequest(model=model, folder=str(folder), keep_weights=keep)
+        sets = {"evaluation": cells[0].evaluation, "calibration": cells[0].calibration}
+        request = PrepareRequest(model=model, folder=str(folder), keep_weights=keep, **sets)
         (folder / "prepare.json").write_text(encode(request))
         return Task(
             name=name,
@@ -215,6 +216,8 @@ def _options(cell: Cell) -> Iterator[str]:
         "--batch": None if cell.batch is None else str(cell.batch),
         "--opset": None if cell.opset == Cell.opset else str(cell.opset),
         "--engine": None if cell.engine in (Engine.AUTO, Engine.KERAS) else cell.engine,
+        "--calibration": cell.calibration,
+        "--eval": cell.evaluation,
     }
     for option, value in chosen.items():
         yield from () if value is None else (option, value)

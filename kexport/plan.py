@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from kexport import target_file
+from kexport import calibration, evaluation, target_file
 from kexport.catalog import APPLICATIONS, Application
 from kexport.errors import SourceError, UsageError
 from kexport.specs import Cell, Engine, Format, ModelSpec, Scheme, WeightsSpec
@@ -43,6 +43,8 @@ class ExportOptions:
     resume: bool = False
     force: bool = False
     bench: bool = False
+    calibration: str | None = None
+    evaluation: str | None = None
     as_json: bool = False
     timeout_minutes: float = DEFAULT_TIMEOUT_MINUTES
     output: Path = Path("artifacts")
@@ -62,6 +64,7 @@ class ExportOptions:
 def cells(applications: Sequence[Application], options: ExportOptions) -> tuple[Cell, ...]:
     """Models times formats times schemes, model by model. Raises UsageError."""
     target = settings(options)
+    _check_images(options)
     weights = _weights(options.weights, models=len(applications))
     specs = [_spec(application, options, target, weights) for application in applications]
     return tuple(
@@ -72,6 +75,8 @@ def cells(applications: Sequence[Application], options: ExportOptions) -> tuple[
             engine=target.engine,
             batch=None if target.batch == "dynamic" else target.batch,
             opset=target.opset,
+            calibration=options.calibration,
+            evaluation=options.evaluation,
         )
         for spec in specs
         for form in target.formats
@@ -127,6 +132,18 @@ def _check_classifier(options: ExportOptions, weights: WeightsSpec) -> None:
         raise UsageError(
             f"--classes {options.classes}: the imagenet weights have 1000 classes",
             hint=f"--classes {options.classes} --weights FILE",
+        )
+
+
+def _check_images(options: ExportOptions) -> None:
+    if options.calibration is not None:
+        calibration.check(options.calibration)
+    if options.evaluation is None:
+        return
+    evaluation.check(options.evaluation)
+    if options.no_top:
+        raise UsageError(
+            "--eval and --no-top: features have no classes to be right about", hint="leave one of them out"
         )
 
 

@@ -128,6 +128,42 @@ class ParityRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AccuracyRecord:
+    """An artifact and Keras on the same photographs. Shares are in [0, 1]; drops are in points of 100.
+
+    Where there are no labels, everything that needs them is None: agreement and SQNR remain. ``top1_drop_points``
+    is Keras's top-1 less the artifact's, ``low_points`` to ``high_points`` its 95 % interval (`kexport.accuracy`).
+    ``overlap`` counts the images that the calibration set holds too. ``logits_sqnr_db`` is over the
+    ``logits_images`` whose softmax is not saturated, None if all are. ``non_finite`` images gave NaN or infinity:
+    they count as wrong and fail the artifact.
+    """
+
+    images: int
+    labelled: bool
+    top1_agreement: float
+    output_sqnr_db: float
+    logits_sqnr_db: float | None
+    logits_images: int
+    non_finite: int
+    keras_top1: float | None = None
+    keras_top5: float | None = None
+    top1: float | None = None
+    top5: float | None = None
+    top1_drop_points: float | None = None
+    low_points: float | None = None
+    high_points: float | None = None
+    right_to_wrong: int | None = None
+    wrong_to_right: int | None = None
+    evaluation: str = ""
+    evaluation_sha256: str = ""
+    runtime: str = ""
+    effective: str = ""
+    overlap: int = 0
+    overlap_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class BenchRecord:
     """Raw latencies of one session, in seconds, after ``warmup`` runs that are not kept."""
 
@@ -170,6 +206,7 @@ class Record:
     source: SourceFacts | None = None
     artifact: Artifact | None = None
     parity: ParityRecord | None = None
+    accuracy: AccuracyRecord | None = None
     benchmarks: tuple[BenchRecord, ...] = ()
     cost: Cost | None = None
     versions: dict[str, str] = field(default_factory=dict)

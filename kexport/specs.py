@@ -113,7 +113,11 @@ class ModelSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One artifact to make: a model times a target."""
+    """One artifact to make: a model times a target.
+
+    ``calibration`` is what ``--calibration`` names (`kexport.calibration`), ``evaluation`` what ``--eval`` names
+    (`kexport.evaluation`).
+    """
 
     model: ModelSpec
     format: Format
@@ -121,6 +125,8 @@ class Cell:
     engine: Engine = Engine.AUTO
     batch: int | None = None
     opset: int = DEFAULT_OPSET
+    calibration: str | None = None
+    evaluation: str | None = None
 
     def __post_init__(self) -> None:
         if not MIN_OPSET <= self.opset <= MAX_OPSET:

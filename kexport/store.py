@@ -186,12 +186,21 @@ def fingerprint(cell: Cell) -> str:
     """The sha256 of what a cell asks for and of what answers.
 
     That is its canonical JSON, the weight file's bytes, the bounds, the versions of kexport, Keras and TensorFlow.
+    Images may be many: their names, sizes and times of change stand for their bytes.
     The pipeline stores it as ``record.versions["request"]``.
     """
     weights = cell.model.weights.path
     content = file_digest(Path(weights)) if weights is not None and Path(weights).is_file() else None
     request = {"cell": asdict(cell), "weights": content, "bounds": tolerances.digest(), "made with": _makers()}
+    images = {text: _state(Path(text)) for text in (cell.calibration, cell.evaluation) if text is not None}
+    request |= {"images": images} if images else {}
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+
+
+def _state(path: Path) -> list[tuple[str, int, int]]:
+    """Name, bytes and time of change of a file, or of every file in a folder; nothing where neither is there."""
+    files = [path] if path.is_file() else files_of(path)
+    return [(str(file), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
 
 
 def _makers() -> dict[str, str]:

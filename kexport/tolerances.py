@@ -12,6 +12,9 @@ from kexport.errors import EnvironmentFailure, UnsupportedError
 _HERE = Path(__file__).parent
 _PLACES = (_HERE.parent / "parity" / "tolerances.toml", _HERE / "data" / "tolerances.toml")
 
+SMALLEST_PROBABILITY = 1e-30
+"""Below it a softmax is saturated: its logits cannot be seen any more."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:

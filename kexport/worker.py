@@ -26,6 +26,7 @@ from kexport import (
     prepared,
     produce,
     reference,
+    scoring,
     source,
     store,
     tolerances,
@@ -42,11 +43,16 @@ from kexport.specs import Cell, Engine, ModelSpec, WeightsSpec
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareRequest:
-    """Build ``model`` and write everything that cells need into ``folder``. ``keep_weights``: some need Keras."""
+    """Build ``model`` and write everything that cells need into ``folder``. ``keep_weights``: some need Keras.
+
+    ``evaluation`` and ``calibration`` name sets of images, as `Cell` has them.
+    """
 
     model: ModelSpec
     folder: str
     keep_weights: bool = False
+    evaluation: str | None = None
+    calibration: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +99,9 @@ def prepare(request: PrepareRequest, clock: Clock) -> Record:
         outputs = reference.compute(model, request.model, facts.inputs)
         compare.check_signal(outputs.outputs, softmax=facts.ends_in_softmax)
         prepared.save_reference(outputs, folder)
+    if request.evaluation is not None or request.calibration is not None:
+        with clock.step("photographs"):
+            scoring.prepare(model, facts, folder, images=request.evaluation, calibration=request.calibration)
     with clock.step("lower"):
         refusal = _save_graph(model, folder)
     if request.keep_weights or refusal:
@@ -124,7 +133,9 @@ def make_cell(request: CellRequest, clock: Clock) -> Record:
     written = _write(request, choice.engine, staged, ready=ready, clock=clock)
     with clock.step("parity"):
         compared, notes = _compare(request, staged, ready, bounds)
-    problems = list(compare.failures(compared.checks))
+    with clock.step("accuracy"):
+        scored = scoring.score(staged, cell, ready.facts, folder, threads=request.threads)
+    problems = [*compare.failures(compared.checks), *scoring.problems(scored)]
     record = Record(
         model=cell.model.name,
         format=cell.format,
@@ -136,6 +147,7 @@ def make_cell(request: CellRequest, clock: Clock) -> Record:
         source=ready.facts,
         artifact=_artifact(staged, cell, choice, written, notes),
         parity=compared,
+        accuracy=scored,
         cost=_cost(ready, clock),
         versions={**machine.versions(), "request": store.fingerprint(cell)},
     )
@@ -158,6 +170,7 @@ def recheck_cell(request: CellRequest, clock: Clock) -> Record:
     _require_same_weights(stored, ready)
     path = directory / stored.artifact.path
     compared, problems = None, list(_changes(stored.artifact, path))
+    scored = None if problems else stored.accuracy
     if path.exists():
         try:
             with clock.step("parity"):
@@ -173,6 +186,7 @@ def recheck_cell(request: CellRequest, clock: Clock) -> Record:
         reproduce=request.reproduce if problems else stored.reproduce,
         traceback="",
         parity=compared,
+        accuracy=scored,
         versions={**machine.versions(), store.REQUEST: stored.versions.get(store.REQUEST, "")},
     )
     store.write_record(directory, record, cell.file_name)

@@ -37,9 +37,11 @@ VALUES = {
     "array_file",
     "image_sets",
     "calibration",
+    "class_labels",
+    "evaluation",
 }
 SEAMS = {"passes", "lowerings", "formats", "engines", "runtimes", "reports", "weights"}
-PIPELINE = {"plan", "pipeline", "orchestra", "measuring", "worker"}
+PIPELINE = {"plan", "pipeline", "orchestra", "measuring", "scoring", "worker"}
 CLI = {"cli", "api", "__main__"}
 LAYERS = ("values", "seams", "steps", "pipeline", "cli")
 

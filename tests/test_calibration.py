@@ -311,6 +311,8 @@ def test_near_pairs_are_those_of_a_plain_search() -> None:
     rng = np.random.default_rng(0)
     values = [int(value) for value in rng.integers(0, 2**63, 300)]
     values += [value ^ (1 << int(rng.integers(64))) ^ (1 << int(rng.integers(64))) for value in values[:50]]
-    plain = {(a, b) for a, x in enumerate(values) for b, y in enumerate(values) if (x ^ y).bit_count() <= 3}
+    plain = {
+        (a, b) for a, x in enumerate(values) for b, y in enumerate(values) if (x ^ y).bit_count() <= likeness.NEAR_BITS
+    }
     assert set(likeness.near_pairs(values, values)) == plain
     assert len(plain) == 350 + 2 * 50

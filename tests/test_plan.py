@@ -91,6 +91,8 @@ def replace_formats(options: ExportOptions) -> ExportOptions:
             "engine: tf2onnx cannot write tflite, expected one of auto, native, tflite-converter",
         ),
         ({"target": "androit"}, "unknown target 'androit': did you mean android?"),
+        ({"evaluation": "none.csv"}, "--eval 'none.csv': there is no such file or folder"),
+        ({"calibration": "synthetic:x"}, "--calibration 'synthetic:x': the seed is 'x', expected a whole number"),
         ({"pooling": "sum", "no_top": True}, "pooling 'sum': expected avg or max"),
     ],
 )

@@ -133,6 +133,17 @@ _OPTIONS = (
         "--force", is_flag=True, help="Make everything again, as without --resume, e.g. kexport export VGG16 --force"
     ),
     click.option("--bench", is_flag=True, help="Measure latency as well, e.g. kexport export MobileNet --bench"),
+    click.option(
+        "--calibration",
+        metavar="DIR|FILE.npz|synthetic:SEED",
+        help="Images that int8 ranges are measured on, about 100, e.g. --calibration photos",
+    ),
+    click.option(
+        "--eval",
+        "evaluation",
+        metavar="DIR|FILE.csv",
+        help="Photographs to measure accuracy on: a folder per class, <class index>_*.jpg or a CSV, e.g. --eval photos",
+    ),
     json_option,
     click.option(
         "--timeout",
