@@ -23,7 +23,6 @@ class Status(StrEnum):
     PASS = "PASS"
     FAIL = "FAIL"  # a check said no
     UNSUPPORTED = "UNSUPPORTED"  # the model cannot be expressed
-    SKIPPED = "SKIPPED"  # done before, or not asked for
     ERROR = "ERROR"  # it broke: usage, environment or a bug
 
 

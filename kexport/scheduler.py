@@ -1,4 +1,4 @@
-"""Runs tasks as processes: dependencies, a job limit, a memory budget and a time limit each.
+"""Runs tasks as processes: a job limit, a memory budget and a time limit each.
 
 Knows nothing of models. A child states where it is with JSON lines on stdout, ``{"step": "..."}``; any
 other line on stdout is kept with its stderr. Every child leads its own process group, and nothing that
@@ -34,7 +34,6 @@ class Task:
     """One process. ``memory_bytes`` is an estimate of its peak; higher ``priority`` starts first.
 
     ``result`` is the file that the child writes, whole or not at all; the scheduler never opens it.
-    ``after`` names tasks that must have ended, however they ended.
     """
 
     name: str
@@ -42,7 +41,6 @@ class Task:
     result: Path
     memory_bytes: int
     timeout_seconds: float
-    after: tuple[str, ...] = ()
     priority: int = 0
 
     def __post_init__(self) -> None:
@@ -123,11 +121,10 @@ def run(
 ) -> dict[str, Outcome]:
     """Run every task, and those that ``on_done`` returns; outcomes in the order of ending.
 
-    Among the tasks whose dependencies have ended and whose estimate fits beside the running ones, the
-    highest priority starts first; one that exceeds ``memory_bytes`` by itself runs alone. A failed child
-    stops nothing else. Any exception here, SIGINT, SIGTERM and SIGHUP included (the last two as
-    SystemExit with 128 + signal), kills every child and is raised on. ValueError for duplicate names and
-    for dependencies that can never end.
+    Among the tasks whose estimate fits beside the running ones, the highest priority starts first; one that
+    exceeds ``memory_bytes`` by itself runs alone. A failed child stops nothing else. Any exception here, SIGINT,
+    SIGTERM and SIGHUP included (the last two as SystemExit with 128 + signal), kills every child and is raised on.
+    ValueError for duplicate names.
     """
     if jobs < 1:
         raise ValueError(f"jobs {jobs}: expected 1 or more")
@@ -246,17 +243,12 @@ class _State:
             assert child.process.stdout is not None
             selector.register(child.process.stdout, selectors.EVENT_READ, child)
             child.report()
-        if self.pending and not self.running:
-            stuck = next(iter(self.pending.values()))
-            missing = [name for name in stuck.after if name not in self.outcomes]
-            raise ValueError(f"task {stuck.name!r} waits for {missing}, which never ends: unknown or circular")
 
     def _next(self) -> Task | None:
         if len(self.running) >= self.jobs:
             return None
         free = self.memory_bytes - sum(child.task.memory_bytes for child in self.running.values())
-        ready = (task for task in self.pending.values() if all(name in self.outcomes for name in task.after))
-        fitting = (task for task in ready if not self.running or task.memory_bytes <= free)
+        fitting = (task for task in self.pending.values() if not self.running or task.memory_bytes <= free)
         return max(fitting, key=lambda task: task.priority, default=None)
 
     def reap(self, selector: selectors.BaseSelector) -> Iterator[Outcome]:

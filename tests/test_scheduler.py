@@ -17,14 +17,13 @@ from kexport.scheduler import Outcome, Progress, Task, child_environment, defaul
 BUDGET = 10 * 2**30
 
 
-def task(name: str, code: str, *, seconds: float = 30, memory: int = 1, after: tuple[str, ...] = (), priority: int = 0):
+def task(name: str, code: str, *, seconds: float = 30, memory: int = 1, priority: int = 0):
     return Task(
         name=name,
         argv=(sys.executable, "-S", "-c", code),
         result=Path("unused"),
         memory_bytes=memory,
         timeout_seconds=seconds,
-        after=after,
         priority=priority,
     )
 
@@ -98,17 +97,6 @@ def test_peak_memory_is_that_of_the_child() -> None:
     assert large.peak_memory_bytes < small.peak_memory_bytes + 400 * 2**20
 
 
-def test_dependencies_wait_for_the_end_even_of_a_failure(tmp_path: Path) -> None:
-    first = writes(tmp_path / "a") + "; import sys; sys.exit(1)"
-    outcomes = run(
-        [task("b", writes(tmp_path / "b", 0), after=("a",), priority=9), task("a", first)],
-        jobs=2, memory_bytes=BUDGET, observe=lambda _: None,
-    )  # fmt: skip
-    when = spans(tmp_path, "ab")
-    assert when["b"][0] >= when["a"][1]
-    assert list(outcomes) == ["a", "b"]
-
-
 def most_at_once(when: dict[str, tuple[float, float]]) -> int:
     return max(sum(start <= moment < end for start, end in when.values()) for moment, _ in when.values())
 
@@ -130,7 +118,7 @@ def test_higher_priority_first() -> None:
 
 def test_tasks_may_be_added_while_running() -> None:
     def follow(outcome: Outcome) -> list[Task]:
-        return [task("second", "pass", after=("first",))] if outcome.name == "first" else []
+        return [task("second", "pass")] if outcome.name == "first" else []
 
     outcomes = run([task("first", "pass")], jobs=1, memory_bytes=1, observe=lambda _: None, on_done=follow)
     assert list(outcomes) == ["first", "second"]
@@ -208,8 +196,6 @@ def gone(pid: int) -> bool:
 def test_impossible_requests_are_refused() -> None:
     with pytest.raises(ValueError, match="two tasks are named 'a'"):
         run([task("a", "pass"), task("a", "pass")], jobs=1, memory_bytes=1, observe=lambda _: None)
-    with pytest.raises(ValueError, match=r"waits for \['nobody'\]"):
-        run([task("a", "pass", after=("nobody",))], jobs=1, memory_bytes=1, observe=lambda _: None)
     with pytest.raises(ValueError, match="expected 1 or more"):
         run([], jobs=0, memory_bytes=1, observe=lambda _: None)
     with pytest.raises(ValueError, match="expected more than 0"):

@@ -97,13 +97,13 @@ class LiveProgress:
         self._live: Live | None = None
 
     def observe(self, event: Event) -> None:
-        """Update the table; a cell that ended in anything but PASS or SKIPPED leaves a line above it."""
+        """Update the table; a cell that ended in anything but PASS leaves a line above it."""
         if event.status is None:
             self._running[event.label] = event
         else:
             self._running.pop(event.label, None)
             self._ended[event.status] += 1
-            if event.status not in ("PASS", "SKIPPED") and self._live is not None:
+            if event.status != "PASS" and self._live is not None:
                 self._live.console.print(f"{event.status} {event.label}", markup=False)
         if self._live is not None:
             self._live.update(self._table())

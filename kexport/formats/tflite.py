@@ -23,7 +23,7 @@ from kexport.operations import Shape
 from kexport.records import Signature
 from kexport.specs import SERVING_BATCH, Scheme
 
-__all__ = ["delegation", "program", "save", "shown", "static", "verify_structure", "with_batch", "write"]
+__all__ = ["program", "save", "shown", "static", "verify_structure", "with_batch", "write"]
 SCHEMES = (Scheme.FLOAT32, Scheme.FLOAT16)
 
 
@@ -85,32 +85,6 @@ def program(graph: Graph, *, batch: int = SERVING_BATCH, scheme: str = "float32"
         outputs=outputs,
     )
     return tidy(whole)
-
-
-def delegation(path: Path, *, threads: int = 1) -> tuple[int, int]:
-    """How many of the file's operators the default delegate (XNNPACK) takes, and how many there are.
-
-    The runtime lists the file's operators and, after them, one DELEGATE per partition; what lies between
-    a partition's outputs and its inputs is delegated.
-    """
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_path=str(path), num_threads=threads)
-    interpreter.allocate_tensors()
-    nodes = interpreter._get_ops_details()  # noqa: SLF001 - the only way to ask the runtime
-    own = [node for node in nodes if node["op_name"] != "DELEGATE"]
-    makers = {int(tensor): index for index, node in enumerate(own) for tensor in node["outputs"]}
-    taken: set[int] = set()
-    for node in nodes:
-        if node["op_name"] == "DELEGATE":
-            edge = {int(tensor) for tensor in node["inputs"]}
-            queue = [int(tensor) for tensor in node["outputs"]]
-            while queue:
-                maker = makers.get(queue.pop())
-                if maker is not None and maker not in taken:
-                    taken.add(maker)
-                    queue += [int(tensor) for tensor in own[maker]["inputs"] if int(tensor) not in edge]
-    return len(taken), len(own)
 
 
 def shown(code: Assembler, name: str, tensor: int, inputs: dict[str, int]) -> int:

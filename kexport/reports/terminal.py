@@ -17,7 +17,6 @@ STYLES = {
     Status.PASS: "green",
     Status.FAIL: "bold red",
     Status.UNSUPPORTED: "yellow",
-    Status.SKIPPED: "dim",
     Status.ERROR: "bold red",
 }
 

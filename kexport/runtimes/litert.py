@@ -95,6 +95,12 @@ class LitertSession(Session):
         self._rows = rows
 
 
+def delegated(path: Path, *, threads: int = 1) -> tuple[int, int]:
+    """How many operators of the file at ``path`` its default delegate takes, and how many there are."""
+    operators = LitertSession.open(path, options=SessionOptions(threads=threads)).operators
+    return sum(taken for _, taken in operators), len(operators)
+
+
 def delegation(details: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, bool], ...]:
     """From the interpreter's operator list: the file's operators, and which of them a delegate replaced.
 

@@ -83,13 +83,6 @@ def test_failures_that_agree_give_their_code(call: Call, recorded: Recorded, cod
     assert call("export", "ResNet50").code == code
 
 
-def test_skipped_is_no_failure(call: Call, recorded: Recorded) -> None:
-    recorded.answer = lambda cell: failed(cell, status=Status.SKIPPED)
-    ended = call("export", "ResNet50", "--resume")
-    assert ended.code == 0
-    assert "2 cells: 2 SKIPPED" in ended.err
-
-
 def test_unsupported_is_a_failure(call: Call, recorded: Recorded) -> None:
     recorded.answer = lambda cell: failed(cell, status=Status.UNSUPPORTED)
     assert call("export", "ResNet50").code == 1

@@ -14,22 +14,12 @@ from kexport.graph import Graph, Node, TensorSpec
 from kexport.operations import (
     Activate,
     Activation,
-    Add,
-    Clip,
-    Concat,
     Conv,
-    Crop,
     Dense,
-    GlobalPool,
-    Multiply,
     Operation,
-    Pad,
-    Pool,
-    Reshape,
-    ScaleShift,
 )
 from kexport.quantization import PROBABILITY, Affine, Kernel, Precision, QuantPlan, shares_scale
-from tests.formats.test_tflite import FUNCTIONS, conv, fused, pool
+from tests.numpy_reference import compute
 
 Values = Mapping[str, np.ndarray]
 
@@ -50,38 +40,6 @@ class Sketch:
     def graph(self, **outputs: str) -> Graph:
         shown = outputs or {"output": self.nodes[-1].name}
         return Graph(name="sketch", inputs=self.inputs, nodes=tuple(self.nodes), outputs=shown)
-
-
-def dense(operation: Dense, x: np.ndarray) -> np.ndarray:
-    bias = 0 if operation.bias is None else operation.bias
-    return fused(x @ operation.kernel + bias, operation.activation)
-
-
-def crop(operation: Crop, x: np.ndarray) -> np.ndarray:
-    (top, bottom), (left, right) = operation.cropping
-    return x[:, top : x.shape[1] - bottom, left : x.shape[2] - right]
-
-
-RULES = {
-    Conv: conv,
-    Dense: dense,
-    Pool: pool,
-    GlobalPool: lambda operation, x: x.mean((1, 2), keepdims=operation.keepdims),
-    Pad: lambda operation, x: np.pad(x, ((0, 0), *operation.padding, (0, 0))),
-    Crop: crop,
-    Add: lambda operation, *inputs: fused(sum(inputs), operation.activation),
-    Multiply: lambda _, x, y: x * y,
-    Concat: lambda _, *inputs: np.concatenate(inputs, axis=-1),
-    ScaleShift: lambda operation, x: x * operation.scale + operation.offset,
-    Clip: lambda operation, x: np.clip(x, operation.minimum, operation.maximum),
-    Reshape: lambda operation, x: x.reshape(-1, *operation.shape),
-    Activate: lambda operation, x: FUNCTIONS[operation.function](x),
-}
-
-
-def compute(operation: Operation, *inputs: np.ndarray) -> np.ndarray:
-    """One operation in float64."""
-    return RULES[type(operation)](operation, *(value.astype(np.float64) for value in inputs))
 
 
 def float_values(graph: Graph, feeds: Values) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kexport.errors import UnsupportedError
-from kexport.formats import tflite, tflite_int8
+from kexport.formats import tflite_int8
 from kexport.formats.tflite_int8 import Arithmetic
 from kexport.operations import (
     Activate,
@@ -30,6 +30,7 @@ from kexport.operations import (
     ScaleShift,
 )
 from kexport.quantization import PROBABILITY, Affine, Precision, QuantPlan
+from kexport.runtimes import litert
 from tests.formats.plans import Sketch, emulate, plan_of, unrounded
 from tests.formats.test_tflite import CONVS, IMAGE, POOLS, numbers
 
@@ -103,7 +104,7 @@ def test_operation_computes_what_the_plan_says(name: str, delegate: bool, tmp_pa
     assert len(np.unique(np.rint(exact))) > 7, "too few numbers to see an error"
     assert np.abs(found - exact).max() <= 0.5 + (EXACT if delegate else FIXED_POINT.get(name, 0.01))
     if delegate:
-        taken, operators = tflite.delegation(path)
+        taken, operators = litert.delegated(path)
         assert taken == operators
 
 
@@ -142,7 +143,7 @@ def block_plan(**precisions: Precision) -> QuantPlan:
 def test_a_block_of_mobilenet_v3_runs_inside_the_delegate(tmp_path: Path) -> None:
     plan, path = block_plan(), tmp_path / "m.tflite"
     written = tflite_int8.write(plan, path, batch=BATCH)
-    taken, operators = tflite.delegation(path)
+    taken, operators = litert.delegated(path)
     assert taken == operators
     assert written.operations == {
         "ADD": 2, "CONV_2D": 4, "DEPTHWISE_CONV_2D": 1, "DEQUANTIZE": 2, "FULLY_CONNECTED": 1, "LOGISTIC": 1, "MEAN": 2,
@@ -158,7 +159,7 @@ def test_a_block_of_mobilenet_v3_runs_inside_the_delegate(tmp_path: Path) -> Non
 def test_any_node_can_stay_in_float(name: str, tmp_path: Path) -> None:
     plan, path = block_plan(**{name: Precision.FLOAT32}), tmp_path / "m.tflite"
     tflite_int8.write(plan, path, batch=BATCH)
-    taken, operators = tflite.delegation(path)
+    taken, operators = litert.delegated(path)
     assert taken == operators
     np.testing.assert_allclose(run(path, FEEDS)["output"], emulate(plan, FEEDS)["softmax"], atol=1e-6)
 
@@ -242,7 +243,7 @@ def test_int8_kernels_with_float_values(arithmetic: Arithmetic, tmp_path: Path) 
     plan = plan_of(sketch.graph(), FEEDS, linear, Precision.FLOAT32)
     written = tflite_int8.write(plan, tmp_path / "m", batch=BATCH, arithmetic=arithmetic)
     assert written.operations["DEQUANTIZE"] == (4 if arithmetic is Arithmetic.FLOAT32 else 2)
-    taken, operators = tflite.delegation(tmp_path / "m")
+    taken, operators = litert.delegated(tmp_path / "m")
     assert taken == operators
     found, wanted = run(tmp_path / "m", FEEDS)["output"], emulate(plan, FEEDS)["logits"]
     noise = 10 * np.log10(np.sum(wanted**2) / np.sum((found - wanted) ** 2))

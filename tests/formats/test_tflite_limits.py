@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kexport.errors import UnsupportedError
+from kexport.errors import ArtifactError, UnsupportedError
 from kexport.formats import tflite, tflite_int8
 from kexport.formats.tflite_limits import CONVERSION, LINEAR, PRODUCT, SUM, Limit, constant_of, scale_limits
 from kexport.operations import Add, Conv, Dense, GlobalPool, Multiply, Operation, PoolKind, ScaleShift
 from kexport.quantization import Affine, Kernel, Precision, QuantPlan
+from kexport.runtimes import litert
 from tests.formats.plans import Sketch
 
 IMAGE = (4, 4, 4)
@@ -40,7 +41,7 @@ def plan_with(operation: Operation, ratio: float) -> QuantPlan:
 
 def fully_delegated(plan: QuantPlan, path: Path) -> bool:
     tflite_int8.write(plan, path)
-    taken, operators = tflite.delegation(path)
+    taken, operators = litert.delegated(path)
     return taken == operators
 
 
@@ -79,7 +80,7 @@ def test_scales_outside_are_named_and_really_refused(
     assert not (tmp_path / "m.tflite").exists()
     monkeypatch.setattr(tflite_int8, "scale_limits", lambda _: ())
     if isinstance(operation, (Conv, Dense)):
-        with pytest.raises(RuntimeError, match="failed to create XNNPACK runtime"):
+        with pytest.raises(ArtifactError, match="failed to create XNNPACK runtime"):
             fully_delegated(plan, tmp_path / "m.tflite")
     else:
         assert not fully_delegated(plan, tmp_path / "m.tflite")
@@ -126,7 +127,7 @@ def test_a_subnormal_scale_ends_the_process(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(tflite_int8, "scale_limits", lambda _: ())
     with pytest.raises(tflite.ArtifactError, match=r"scale 1\.4.*e-45, expected a positive normal number"):
         tflite_int8.write(plan_with(FREE, 2.0**-149), path)
-    code = f"from kexport.formats.tflite import delegation; import pathlib; delegation(pathlib.Path({str(path)!r}))"
+    code = f"from kexport.runtimes.litert import delegated; import pathlib; delegated(pathlib.Path({str(path)!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120, check=False)
     assert done.returncode < 0
 

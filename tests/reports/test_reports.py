@@ -79,9 +79,8 @@ BROKEN = record(
     "VGG16", "tflite", status=Status.ERROR, reason="it broke: \x1b[31m<a|b>\x00\nsecond line", traceback="Trace\x07",
     artifact=None, parity=None, cost=None, reproduce="kexport export VGG16",
 )  # fmt: skip
-SKIPPED = record("VGG16", "savedmodel", status=Status.SKIPPED, reason="not asked for", artifact=None, parity=None)
 IMPOSSIBLE = record("VGG16", "onnx", status=Status.UNSUPPORTED, reason="a layer", artifact=None, parity=None)
-MIXED = (FAILED, record(), BROKEN, SKIPPED, IMPOSSIBLE)
+MIXED = (FAILED, record(), BROKEN, IMPOSSIBLE)
 
 
 class TestRender:
@@ -105,7 +104,7 @@ class TestVerdict:
     def test_counts_and_one_line_per_failure(self) -> None:
         lines = verdict.verdict(MIXED)
         assert lines == (
-            "5 cells: 1 PASS, 1 FAIL, 1 UNSUPPORTED, 1 SKIPPED, 1 ERROR",
+            "4 cells: 1 PASS, 1 FAIL, 1 UNSUPPORTED, 1 ERROR",
             "FAIL MobileNet onnx float32: logits_max_abs_error nan > 0.001 -- kexport export MobileNet --formats onnx",
             "ERROR VGG16 tflite float32: it broke: \x1b[31m<a|b>\x00 second line -- kexport export VGG16",
             "UNSUPPORTED VGG16 onnx float32: a layer",
@@ -173,7 +172,7 @@ class TestTables:
 class TestMarkdown:
     def test_summary_failures_and_tables(self) -> None:
         text = render((*MIXED, record(format="tflite", benchmarks=(bench("keras", 3.0), bench("litert", 1.0)))), "md")
-        assert "**6 cells: 2 PASS, 1 FAIL, 1 UNSUPPORTED, 1 SKIPPED, 1 ERROR**" in text
+        assert "**5 cells: 2 PASS, 1 FAIL, 1 UNSUPPORTED, 1 ERROR**" in text
         assert "* FAIL **MobileNet onnx float32**: logits_max_abs_error nan > 0.001" in text
         assert "  * hint: kexport parity &lt;DIR>" in text
         assert "  * again: `kexport export MobileNet --formats onnx`" in text
@@ -195,9 +194,9 @@ class TestJson:
     def test_records_come_back(self) -> None:
         document = json.loads(render(MIXED, "json"))
         assert document["schema"] == 1
-        assert document["counts"] == {"ERROR": 1, "FAIL": 1, "PASS": 1, "SKIPPED": 1, "UNSUPPORTED": 1}
+        assert document["counts"] == {"ERROR": 1, "FAIL": 1, "PASS": 1, "UNSUPPORTED": 1}
         back = [decode(json.dumps(one)) for one in document["records"]]
-        assert [one.model for one in back] == ["MobileNet", "ResNet50", "VGG16", "VGG16", "VGG16"]
+        assert [one.model for one in back] == ["MobileNet", "ResNet50", "VGG16", "VGG16"]
         assert back[1] == record()
         assert back[0].parity is not None
         assert math.isnan(back[0].parity.checks[0].value)
@@ -209,15 +208,15 @@ class TestJunit:
         return ET.fromstring(render(MIXED, "junit").encode())
 
     def test_counts_on_every_level(self, root: ET.Element) -> None:
-        expected = {"name": "kexport", "tests": "8", "failures": "2", "errors": "1", "skipped": "1"}
+        expected = {"name": "kexport", "tests": "7", "failures": "2", "errors": "1", "skipped": "0"}
         assert {key: root.attrib[key] for key in expected} == expected
         assert [(suite.get("name"), suite.get("tests")) for suite in root] == [
-            ("MobileNet", "3"), ("ResNet50", "2"), ("VGG16", "3"),
+            ("MobileNet", "3"), ("ResNet50", "2"), ("VGG16", "2"),
         ]  # fmt: skip
         assert root[1].get("time") == "2.500"
 
     def test_follows_the_common_schema(self, root: ET.Element) -> None:
-        children = {"testsuites": {"testsuite"}, "testsuite": {"testcase"}, "testcase": {"failure", "error", "skipped"}}
+        children = {"testsuites": {"testsuite"}, "testsuite": {"testcase"}, "testcase": {"failure", "error"}}
         required = {
             "testsuite": {"name", "tests", "failures", "errors", "skipped", "time"},
             "testcase": {"name", "classname", "time"}, "failure": {"type", "message"}, "error": {"type", "message"},
@@ -243,10 +242,9 @@ class TestJunit:
         (failure,) = ET.fromstring(text.encode()).iter("failure")
         assert failure.get("message") == "the signature differs"
 
-    def test_error_skipped_and_unsupported(self, root: ET.Element) -> None:
-        onnx, savedmodel, tflite = root[2]
+    def test_error_and_unsupported(self, root: ET.Element) -> None:
+        onnx, tflite = root[2]
         assert (onnx[0].tag, onnx[0].get("type")) == ("failure", "UNSUPPORTED")
-        assert (savedmodel[0].tag, savedmodel[0].get("message")) == ("skipped", "not asked for")
         assert tflite[0].tag == "error"
         assert tflite[0].get("message") == "it broke: \\x1b[31m<a|b>\\x00\nsecond line"
         assert tflite[0].text.endswith("again: kexport export VGG16\nTrace\\x07")
@@ -280,4 +278,4 @@ class TestTerminal:
         assert "[red]x" in self.show(*terminal.tables((record("[red]x"),)))
 
     def test_verdict(self) -> None:
-        assert "5 cells: 1 PASS, 1 FAIL" in self.show(terminal.verdict_text(MIXED))
+        assert "4 cells: 1 PASS, 1 FAIL" in self.show(terminal.verdict_text(MIXED))
