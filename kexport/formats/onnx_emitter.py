@@ -8,7 +8,7 @@ and remembered, so that each value is transposed at most once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -17,9 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from kexport.errors import UnsupportedError
+from kexport.formats.onnx_stored import Stored, StoredWeight, kernel_axis, unsigned
 from kexport.formats.onnx_stream import Initializer
 from kexport.graph import Graph, Node
 from kexport.operations import Shape
+from kexport.quantization import Affine
 
 
 class Layout(StrEnum):
@@ -35,7 +37,10 @@ TO_NCHW, TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
 
 @dataclass(kw_only=True)
 class Emitter:
-    """Collects ONNX nodes and initializers. ``dtype`` is what the network computes in."""
+    """Collects ONNX nodes and initializers. ``dtype`` is what the network computes in.
+
+    ``stored`` replaces float constants, by their names in the file, by integers behind a DequantizeLinear.
+    """
 
     graph: Graph
     opset: int
@@ -43,7 +48,9 @@ class Emitter:
     nodes: list[Any] = field(default_factory=list)
     initializers: dict[str, Initializer] = field(default_factory=dict)
     flattened: dict[str, Shape] = field(default_factory=dict)
+    stored: Mapping[str, StoredWeight] = field(default_factory=dict)
     _places: dict[str, dict[Layout, str]] = field(default_factory=dict)
+    _readers: dict[str, int] = field(default_factory=dict)
     _shown: set[str] = field(default_factory=set)
 
     def rank(self, value: str) -> int:
@@ -63,16 +70,44 @@ class Emitter:
         self._places.setdefault(value, {})[layout] = name
 
     def read(self, value: str, layout: Layout) -> str:
-        """The name of the value in the layout; adds a Transpose the first time it is missing."""
+        """The name of the value in the layout; adds a Transpose the first time it is missing.
+
+        A stored value gets a DequantizeLinear of its own for each reader, which runtimes join with the reader.
+        """
+        name, affine = self.place(value, layout), self._affine(value)
+        return name if affine is None else self._dequantize(name, value, affine)
+
+    def place(self, value: str, layout: Layout) -> str:
+        """As `read`, but a stored value as it is stored."""
         places = self._places[value]
-        if layout in places:
-            return places[layout]
-        (other,) = places.values()
-        if self.rank(value) != 4:
-            return other
+        if layout not in places and self.rank(value) == 4:
+            (other,) = places.values()
+            self.define(value, self._transposed(value, other, layout), layout)
+        return places.get(layout) or next(iter(places.values()))
+
+    def _transposed(self, value: str, name: str, layout: Layout) -> str:
         order = TO_NCHW if layout is Layout.NCHW else TO_NHWC
-        self.define(value, self.node("Transpose", [other], f"{value}:{layout}", perm=order), layout)
-        return places[layout]
+        affine, turned = self._affine(value), f"{value}:{layout}"
+        if affine is None:
+            return self.node("Transpose", [name], turned, perm=order)
+        real = self._dequantize(name, value, affine)
+        return self.store(self.node("Transpose", [real], f"{turned}:real", perm=order), turned, affine)
+
+    def _affine(self, value: str) -> Affine | None:
+        producer = self.graph.producers.get(value)
+        return producer.operation.affine if producer and isinstance(producer.operation, Stored) else None
+
+    def store(self, value: str, name: str, affine: Affine) -> str:
+        """``value`` quantized, under the name ``name``; `read` dequantizes it."""
+        return self.node("QuantizeLinear", [value, *self._parameters(name, affine)], name)
+
+    def _dequantize(self, stored: str, value: str, affine: Affine) -> str:
+        number = self._readers[value] = self._readers.get(value, 0) + 1
+        return self.node("DequantizeLinear", [stored, *self._parameters(stored, affine)], f"{value}:{number}")
+
+    def _parameters(self, stored: str, affine: Affine) -> list[str]:
+        zero_point = self.numbers(f"{stored}:zero_point", unsigned(affine.zero_point))
+        return [self.exact_scalar(f"{stored}:scale", affine.scale), zero_point]
 
     def node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         """Add an ONNX node whose only output (and own name) is ``output``; returns that name."""
@@ -100,11 +135,33 @@ class Emitter:
         ``shape`` states another shape for the permuted numbers. Raises UnsupportedError where a finite number
         has no finite float16: written as infinity, it would be found only by the outputs.
         """
+        if name in self.stored:
+            return self._stored_weight(name, self.stored[name], array.shape, order, shape)
         if self.dtype == "float16":
             _check_half_range(name, array)
         permuted = array.shape if order is None else tuple(array.shape[axis] for axis in order)
         make = _permuted(array, order)
         return self._add(Initializer(name=name, shape=shape or permuted, dtype=self.dtype, make=make))
+
+    def _stored_weight(
+        self,
+        name: str,
+        weight: StoredWeight,
+        float_shape: tuple[int, ...],
+        order: Sequence[int] | None,
+        shape: tuple[int, ...] | None,
+    ) -> str:
+        numbers, dtype = weight.numbers.reshape(float_shape), weight.numbers.dtype.name
+        made = shape or (float_shape if order is None else tuple(float_shape[axis] for axis in order))
+        item = Initializer(name=f"{name}:{dtype}", shape=made, dtype=dtype, make=_permuted(numbers, order))
+        stored, axis = self._add(item), kernel_axis(order, made)
+        if weight.folded:
+            real = self.cast(stored, f"{name}:unscaled", "float32")
+            scales = weight.scales.reshape(-1, *(1 for _ in made[axis + 1 :]))
+            return self.node("Mul", [real, self.numbers(f"{name}:scales", scales)], name)
+        zero_points = self.numbers(f"zeros:{dtype}:{weight.scales.size}", np.zeros(weight.scales.size, dtype))
+        inputs = [stored, self.numbers(f"{name}:scales", weight.scales), zero_points]
+        return self.node("DequantizeLinear", inputs, name, axis=axis)
 
     def show(self, value: str, public: str) -> None:
         """Give the graph value its public name; a value that is shown twice or is an input gets a copy."""
@@ -135,8 +192,7 @@ class Emitter:
 
     def integers(self, name: str, numbers: Sequence[int]) -> str:
         """A one-dimensional int64 constant."""
-        array = np.asarray(numbers, dtype=np.int64)
-        return self._add(Initializer(name=name, shape=array.shape, dtype="int64", make=lambda: array))
+        return self.numbers(name, np.asarray(numbers, dtype=np.int64))
 
     def scalar(self, name: str, number: float) -> str:
         """A float constant of rank 0 in the network's dtype."""
@@ -144,23 +200,32 @@ class Emitter:
 
     def exact_scalar(self, name: str, number: float) -> str:
         """A float32 constant of rank 0, whatever the network computes in."""
-        return self.exact_vector(name, np.asarray(number, dtype=np.float32))
+        return self.numbers(name, np.asarray(number, dtype=np.float32))
 
     def exact_vector(self, name: str, array: npt.NDArray[np.float32]) -> str:
         """A small float32 constant, whatever the network computes in."""
-        return self._add(Initializer(name=name, shape=array.shape, dtype="float32", make=lambda: array))
+        return self.numbers(name, np.asarray(array, dtype=np.float32))
+
+    def numbers(self, name: str, array: npt.NDArray[Any]) -> str:
+        """A constant as it is, in its own dtype."""
+        return self._add(Initializer(name=name, shape=array.shape, dtype=array.dtype.name, make=lambda: array))
 
     def _add(self, initializer: Initializer) -> str:
         self.initializers.setdefault(initializer.name, initializer)
         return initializer.name
 
     def feeds_only_dense(self, node: Node) -> bool:
-        """Whether every reader of the node is a dense layer, and the node is no output of the graph."""
+        """Whether every reader of the node, int8 storage apart, is a dense layer, and the node is no output."""
         from kexport.operations import Dense
+
+        def dense(reader: Node) -> bool:
+            if isinstance(reader.operation, Stored):
+                return self.feeds_only_dense(reader)
+            return isinstance(reader.operation, Dense)
 
         readers = self.graph.consumers[node.name]
         shown = node.name in self.graph.outputs.values()
-        return bool(readers) and not shown and all(isinstance(reader.operation, Dense) for reader in readers)
+        return bool(readers) and not shown and all(dense(reader) for reader in readers)
 
 
 def _check_half_range(name: str, array: npt.NDArray[Any]) -> None:

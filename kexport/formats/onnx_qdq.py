@@ -1,0 +1,142 @@
+"""Quantized ONNX: uint8 activations and int8 weights between QuantizeLinear and DequantizeLinear, standard domain only.
+
+ONNX Runtime joins each operator with the conversions around it into an integer kernel. The activations are the
+plan's int8 numbers plus 128, zero points too, so that the real numbers are the plan's (`onnx_stored` says why);
+kernels are int8 per output channel, biases int32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kexport.errors import UsageError
+from kexport.formats import WrittenFile
+from kexport.formats.onnx import write_emitted
+from kexport.formats.onnx_emitter import Emitter, Layout
+from kexport.formats.onnx_operators import emit_node
+from kexport.formats.onnx_qdq_graph import explicit
+from kexport.formats.onnx_stored import AddConstant, Load, Store, StoredClip, StoredPad, unsigned
+from kexport.graph import Node
+from kexport.operations import Conv, Crop, GlobalPool, Operation, Pad, Pool
+from kexport.quantization import KERNEL_LARGEST, QuantPlan
+
+IO = "float32"
+WANT_NCHW = (Conv, Pool, GlobalPool, Pad, StoredPad, Crop)
+
+
+def write(
+    plan: QuantPlan,
+    path: Path,
+    *,
+    opset: int = 18,
+    batch: int | None = None,
+    metadata: Mapping[str, str] | None = None,
+    io: str = IO,
+) -> WrittenFile:
+    """Write ``plan`` to exactly ``path``; ``batch`` of None keeps the batch axis symbolic.
+
+    Inputs and outputs are float32. Same plan, same options: same bytes. Raises UsageError for another ``io``,
+    UnsupportedError above 2 GB; nothing is written then.
+    """
+    if io != IO:
+        raise UsageError(f"io {io}: the inputs and outputs of a quantized ONNX file are {IO}", hint="--formats tflite")
+    return write_emitted(_emit(plan, opset=opset, batch=batch), path, metadata=metadata)
+
+
+def _emit(plan: QuantPlan, *, opset: int, batch: int | None) -> Emitter:
+    spelled = explicit(plan)
+    emitter = Emitter(graph=spelled.graph.with_batch(batch), opset=opset, stored=spelled.stored)
+    for spec in emitter.graph.inputs:
+        emitter.define(spec.name, spec.name, Layout.NHWC)
+    for node in emitter.graph:
+        _OPERATORS.get(type(node.operation), _float)(emitter, node, node.operation)
+    for public, value in emitter.graph.outputs.items():
+        emitter.show(value, public)
+    return emitter
+
+
+def _float(emitter: Emitter, node: Node, operation: Operation) -> None:
+    del operation
+    emit_node(emitter, node)
+
+
+def _store(emitter: Emitter, node: Node, operation: Store) -> None:
+    """Conversion in the layout in which the value is made; that of an input in the one that is read."""
+    (source,) = node.inputs
+    layout = _layout(emitter, node)
+    emitter.define(node.name, emitter.store(emitter.read(source, layout), node.name, operation.affine), layout)
+    if source in emitter.flattened:
+        emitter.flattened[node.name] = emitter.flattened[source]
+
+
+def _load(emitter: Emitter, node: Node, operation: Load) -> None:
+    """DequantizeLinear with a scale and zero point per channel."""
+    (source,) = node.inputs
+    layout, affine = min(emitter.layouts(source)), operation.affine
+    axis = 1 if layout is Layout.NCHW else len(node.shape) - 1
+    channels = emitter.channels(source)
+    scales = emitter.numbers(f"{node.name}:scales", np.full(channels, affine.scale, np.float32))
+    zero_points = emitter.numbers(f"{node.name}:zero_points", np.full(channels, unsigned(affine.zero_point)))
+    inputs = [emitter.place(source, layout), scales, zero_points]
+    emitter.define(node.name, emitter.node("DequantizeLinear", inputs, node.name, axis=axis), layout)
+
+
+def _layout(emitter: Emitter, node: Node) -> Layout:
+    (source,) = node.inputs
+    made = emitter.layouts(source)
+    wanted = any(isinstance(reader.operation, WANT_NCHW) for reader in emitter.graph.consumers[node.name])
+    channels_first = Layout.NCHW in made or (wanted and emitter.rank(source) == 4)
+    return Layout.NCHW if channels_first else Layout.NHWC
+
+
+def _add_constant(emitter: Emitter, node: Node, operation: AddConstant) -> None:
+    """Add; the constant is stored as 127 or -127 at a scale that makes it exact."""
+    (source,) = node.inputs
+    layout = min(emitter.layouts(source))
+    constant = _constant(emitter, f"{node.name}:constant", operation.number)
+    emitter.define(node.name, emitter.node("Add", [emitter.read(source, layout), constant], node.name), layout)
+
+
+def _constant(emitter: Emitter, name: str, number: float) -> str:
+    scale = np.float32(abs(number) / KERNEL_LARGEST or 1.0)
+    inputs = [
+        emitter.numbers(f"{name}:stored", unsigned(KERNEL_LARGEST * int(np.sign(number)))),
+        emitter.exact_scalar(f"{name}:scale", float(scale)),
+        emitter.numbers("constant:zero_point", unsigned(0)),
+    ]
+    return emitter.node("DequantizeLinear", inputs, name)
+
+
+def _clip(emitter: Emitter, node: Node, operation: StoredClip) -> None:
+    """Clip of integers."""
+    (source,) = node.inputs
+    layout = min(emitter.layouts(source))
+    bounds = operation.affine.quantize(np.asarray([operation.minimum, operation.maximum], np.float32))
+    constants = [
+        emitter.numbers(f"{node.name}:{name}", unsigned(int(bound)))
+        for name, bound in zip(("minimum", "maximum"), bounds, strict=True)
+    ]
+    name = emitter.node("Clip", [emitter.place(source, layout), *constants], node.name)
+    emitter.define(node.name, name, layout)
+
+
+def _pad(emitter: Emitter, node: Node, operation: StoredPad) -> None:
+    """Pad of integers, with the zero point."""
+    (top, bottom), (left, right) = operation.padding
+    value = emitter.place(node.inputs[0], Layout.NCHW)
+    amounts = emitter.integers(f"{node.name}:amounts", [0, 0, top, left, 0, 0, bottom, right])
+    zero = emitter.numbers(f"{node.name}:zero_point", unsigned(operation.affine.zero_point))
+    emitter.define(node.name, emitter.node("Pad", [value, amounts, zero], node.name, mode="constant"), Layout.NCHW)
+
+
+_OPERATORS: dict[type[Operation], Callable[[Emitter, Node, Any], None]] = {
+    Store: _store,
+    Load: _load,
+    AddConstant: _add_constant,
+    StoredClip: _clip,
+    StoredPad: _pad,
+}
