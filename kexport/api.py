@@ -131,7 +131,7 @@ def bench(
 
 
 def report(records: Sequence[Record] | Place, fmt: str = "md") -> str:
-    """Records, or those of an artifact directory, as text: ``md``, ``json`` or ``junit``.
+    """Records, or those of an artifact directory, as text: ``md``, ``json``, ``csv`` or ``junit``.
 
     Raises UnknownNameError for another format, StoreError for damaged records.
     """

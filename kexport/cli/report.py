@@ -18,11 +18,11 @@ from kexport.errors import UsageError
     "form",
     default="terminal",
     show_default=True,
-    metavar="terminal|md|json|junit",
+    metavar="terminal|md|json|csv|junit",
     help="Kind of text on stdout, e.g. --format junit > junit.xml",
 )
 def command(directory: Path, form: str) -> int:
-    """Report parity, size and latency of every record of a folder.
+    """Report parity, size, accuracy and latency of every record of a folder.
 
     Example: kexport report artifacts --format md > report.md
     """

@@ -6,14 +6,20 @@ import json
 from collections.abc import Sequence
 
 from kexport.records import SCHEMA_VERSION, Record, encode
+from kexport.reports.tradeoff import rows
 from kexport.reports.verdict import counts
 
 
 def render(records: Sequence[Record]) -> str:
-    """``{"schema": 1, "counts": {status: cells}, "records": [...]}``; each record as its file has it."""
+    """``{"schema": 1, "counts": {status: cells}, "records": [...], "tradeoff": [...]}``.
+
+    Each record is as its file has it. ``tradeoff`` are the rows of `kexport.reports.tradeoff`, empty where nothing
+    is traded.
+    """
     document = {
         "schema": SCHEMA_VERSION,
         "counts": counts(records),
         "records": [json.loads(encode(record)) for record in records],
+        "tradeoff": [json.loads(encode(row)) for row in rows(records)],
     }
     return json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from kexport.records import Record
-from kexport.reports.tables import Table, all_tables
+from kexport.reports.tables import Table, benchmark_table, comparison_table, parity_table, size_table
+from kexport.reports.tradeoff import tradeoff_table
 from kexport.reports.verdict import failed, summary
 
 _SPECIAL = str.maketrans({"|": "\\|", "<": "&lt;", "&": "&amp;", "\n": " ", "\r": " "})
@@ -20,6 +21,14 @@ def render(records: Sequence[Record]) -> str:
         )
     sections += ["\n".join(_table(table)) for table in all_tables(records)]
     return "\n\n".join(sections) + "\n"
+
+
+def all_tables(records: Sequence[Record]) -> tuple[Table, ...]:
+    """Every table that has a row, in the order of reading."""
+    makers: tuple[Callable[[Sequence[Record]], Table], ...] = (
+        parity_table, tradeoff_table, comparison_table, benchmark_table, size_table,
+    )  # fmt: skip
+    return tuple(table for maker in makers if (table := maker(records)).rows)
 
 
 def _failure(record: Record) -> Iterator[str]:

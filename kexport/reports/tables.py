@@ -74,18 +74,10 @@ def comparison_table(records: Sequence[Record]) -> Table:
         *(f"{labels[name]} ms" for name in runtimes), *(f"{labels[name]} speed-up" for name in others),
     )  # fmt: skip
     rows = tuple(
-        (*map(str, key), *(_milliseconds(medians.get(name)) for name in runtimes), *_speed_ups(medians, others))
+        (*map(str, key), *(milliseconds(medians.get(name)) for name in runtimes), *_speed_ups(medians, others))
         for key, medians in compared.items()
     )
     return Table(title="Runtimes compared", header=header, rows=rows, text_columns=3)
-
-
-def all_tables(records: Sequence[Record]) -> tuple[Table, ...]:
-    """Every table that has a row, in the order of reading."""
-    makers: tuple[Callable[[Sequence[Record]], Table], ...] = (
-        parity_table, comparison_table, benchmark_table, size_table,
-    )  # fmt: skip
-    return tuple(table for maker in makers if (table := maker(records)).rows)
 
 
 def worst(values: Iterable[float], pick: Callable[[Iterable[float]], float]) -> float | None:
@@ -105,10 +97,10 @@ def _parity_row(record: Record) -> tuple[str, ...]:
         record.scheme,
         artifact.engine if artifact is not None else NONE,
         str(record.status),
-        _megabytes(artifact.size_bytes if artifact is not None else None),
-        _number(worst((output.logits_max_abs_error for output in outputs), max), ".1e"),
-        _number(worst((output.sqnr_db for output in outputs), min), ".1f"),
-        _number(worst((output.top1_agreement for output in outputs), min), ".3f"),
+        megabytes(artifact.size_bytes if artifact is not None else None),
+        number(worst((output.logits_max_abs_error for output in outputs), max), ".1e"),
+        number(worst((output.sqnr_db for output in outputs), min), ".1f"),
+        number(worst((output.top1_agreement for output in outputs), min), ".3f"),
     )
 
 
@@ -120,11 +112,11 @@ def _size_row(record: Record) -> tuple[str, ...]:
         record.model,
         record.format,
         record.scheme,
-        _megabytes(record.artifact.size_bytes),
+        megabytes(record.artifact.size_bytes),
         f"{parameters:,}" if parameters else NONE,
-        _number(record.artifact.size_bytes / parameters if parameters else None, ".2f"),
-        _number(sum(cost.seconds.values()) if cost is not None else None, ".1f"),
-        _number(cost.peak_memory_bytes / 2**20 if cost is not None else None, ".0f"),
+        number(record.artifact.size_bytes / parameters if parameters else None, ".2f"),
+        number(sum(cost.seconds.values()) if cost is not None else None, ".1f"),
+        number(cost.peak_memory_bytes / 2**20 if cost is not None else None, ".0f"),
     )
 
 
@@ -138,12 +130,12 @@ def _benchmark_row(record: Record, session: BenchRecord, latency: Latency) -> tu
         session.device,
         str(session.threads),
         str(session.batch),
-        _milliseconds(latency.median_seconds) + ("*" if latency.noisy else ""),
-        f"{_milliseconds(latency.low_seconds)} to {_milliseconds(latency.high_seconds)}",
-        _milliseconds(latency.p90_seconds),
-        _milliseconds(latency.p99_seconds),
-        _number(latency.rows_per_second, ".1f"),
-        _number(session.peak_memory_bytes / 2**20, ".0f"),
+        milliseconds(latency.median_seconds) + ("*" if latency.noisy else ""),
+        f"{milliseconds(latency.low_seconds)} to {milliseconds(latency.high_seconds)}",
+        milliseconds(latency.p90_seconds),
+        milliseconds(latency.p99_seconds),
+        number(latency.rows_per_second, ".1f"),
+        number(session.peak_memory_bytes / 2**20, ".0f"),
         str(latency.count),
     )
 
@@ -179,11 +171,12 @@ def _speed_ups(medians: dict[str, float], runtimes: Iterable[str]) -> tuple[str,
     return tuple(f"{keras / median:.1f}x" if keras is not None and median else NONE for median in known)
 
 
-def _megabytes(size_bytes: int | None) -> str:
+def megabytes(size_bytes: int | None) -> str:
+    """Millions of bytes, one digit after the point."""
     return NONE if size_bytes is None else f"{size_bytes / 1e6:.1f}"
 
 
-def _milliseconds(seconds: float | None) -> str:
+def milliseconds(seconds: float | None) -> str:
     """Three significant digits."""
     if seconds is None:
         return NONE
@@ -192,5 +185,6 @@ def _milliseconds(seconds: float | None) -> str:
     return f"{value:.{min(6, max(0, digits))}f}"
 
 
-def _number(value: float | None, spec: str) -> str:
+def number(value: float | None, spec: str) -> str:
+    """By the format specification, or a dash."""
     return NONE if value is None else f"{value:{spec}}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kexport.records import Record, Status
 from kexport.reports.tables import Table, benchmark_table, comparison_table, parity_table
+from kexport.reports.tradeoff import tradeoff_table
 from kexport.reports.verdict import verdict
 
 if TYPE_CHECKING:
@@ -22,9 +23,9 @@ STYLES = {
 
 
 def tables(records: Sequence[Record]) -> tuple[RenderableType, ...]:
-    """The parity table, the runtimes compared and the latencies, each only if it has a row."""
+    """The parity table, size against accuracy, the runtimes compared and the latencies, each only if it has a row."""
     ordered = sorted(records, key=lambda record: (record.model, record.format, record.scheme))
-    made = (parity_table(ordered), comparison_table(ordered), benchmark_table(ordered))
+    made = (parity_table(ordered), tradeoff_table(ordered), comparison_table(ordered), benchmark_table(ordered))
     return tuple(item for table in made if table.rows for item in (_rich(table), *_notes(table)))
 
 

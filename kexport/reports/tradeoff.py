@@ -1,0 +1,193 @@
+"""Size against accuracy against speed: what each scheme gives and costs, measured against float32 of the same format.
+
+Only what was measured under the same conditions is compared: sizes within one model and format, latencies within one
+runtime, device, number of threads and batch. What was not measured is left open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kexport.latency import Latency, summarize
+from kexport.records import BenchRecord, Record
+from kexport.reports.tables import NONE, RUNTIMES, Table, megabytes, milliseconds, number
+
+BASELINE = "float32"
+Place = tuple[str, str]  # model, format
+Condition = tuple[str, str, int, int]  # runtime, device, threads, batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One artifact under one measuring condition. Shares in [0, 1], drops in points of 100, times in seconds.
+
+    ``compression`` and ``speed_up`` are how many times smaller and faster than float32. ``slower`` is true where the
+    intervals of both medians lie apart and this one above, None where float32 was not measured alike.
+    """
+
+    model: str
+    scheme: str
+    format: str
+    size_bytes: int
+    compression: float | None = None
+    images: int | None = None
+    keras_top1: float | None = None
+    keras_top5: float | None = None
+    top1: float | None = None
+    top5: float | None = None
+    top1_drop_points: float | None = None
+    low_points: float | None = None
+    high_points: float | None = None
+    top1_agreement: float | None = None
+    output_sqnr_db: float | None = None
+    runtime: str | None = None
+    device: str | None = None
+    threads: int | None = None
+    batch: int | None = None
+    median_seconds: float | None = None
+    speed_up: float | None = None
+    slower: bool | None = None
+
+
+_ACCURACY = (
+    "images", "keras_top1", "keras_top5", "top1", "top5", "top1_drop_points", "low_points", "high_points",
+    "top1_agreement", "output_sqnr_db",
+)  # fmt: skip
+
+
+def rows(records: Sequence[Record]) -> tuple[Row, ...]:
+    """As `every_row`, but none where all is float32 and accuracy was not measured: nothing is traded then."""
+    traded = any(record.artifact and (record.accuracy or record.scheme != BASELINE) for record in records)
+    return every_row(records) if traded else ()
+
+
+def every_row(records: Sequence[Record]) -> tuple[Row, ...]:
+    """A row per artifact and measuring condition, float32 first within a model and format."""
+    made = [record for record in records if record.artifact is not None]
+    ordered = sorted(made, key=lambda each: (each.model, each.format, each.scheme != BASELINE, each.scheme))
+    sizes = {_place(record): _size(record) for record in made if record.scheme == BASELINE}
+    speeds = {_place(record): _latencies(record) for record in made if record.scheme == BASELINE}
+    return tuple(
+        row for record in ordered for row in _rows(record, sizes.get(_place(record)), speeds.get(_place(record), {}))
+    )
+
+
+def tradeoff_table(records: Sequence[Record]) -> Table:
+    """The rows as text; below them what Keras reached, what flatters the numbers, and what is slower here."""
+    header = (
+        "model", "scheme", "format", "MB", "compression", "top-1 %", "drop points", "95 % interval", "agreement",
+        "median ms", "speed-up",
+    )  # fmt: skip
+    found = rows(records)
+    notes = tuple(dict.fromkeys((*_keras_notes(found), *_image_notes(records if found else ()), *_speed_notes(found))))
+    return Table(title="Size against accuracy", header=header, rows=tuple(map(_cells, found)), text_columns=3,
+                 notes=notes)  # fmt: skip
+
+
+def _rows(record: Record, baseline_bytes: int | None, baseline: dict[Condition, Latency]) -> Iterator[Row]:
+    size = _size(record)
+    known = {name: getattr(record.accuracy, name) for name in _ACCURACY} if record.accuracy is not None else {}
+    common: dict[str, Any] = {
+        "model": record.model,
+        "scheme": record.scheme,
+        "format": record.format,
+        "size_bytes": size,
+        "compression": baseline_bytes / size if baseline_bytes and size else None,
+        **known,
+    }
+    latencies = _latencies(record)
+    if not latencies:
+        yield Row(**common)
+    for condition, latency in latencies.items():
+        yield Row(**common, **_speed(condition, latency, baseline.get(condition)))
+
+
+def _speed(condition: Condition, latency: Latency, baseline: Latency | None) -> dict[str, Any]:
+    runtime, device, threads, batch = condition
+    median = latency.median_seconds
+    return {
+        "runtime": runtime,
+        "device": device,
+        "threads": threads,
+        "batch": batch,
+        "median_seconds": median,
+        "speed_up": baseline.median_seconds / median if baseline is not None and median else None,
+        "slower": None if baseline is None else latency.low_seconds > baseline.high_seconds,
+    }
+
+
+def _latencies(record: Record) -> dict[Condition, Latency]:
+    """The latency under each condition, Keras left out; of repeated sessions the fastest."""
+    found: dict[Condition, Latency] = {}
+    for session in record.benchmarks:
+        if session.samples_seconds and session.runtime != "keras":
+            latency, condition = summarize(session.samples_seconds, batch=session.batch), _condition(session)
+            if condition not in found or latency.median_seconds < found[condition].median_seconds:
+                found[condition] = latency
+    return found
+
+
+def _condition(session: BenchRecord) -> Condition:
+    return session.runtime, session.device, session.threads, session.batch
+
+
+def _place(record: Record) -> Place:
+    return record.model, record.format
+
+
+def _size(record: Record) -> int:
+    return record.artifact.size_bytes if record.artifact is not None else 0
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    interval = NONE if row.low_points is None else f"{row.low_points:+.2f} to {row.high_points:+.2f}"
+    return (
+        row.model,
+        row.scheme,
+        row.format,
+        megabytes(row.size_bytes),
+        NONE if row.compression is None else f"{row.compression:.2f}x",
+        number(None if row.top1 is None else 100 * row.top1, ".2f"),
+        number(row.top1_drop_points, "+.2f"),
+        interval,
+        number(row.top1_agreement, ".4f"),
+        milliseconds(row.median_seconds),
+        NONE if row.speed_up is None else f"{row.speed_up:.2f}x",
+    )
+
+
+def _keras_notes(found: Iterable[Row]) -> Iterator[str]:
+    for row in found:
+        if row.keras_top1 is not None and row.keras_top5 is not None:
+            yield (
+                f"{row.model} in Keras: top-1 {100 * row.keras_top1:.2f} %, top-5 {100 * row.keras_top5:.2f} % on the "
+                f"same {row.images} images"
+            )
+        elif row.images is not None:
+            yield f"{row.model}: agreement with Keras on {row.images} images without labels"
+
+
+def _image_notes(records: Iterable[Record]) -> Iterator[str]:
+    for record in records:
+        scored = record.accuracy
+        if scored is not None and scored.overlap:
+            yield (
+                f"{record.model}: {scored.overlap} of the {scored.images} images are in the calibration set too "
+                f"(such as {scored.overlap_names[0]}): accuracy is flattered"
+            )
+        yield from (f"{record.model}: {note}" for note in (scored.notes if scored is not None else ()))
+
+
+def _speed_notes(found: Iterable[Row]) -> Iterator[str]:
+    for row in found:
+        if row.scheme == BASELINE or row.speed_up is None or row.median_seconds is None or row.speed_up >= 1:
+            continue
+        runtime = RUNTIMES.get(row.runtime or "", row.runtime)
+        slower = "slower here" if row.slower else "not faster here (the intervals overlap)"
+        yield (
+            f"{row.scheme} is {slower}: {row.model} {row.format} takes {milliseconds(row.median_seconds)} ms, "
+            f"{BASELINE} {milliseconds(row.speed_up * row.median_seconds)} ms ({runtime}, {row.device}, "
+            f"{row.threads} threads, batch {row.batch})"
+        )
