@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,13 @@ import numpy.typing as npt
 from kexport import accuracy, catalog, evaluation, runtimes
 from kexport.calibration import CalibrationSet, open_calibration
 from kexport.evaluation import Evaluated, EvaluationSet, open_evaluation
-from kexport.keras_walk import run
+from kexport.image_sets import Images
 from kexport.records import AccuracyRecord, SourceFacts
 from kexport.runtimes import Session, SessionOptions
 from kexport.specs import Cell, Format
 
-BATCH = 8
-"""Images at once, where the file leaves it open: activations of 224x224 stay below 0.2 GiB a tensor."""
+BATCH, _PIXELS = 8, 224 * 224
+"""Images at once of 224x224 pixels, where the file leaves it open; fewer larger ones, so that memory stays the same."""
 _NAMED = 10
 
 
@@ -52,7 +52,7 @@ def score(path: Path, cell: Cell, facts: SourceFacts, folder: Path, *, threads: 
         return None
     evaluated, expected = stored
     limit = None if cell.format is Format.SAVEDMODEL else threads  # TensorFlow's threads are the process's own
-    options = SessionOptions(threads=limit, batch=cell.batch or BATCH)
+    options = SessionOptions(threads=limit, batch=cell.batch or _batch(evaluated.images))
     session = runtimes.open_session(runtimes.for_format(cell.format), path, options=options)
     pairs = _pairs(session, evaluated.images, expected)
     return _about(accuracy.measure(pairs, evaluated.images.labels, softmax=facts.ends_in_softmax), evaluated, session)
@@ -78,26 +78,36 @@ def _about(figures: AccuracyRecord, evaluated: Evaluated, session: Session) -> A
 
 
 def _keras_outputs(model: Any, images: EvaluationSet) -> Iterator[npt.NDArray[Any]]:
-    """One layer after the other, so that memory stays small."""
-    for batch in images.batches(BATCH):
-        yield np.asarray(run(model, list(batch.values()), _infer)[0])
+    """Keras's own prediction, always of a full batch: another size would make TensorFlow trace the network again."""
+    size = min(_batch(images), images.count)
+    for batch in images.batches(size):
+        rows, full = _filled(batch, size)
+        yield np.asarray(model.predict_on_batch(full[images.input_name]))[:rows]
 
 
-def _infer(layer: Any, *args: Any, **kwargs: Any) -> Any:
-    return layer(*args, **kwargs)
+def _batch(images: EvaluationSet) -> int:
+    height, width = images.contract.size
+    return max(1, BATCH * _PIXELS // max(_PIXELS, height * width))
 
 
 def _pairs(
     session: Session, images: EvaluationSet, expected: npt.NDArray[Any]
 ) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
-    """Blocks of (Keras's outputs, the artifact's); the last row is repeated until a static batch is full."""
-    size = runtimes.static_batch(session.signature[0]) or BATCH
-    static = runtimes.static_batch(session.signature[0]) or 1
+    """Blocks of (Keras's outputs, the artifact's)."""
+    fixed = runtimes.static_batch(session.signature[0])
+    size, static = fixed or _batch(images), fixed or 1
     start = 0
     for batch in images.batches(size):
-        rows = len(next(iter(batch.values())))
-        missing = -rows % static
-        full = {name: np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) for name, array in batch.items()}
+        rows, full = _filled(batch, static)
         (answer,) = session.run(full).values()
         yield expected[start : start + rows], answer[:rows]
         start += rows
+
+
+def _filled(batch: Mapping[str, Images], multiple: int) -> tuple[int, dict[str, Images]]:
+    """How many rows there are, and the batch with its last row repeated up to a multiple."""
+    rows = len(next(iter(batch.values())))
+    missing = -rows % multiple
+    return rows, {
+        name: np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) for name, array in batch.items()
+    }
