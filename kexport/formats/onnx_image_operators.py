@@ -56,9 +56,9 @@ def _resize(emitter: Emitter, node: Node, value: str, source: Pair, size: Pair, 
 
 
 def _factor(old: int, new: int) -> np.float32:
-    """The float32 factor with which a runtime's ``floor(old * factor)`` is ``new``."""
+    """The float32 factor with which ``floor(old * factor)`` is ``new``, multiplied in float32 and in float64."""
     factor = np.float32(new / old)
-    while int(np.float32(old) * factor) < new:
+    while int(old * float(factor)) < new:
         factor = np.nextafter(factor, np.float32(np.inf))
     return factor
 

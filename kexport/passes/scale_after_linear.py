@@ -1,4 +1,4 @@
-"""A scale-and-shift after a convolution or dense layer goes into its weights.
+"""A scale-and-shift after a convolution, a transposed one or a dense layer goes into its weights.
 
 BatchNormalization after a convolution, LayerScale after a dense layer, the residual scale of
 InceptionResNetV2: ``(W x + b) s + t = (W s) x + (b s + t)``.
@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from kexport.graph import Graph, Node
-from kexport.operations import Conv, Dense, Operation, ScaleShift
+from kexport.operations import Conv, Dense, Operation, ScaleShift, TransposedConv
 from kexport.passes import fold_into_producer
 
 ORDER = 30
@@ -24,7 +24,9 @@ def run(graph: Graph) -> Graph:
 
 def _fold(producer: Node, node: Node) -> Operation | None:
     linear, scale = producer.operation, node.operation
-    if not isinstance(linear, (Conv, Dense)) or not isinstance(scale, ScaleShift) or linear.activation:
+    if not isinstance(linear, (Conv, Dense, TransposedConv)) or not isinstance(scale, ScaleShift):
+        return None
+    if not isinstance(linear, TransposedConv) and linear.activation:
         return None
     bias = scale.offset
     if linear.bias is not None:

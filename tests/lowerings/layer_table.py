@@ -185,6 +185,7 @@ LAYERS: dict[str, Case] = {
     "UpSampling2D large": one(IMAGE, layer("UpSampling2D", size=(1, 7)), "RESIZE_NEAREST_NEIGHBOR"),
     "UpSampling2D bilinear": one(IMAGE, layer("UpSampling2D", interpolation="bilinear")),
     "Resizing": one(IMAGE, layer("Resizing", 11, 13)),
+    "Resizing by an uneven factor": one((3, 3, 4), layer("Resizing", 2, 5)),
     "Resizing smaller": one(ODD, layer("Resizing", 5, 4)),
     "Resizing nearest": one(IMAGE, layer("Resizing", 11, 13, interpolation="nearest"), "RESIZE_NEAREST_NEIGHBOR"),
     "Resizing nearest half": one(IMAGE, layer("Resizing", 4, 3, interpolation="nearest"), "RESIZE_NEAREST_NEIGHBOR"),

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kexport import graph_file
+from kexport.errors import UnsupportedError
 from kexport.lower import lower_model
 from kexport.optimize import optimize
 from tests.lowerings.layer_table import ACTIVATIONS, CASES, Case
@@ -43,7 +45,7 @@ def error(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
 
 @pytest.mark.filterwarnings("ignore:You passed .rms_scaling=True")
 @pytest.mark.parametrize("name", CASES)
-def test_layer_equals_keras_in_onnx_and_tflite(name, run_onnx, run_tflite, seeded):
+def test_layer_equals_keras_in_onnx_and_tflite(name, run_onnx, run_tflite, seeded, tmp_path):
     model = model_of(CASES[name], seeded)
     values = values_for(model)
     expected = expected_of(model, values)
@@ -54,9 +56,57 @@ def test_layer_equals_keras_in_onnx_and_tflite(name, run_onnx, run_tflite, seede
         assert error(found, expected) <= BOUND, "TFLite"
         outside = {operator for operator, delegated in operators if not delegated}
         assert outside == CASES[name].outside, "the operators that XNNPACK does not take"
+    graph_file.save(optimized, tmp_path)
+    stored = graph_file.load(tmp_path)
     for opset in OPSETS:
-        assert error(run_onnx(optimized, values, opset=opset), expected) <= BOUND, f"opset {opset}"
+        assert error(run_onnx(stored, values, opset=opset), expected) <= BOUND, f"opset {opset}"
     assert error(run_onnx(plain, values), expected) <= BOUND
+
+
+HALF_BOUND = 3e-2
+"""The same for ONNX in float16, whose numbers have 11 bits."""
+HALF_CASES = (
+    "activation mish", "activation log_softmax", "ReLU all", "PReLU shared", "LayerNormalization axes",
+    "GroupNormalization", "Conv2DTranspose same", "UpSampling2D", "UpSampling2D bilinear", "MultiHeadAttention",
+    "EinsumDense heads", "ops power", "ops mean rows", "ops concatenate", "ops slice",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HALF_CASES)
+def test_half_precision_stays_close(name, run_onnx, run_tflite, seeded):
+    model = model_of(CASES[name], seeded)
+    values = values_for(model)
+    expected = expected_of(model, values)
+    graph = optimize(lower_model(model))
+    assert error(run_onnx(graph, values, scheme="float16"), expected) <= HALF_BOUND
+    assert error(run_tflite(graph, values, scheme="float16")[0], expected) <= HALF_BOUND
+
+
+def test_a_constant_that_float16_loses_is_refused(run_onnx, seeded):
+    model = model_of(CASES["UnitNormalization"], seeded)
+    with pytest.raises(UnsupportedError, match=r"a constant of layer .*safe' is 1e-24, which float16 rounds to zero"):
+        run_onnx(optimize(lower_model(model)), values_for(model), scheme="float16")
+
+
+def _decoder(k: Any, x: Any) -> Any:
+    x = k.layers.LeakyReLU()(k.layers.Conv2D(4, 3, padding="same")(x))
+    x = k.layers.GroupNormalization(2)(k.layers.PReLU(shared_axes=[1])(k.layers.UpSampling2D()(x)))
+    x = k.layers.Activation("selu")(k.layers.BatchNormalization()(k.layers.Conv2DTranspose(6, 3, strides=2)(x)))
+    x = k.ops.maximum(x, np.full((x.shape[2], 1), 0.1, np.float32)) - k.ops.mean(x, axis=(1, 3), keepdims=True)
+    x = k.layers.Concatenate(axis=1)([x, k.ops.square(x)[:, 1:3]])
+    return k.layers.Dense(3)(k.ops.max(k.layers.Resizing(5, 5)(x), axis=(1, 2)))
+
+
+def test_images_stay_in_nchw(run_onnx, seeded, tmp_path):
+    """One Transpose, behind the input: none of the new operations needs another one."""
+    import onnx
+
+    model = model_of(Case(shapes=((8, 6, 3),), make=_decoder), seeded)
+    graph, values = optimize(lower_model(model)), values_for(model)
+    assert error(run_onnx(graph, values), expected_of(model, values)) <= BOUND
+    kinds = [node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node]
+    assert kinds.count("Transpose") == 1
+    assert "BatchNormalization" not in kinds, "folded into the transposed convolution"
 
 
 REFUSED_ACTIVATIONS = {

@@ -229,14 +229,52 @@ def _input_shown(k: Any) -> Any:
     return k.Model(x, [x, k.layers.Conv2D(4, 3, name="stem")(x)])
 
 
-WHOLE = (_nested, _sequential, _two_inputs, _two_outputs, _one_value_shown_twice, _input_shown)
+def _shared_backbone(k: Any) -> Any:
+    """Siamese: one nested model for two inputs, with augmentation inside, and heads of several classes."""
+    start = k.Input(IMAGE)
+    augmented = k.layers.RandomContrast(0.2)(k.layers.RandomFlip()(start))
+    features = k.layers.PReLU(shared_axes=[1, 2])(k.layers.Conv2D(4, 3, name="stem")(augmented))
+    backbone = k.Model(start, [features, k.layers.GlobalMaxPooling2D()(features)], name="backbone")
+    left, right = k.Input(IMAGE, name="left"), k.Input(IMAGE, name="right")
+    (maps, first), (_, second) = backbone(left), backbone(right)
+    embed = k.layers.Dense(5, name="embed")
+    distance = k.layers.Dot(axes=1, normalize=True, name="similarity")([embed(first), embed(first - second)])
+    mask = k.layers.Conv2DTranspose(2, 3, activation="softmax", name="mask")(maps)
+    difference = k.layers.Dense(3, activation="mish", name="classes")(k.ops.abs(first - second))
+    return k.Model([left, right], [mask, distance, difference])
+
+
+def _shared_head(k: Any) -> Any:
+    x = k.Input(IMAGE)
+    rows = k.layers.Reshape((64, 4))(x)
+    attention, norm = k.layers.MultiHeadAttention(2, 3), k.layers.LayerNormalization()
+    for _ in range(2):
+        rows = norm(rows + attention(rows, rows))
+    return k.Model(x, k.layers.GlobalAveragePooling1D()(rows))
+
+
+WHOLE = (
+    _shared_backbone,
+    _shared_head,
+    _nested,
+    _sequential,
+    _two_inputs,
+    _two_outputs,
+    _one_value_shown_twice,
+    _input_shown,
+)
 
 
 @pytest.mark.parametrize("make", WHOLE, ids=lambda make: make.__name__.strip("_"))
-def test_whole_models_equal_keras(make, run_onnx, seeded):
+def test_whole_models_equal_keras(make, run_onnx, run_tflite, seeded):
     import keras
 
-    compare(seeded(make(keras)), run_onnx)
+    model = seeded(make(keras))
+    compare(model, run_onnx)
+    values = inputs_for(model)
+    found, _ = run_tflite(optimize(lower_model(model)), values)
+    for one, expected in zip(found, expected_of(model, values), strict=True):
+        assert relative_error(one, expected) <= FLOAT32_BOUND
 
 
 def test_names_of_inputs_and_outputs():

@@ -129,6 +129,12 @@ def test_lowerings_that_do_not_load_are_told_with_their_package(package):
     assert hint == "hint: repair swirl-export, or pip uninstall swirl-export"
 
 
+def test_the_readme_shows_this_very_package():
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert LOWERINGS.strip() in readme
+    assert '[project.entry-points."kexport.lowerings"]\nswirl = "swirl_lowerings"\n' in readme
+
+
 def test_two_lowerings_of_one_class_are_told(package):
     (package / "swirl_lowerings.py").write_text(LOWERINGS + LOWERINGS)
     lines = run(package, REFUSED)
