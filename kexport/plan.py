@@ -148,10 +148,11 @@ def _check_images(options: ExportOptions) -> None:
 
 
 def _weights(text: str, *, models: int) -> WeightsSpec:
-    spec = WeightsSpec.parse(text)
-    if spec.kind == "file" and not Path(text).is_file():
+    spec = WeightsSpec.parse(str(Path(text).expanduser()) if text.startswith("~") else text)
+    if spec.path is not None and not Path(spec.path).is_file():
+        found = "that is a folder" if spec.path and Path(spec.path).is_dir() else "there is no such file"
         raise SourceError(
-            f"--weights {text!r}: there is no such file; expected imagenet, random:SEED or a file",
+            f"--weights {text!r}: {found}; expected imagenet, random:SEED or a file",
             hint="--weights random:0",
         )
     if spec.kind == "file" and models > 1:

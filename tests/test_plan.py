@@ -104,6 +104,13 @@ def test_contradictions(typed: dict[str, object], said: str) -> None:
     assert error.value.exit_code == 2
 
 
+def test_a_quoted_home_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "w.weights.h5").touch()
+    (cell, *_) = plan(weights="~/w.weights.h5")
+    assert cell.model.weights.path == str(tmp_path / "w.weights.h5")
+
+
 def test_one_weight_file_is_for_one_model(tmp_path: Path) -> None:
     path = tmp_path / "w.weights.h5"
     path.touch()

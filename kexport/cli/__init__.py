@@ -62,6 +62,7 @@ for _command in (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; a bug ends in a traceback and a line that asks for a report."""
     sys.excepthook = _report_bug
+    output.ready()
     try:
         code = group.main(arguments, prog_name="kexport", standalone_mode=False)
     except KexportError as error:

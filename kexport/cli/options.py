@@ -64,6 +64,13 @@ def batch_size(_context: click.Context, _parameter: click.Parameter, text: str |
     return int(text)
 
 
+def folder(_context: click.Context, _parameter: click.Parameter, text: str) -> Path:
+    """Reads the name of a folder; UsageError for an empty one, which would be the present folder."""
+    if not text:
+        raise UsageError("-o '': expected the name of a folder", hint="-o artifacts, or -o . for the present folder")
+    return Path(text)
+
+
 def _member(kind: str, legal: type[StrEnum], name: str) -> StrEnum:
     if name not in set(legal):
         raise UnknownNameError(kind=kind, value=name, legal=legal, hint=f"kexport list {kind}s")
@@ -157,8 +164,9 @@ _OPTIONS = (
     click.option(
         "-o",
         "--output",
-        type=click.Path(path_type=Path, file_okay=False),
-        default=Path("artifacts"),
+        type=click.Path(file_okay=False),
+        callback=folder,
+        default="artifacts",
         show_default=True,
         metavar="DIR",
         help="Where artifacts and records land, e.g. -o build/models",

@@ -2,23 +2,53 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
+
+from kexport.errors import EnvironmentFailure
 
 BROKEN_PIPE = 141
 WIDTH_WITHOUT_TERMINAL = 160
 
 
+def ready() -> None:
+    """Standard streams that can be written to, whatever the caller has closed or encoded; a usable COLUMNS.
+
+    A stream that is closed (``>&-``) is opened to nowhere: its number must not become that of the next file.
+    A character that the encoding lacks becomes a question mark.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    if not os.environ.get("COLUMNS", "1").isdecimal() or int(os.environ.get("COLUMNS", "1")) < 1:
+        del os.environ["COLUMNS"]
+
+
 def data(text: str) -> None:
-    """Write to stdout, with a newline at the end; exits 141 without a word when nobody reads any more."""
+    """Write to stdout, with a newline at the end; exits 141 without a word when nobody reads any more.
+
+    Raises EnvironmentFailure where stdout cannot be written for another reason (a full disk).
+    """
     try:
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at exit
+        _to_nowhere()
         raise SystemExit(BROKEN_PIPE) from None
+    except OSError as error:
+        _to_nowhere()
+        raise EnvironmentFailure(f"standard output cannot be written: {error.strerror}", hint="df -h") from error
+
+
+def _to_nowhere() -> None:
+    """The interpreter flushes stdout once more at its exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def message(text: str) -> None:

@@ -79,6 +79,9 @@ def check(ended: Ended, message: str, *, code: int = 2) -> None:
     [
         (["Resnet50"], "unknown model 'Resnet50': did you mean ResNet50?"),
         (["ResNet50", "--weights", "missing.h5"], "--weights 'missing.h5': there is no such file"),
+        (["ResNet50", "--weights", ""], "--weights '': there is no such file"),
+        (["ResNet50", "--weights", "/"], "--weights '/': that is a folder"),
+        (["ResNet50", "--weights", "~/missing.h5"], "--weights '~/missing.h5': there is no such file"),
         (
             ["ResNet50", "--weights", "random:0", "--input-shape", "17,17,3"],
             "--input-shape 17,17,3: ResNet50 needs 32x32 pixels or more",

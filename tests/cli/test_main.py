@@ -116,6 +116,47 @@ def test_closed_stdout_is_quiet() -> None:
     assert (ended.returncode, ended.stderr) == (141, b"")
 
 
+def test_an_empty_folder_name_is_not_the_present_folder(call) -> None:  # type: ignore[no-untyped-def]
+    ended = call("export", "ResNet50", "-o", "")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == (
+        "error: -o '': expected the name of a folder\nhint: -o artifacts, or -o . for the present folder\n"
+    )
+
+
+def test_a_full_disk_behind_stdout_is_told() -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "kexport", "list"],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False,
+        )  # fmt: skip
+    assert ended.returncode == 3
+    assert ended.stderr == "error: standard output cannot be written: No space left on device\nhint: df -h\n"
+
+
+@pytest.mark.parametrize(("arguments", "code"), [("list", 0), ("export Nope", 2), ("--help", 0), ("verify nowhere", 2)])
+def test_closed_streams_change_nothing_but_the_words(arguments: str, code: int) -> None:
+    for closed in (">&-", "2>&-", "<&-", ">&- 2>&- <&-"):
+        script = f'"$0" -m kexport {arguments} {closed}'
+        ended = subprocess.run(
+            ["sh", "-c", script, sys.executable], capture_output=True, text=True, timeout=120, check=False
+        )
+        assert ended.returncode == code, closed
+        assert "Traceback" not in ended.stdout + ended.stderr, closed
+
+
+@pytest.mark.parametrize("columns", ["0", "-5", "abc", "", "20"])
+def test_any_width_shows_the_help(columns: str) -> None:
+    ended = python("from kexport.cli import main\nmain(['export', '--help'])", COLUMNS=columns)
+    assert ended.returncode == 0
+    assert "--weights" in ended.stdout
+
+
+def test_a_character_that_the_terminal_lacks() -> None:
+    ended = python("from kexport.cli import output\noutput.ready()\noutput.data('10 · 20')", PYTHONIOENCODING="ascii")
+    assert (ended.stdout, ended.returncode) == ("10 ? 20\n", 0)
+
+
 def test_no_color() -> None:
     forced = {"FORCE_COLOR": "1", "TERM": "xterm-256color"}
     command = "from kexport.cli import main\nmain(['--help'])"
