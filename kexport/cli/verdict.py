@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from kexport.reports.verdict import failed, failure_line, summary
 
 
 def exit_code(records: Sequence[Record]) -> int:
-    """0 when all passed or were skipped; the failures' own code where they agree (3: environment); else 1."""
+    """0 when all passed; the failures' own code where they agree (3: environment); else 1."""
     codes = {record.exit_code for record in failed(records)}
     if not codes:
         return 0
@@ -39,7 +40,7 @@ def _lines(records: Sequence[Record], directory: Path | None, seconds: float) ->
     peak = f"{memory / 2**30:.2f} GiB" if memory else "not measured"
     yield f"peak memory of any process: {peak} · wall time: {duration(seconds)}"
     if directory is not None:
-        yield f"records: {directory}/<Model>/*.json · report: kexport report {directory}"
+        yield f"records: {directory}/<Model>/*.json · report: {shlex.join(['kexport', 'report', str(directory)])}"
 
 
 def duration(seconds: float) -> str:

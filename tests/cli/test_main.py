@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from kexport import __version__
-from kexport.cli import group, listing
+from kexport.cli import group, listing, verdict
 from kexport.errors import DeviceError, UsageError
 
 HEAVY = ("keras", "tensorflow", "onnxruntime", "onnx", "pydantic", "ai_edge_litert", "jax", "torch")
@@ -174,3 +174,8 @@ def test_module_is_the_program() -> None:
 def test_no_absolute_path_of_this_machine_in_the_help() -> None:
     text = "".join(CliRunner().invoke(group, [name, "--help"]).output for name in COMMANDS)
     assert str(Path.cwd()) not in text
+
+
+def test_the_last_line_can_be_copied() -> None:
+    last = verdict.text((), directory=Path("a b/$x"), seconds=1.0).splitlines()[-1]
+    assert last == "records: a b/$x/<Model>/*.json · report: kexport report 'a b/$x'"
