@@ -6,16 +6,19 @@ wrong with one artifact is in its record, as ``status`` and ``reason``.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from os import PathLike
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from kexport import machine, plan, render, store
 from kexport.benchmark import BenchSettings
-from kexport.catalog import select
 from kexport.errors import UnknownNameError, UsageError
+from kexport.loading import live
+from kexport.named import ModelFile, Named, select
 from kexport.orchestra import Event
 from kexport.pipeline import Request, recheck, run
 from kexport.pipeline import bench as measure
@@ -36,7 +39,7 @@ class Quiet:
 
 
 def export(
-    sources: str | Iterable[str],
+    sources: str | Any | Iterable[str | Any],
     *,
     formats: str | Iterable[str] = ("onnx", "tflite"),
     scheme: str = "float32",
@@ -58,45 +61,69 @@ def export(
     include_top: bool = True,
     pooling: str | None = None,
     minimalistic: bool = False,
+    layers: str | Iterable[str] = (),
+    labels: Place | None = None,
+    trust: bool = False,
 ) -> tuple[Record, ...]:
     """Export models and prove each file against Keras: one record per model and format, in that order.
 
-    ``sources`` names an application, a family or a glob, or several; ``weights`` is ``imagenet``,
-    ``random:SEED`` or a weights file. ``calibration`` is a folder of images, a ``.npz`` file or ``synthetic:SEED``;
+    ``sources`` names an application, a family, a glob, a model file or a factory (``package.module:function``), or
+    is a `keras.Model`; or several of them. A model of the program is saved for the worker processes, which load it
+    with its own code: as with ``trust``, which allows code in model files. ``weights`` is ``imagenet``,
+    ``random:SEED`` or a weights file. ``layers`` are the names of those whose outputs are wanted, ``labels`` is a
+    file with the names of the classes. ``calibration`` is a folder of images, a ``.npz`` file or ``synthetic:SEED``;
     ``evaluation`` is a folder or a CSV file of photographs that accuracy is measured on. Raises UsageError for a
     request that cannot be, StoreError for a directory that cannot be written, and EnvironmentFailure where this
     environment can do none of it.
     """
-    options = plan.ExportOptions(
-        formats=_members("format", Format, formats),
-        schemes=_members("scheme", Scheme, scheme),
-        weights=str(weights),
-        alpha=alpha,
-        minimalistic=minimalistic,
-        input_shape=input_shape,
-        classes=classes,
-        no_top=not include_top,
-        pooling=pooling,
-        batch=batch,
-        opset=opset,
-        engine=_members("engine", Engine, engine)[0],
-        jobs=jobs,
-        resume=resume,
-        force=force,
-        calibration=None if calibration is None else str(calibration),
-        evaluation=None if evaluation is None else str(evaluation),
-        timeout_minutes=timeout_seconds / 60,
+    with tempfile.TemporaryDirectory(prefix="kexport-live-") as folder:
+        named = _named(sources, Path(folder))
+        own = any(isinstance(model, ModelFile) and model.live for model in named)
+        options = plan.ExportOptions(
+            formats=_members("format", Format, formats),
+            schemes=_members("scheme", Scheme, scheme),
+            weights=str(weights),
+            alpha=alpha,
+            minimalistic=minimalistic,
+            layers=_several(layers),
+            labels=None if labels is None else str(labels),
+            trust=trust or own,
+            input_shape=input_shape,
+            classes=classes,
+            no_top=not include_top,
+            pooling=pooling,
+            batch=batch,
+            opset=opset,
+            engine=_members("engine", Engine, engine)[0],
+            jobs=jobs,
+            resume=resume,
+            force=force,
+            calibration=None if calibration is None else str(calibration),
+            evaluation=None if evaluation is None else str(evaluation),
+            timeout_minutes=timeout_seconds / 60,
+        )
+        request = Request(
+            cells=plan.cells(named, options),
+            directory=Path(directory),
+            jobs=jobs,
+            resume=resume,
+            force=force,
+            bench=bench,
+            timeout_seconds=timeout_seconds,
+        )
+        return run(request, Quiet())
+
+
+def _named(sources: Any, folder: Path) -> tuple[Named, ...]:
+    """Names resolved, live models saved into ``folder``, in the order given."""
+    several = (sources,) if isinstance(sources, str) or live.is_model(sources) else tuple(sources)
+    files = {id(each): live.saved(each, folder) for each in several if live.is_model(each)}
+    texts = [str(files[id(each)]) if id(each) in files else each for each in several]
+    own = {str(path) for path in files.values()}
+    return tuple(
+        replace(named, live=True) if isinstance(named, ModelFile) and named.path in own else named
+        for named in select(texts)
     )
-    request = Request(
-        cells=plan.cells(select(_several(sources)), options),
-        directory=Path(directory),
-        jobs=jobs,
-        resume=resume,
-        force=force,
-        bench=bench,
-        timeout_seconds=timeout_seconds,
-    )
-    return run(request, Quiet())
 
 
 def parity(paths: Place | Iterable[Place] = DEFAULT_DIRECTORY) -> tuple[Record, ...]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from kexport.errors import SourceError, UsageError
 from kexport.photographs import prepare
-from kexport.records import Preprocessing
+from kexport.records import UNKNOWN, Preprocessing
 
 FLOATS = ("float16", "float32", "float64")
 PIXELS = "uint8"
@@ -78,6 +78,11 @@ def open_array(path: Path, *, input_name: str, shape: tuple[int, int, int], cont
         raise UsageError(
             f"{path}: array {name!r} has dtype {dtype}, expected {', '.join(FLOATS)}, or {PIXELS} for pixels",
             hint=_EXPECTED,
+        )
+    if dtype == PIXELS and contract.mode == UNKNOWN:
+        raise UsageError(
+            f"{path}: array {name!r} holds {PIXELS} pixels, and what this model makes of pixels is {contract.basis}",
+            hint="save float32 arrays as the model takes them, or begin the model with a Rescaling layer",
         )
     return ArrayFile(path=path, name=name, shape=found, dtype=dtype, contract=contract)
 

@@ -7,6 +7,8 @@ ResNet50; 2499 for VGG16 at 768 x 768.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from kexport import catalog
 from kexport.catalog import Application
 from kexport.errors import EnvironmentFailure
@@ -17,11 +19,18 @@ BYTES_PER_PARAMETER = 4
 MOST_FEATURES, LEAST_FEATURES = 4096, 1024  # into the classifier: VGG, NASNetLarge; MobileNet
 LEAST_BYTES_PER_PIXEL, LEAST_BYTES_PER_CHANNEL = 350, 8
 USUAL_CLASSES = 1000
+_UNKNOWN_PARAMETERS = 25_000_000
 _VGG_STRIDE, _VGG_CHANNELS = 32, 512
 
 
 def parameters(model: ModelSpec) -> int:
-    """At least as many as the application has with these options, and not many times more."""
+    """At least as many as the application has with these options, and not many times more.
+
+    A model file has as many as its bytes can hold; a factory's are not known before it is called.
+    """
+    if not model.application:
+        path = Path(model.file or "")
+        return path.stat().st_size // BYTES_PER_PARAMETER if path.is_file() else _UNKNOWN_PARAMETERS
     application = catalog.application(model.application)
     alpha = model.alpha or 1.0
     backbone = int(application.parameters * max(alpha, alpha**2))
@@ -29,7 +38,12 @@ def parameters(model: ModelSpec) -> int:
 
 
 def least_bytes(model: ModelSpec) -> int:
-    """What the smallest network of these options takes while Keras runs it: activations and the classifier."""
+    """What the smallest network of these options takes while Keras runs it: activations and the classifier.
+
+    Nothing is known of a model of one's own before it is loaded.
+    """
+    if not model.application:
+        return 0
     application = catalog.application(model.application)
     height, width, channels = model.input_shape or (application.default_size, application.default_size, 3)
     pixels = height * width * (LEAST_BYTES_PER_PIXEL + LEAST_BYTES_PER_CHANNEL * max(0, channels - 3))

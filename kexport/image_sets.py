@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from kexport import durable, likeness, photographs
 from kexport.errors import SourceError, UsageError
-from kexport.records import Preprocessing
+from kexport.records import UNKNOWN, Preprocessing
 
 FEWEST = 32
 LEAST_CORRELATION = 0.3
@@ -98,6 +98,8 @@ def refuse_non_finite(label: str, row: Images) -> None:
 
 def refuse_range(text: str, found: InputRange, expected: InputRange, *, mode: str) -> None:
     """Values outside the network's input range, or in a small part of it: scaled for another network."""
+    if mode == UNKNOWN:
+        return
     (low, high), (least, most) = found, expected
     span = most - least
     margin = RANGE_MARGIN * span

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import chain, count
 from typing import Any
 
 Call = Callable[..., Any]
@@ -36,6 +37,47 @@ def functional(model: Any) -> Any | None:
     return inner if hasattr(inner, "_nodes_by_depth") else None
 
 
+def input_names(model: Any) -> list[str]:
+    """``input``, or where there are several the keys of a dictionary of inputs, else the names that Keras gives."""
+    tensors = model.inputs
+    if len(tensors) == 1:
+        return ["input"]
+    keys = _keys(model, "_inputs_struct")
+    return distinct([keys.get(id(tensor), tensor.name) for tensor in tensors])
+
+
+def output_names(model: Any) -> list[str]:
+    """``output``, or where there are several the keys of a dictionary of outputs, else the names that Keras gives."""
+    tensors = model.outputs
+    if len(tensors) == 1:
+        return ["output"]
+    keys = _keys(model, "_outputs_struct")
+    return distinct([keys.get(id(tensor), tensor._keras_history.operation.name) for tensor in tensors])  # noqa: SLF001
+
+
+def _keys(model: Any, attribute: str) -> dict[int, str]:
+    struct = getattr(functional(model), attribute, None)
+    return {id(tensor): str(key) for key, tensor in struct.items()} if isinstance(struct, dict) else {}
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """A name that was given before becomes ``name_1``: a layer whose result is shown twice names both outputs."""
+    found: list[str] = []
+    for name in names:
+        candidates = chain([name], (f"{name}_{number}" for number in count(1)))
+        found.append(next(candidate for candidate in candidates if candidate not in found))
+    return found
+
+
+def packed(model: Any, values: Sequence[Any]) -> Any:
+    """``values``, one per input in order, as ``model`` is called with them: one, a list or a dictionary."""
+    struct = getattr(functional(model), "_inputs_struct", None)
+    if isinstance(struct, dict):
+        places = {id(tensor): value for tensor, value in zip(model.inputs, values, strict=True)}
+        return {key: places[id(tensor)] for key, tensor in struct.items()}
+    return values[0] if len(values) == 1 else list(values)
+
+
 def run(model: Any, inputs: Sequence[Any], call: Call) -> list[Any]:
     """Outputs of ``model`` for ``inputs``; each layer is run by ``call(layer, *args, **kwargs)``.
 
@@ -61,5 +103,7 @@ def _results(node: Any, known: dict[int, Any], call: Call) -> list[Any]:
     if functional(node.operation) is not None:
         return run(node.operation, [known[id(tensor)] for tensor in node.input_tensors], call)
     args, kwargs = node.arguments.fill_in(known)
+    if kwargs.get("training"):
+        kwargs = {**kwargs, "training": False}
     result = call(node.operation, *args, **kwargs)
     return list(result) if isinstance(result, (list, tuple)) else [result]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from inspect import signature
-from itertools import chain, count
 from typing import Any
 
 from kexport.errors import UnsupportedError
 from kexport.graph import Graph, TensorSpec
-from kexport.keras_walk import functional, ordered_calls
+from kexport.keras_walk import functional, input_names, ordered_calls, output_names
 from kexport.lowerings import Builder, Lowering, Value, lowering_of
 from kexport.operations import Shape
 
@@ -17,26 +16,19 @@ from kexport.operations import Shape
 def lower_model(model: Any) -> Graph:
     """The graph of a built Keras model: float32, channels last, static image size, symbolic batch.
 
-    One input is called ``input`` and one output ``output``; several keep the names that Keras gives.
+    One input is called ``input`` and one output ``output``; several keep the names of `keras_walk`.
     Raises UnsupportedError with the layer's name and class where the graph cannot express it.
     """
     function = _function(model)
     build = Builder()
-    inputs = _input_specs(function)
+    inputs = [
+        TensorSpec(name=name, shape=_static(tensor))
+        for name, tensor in zip(input_names(model), function.inputs, strict=True)
+    ]
     build.taken.update(spec.name for spec in inputs)
     results = _walk(build, function, [Value(name=spec.name, shape=spec.shape) for spec in inputs], prefix="")
-    names = ["output"] if len(results) == 1 else _distinct(model.output_names)
-    outputs = {name: value.name for name, value in zip(names, results, strict=True)}
+    outputs = {name: value.name for name, value in zip(output_names(model), results, strict=True)}
     return Graph(name=model.name, inputs=tuple(inputs), nodes=tuple(build.nodes), outputs=outputs)
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """A layer whose result is shown twice gives both outputs its name: the second becomes ``name_1``."""
-    distinct: list[str] = []
-    for name in names:
-        candidates = chain([name], (f"{name}_{number}" for number in count(1)))
-        distinct.append(next(candidate for candidate in candidates if candidate not in distinct))
-    return distinct
 
 
 def _function(model: Any) -> Any:
@@ -47,12 +39,6 @@ def _function(model: Any) -> Any:
             hint="build the model with the functional API or keras.Sequential, or use --engine tf2onnx",
         )
     return function
-
-
-def _input_specs(function: Any) -> list[TensorSpec]:
-    tensors = function.inputs
-    names = ["input"] if len(tensors) == 1 else [tensor.name for tensor in tensors]
-    return [TensorSpec(name=name, shape=_static(tensor)) for name, tensor in zip(names, tensors, strict=True)]
 
 
 def _static(tensor: Any) -> Shape:

@@ -46,6 +46,15 @@ def memory_bytes(*, cgroup: Path = CGROUP) -> int:
     return min([total, *(int(limit) for limit in limits if limit.isdigit())])
 
 
+def limit_memory(size: int) -> None:
+    """Let this process's own data not grow above ``size``: beyond, allocations fail instead of the whole machine."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = size if hard == resource.RLIM_INFINITY else min(size, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+
+
 def peak_memory_bytes() -> int:
     """The largest resident size that this process ever had.
 

@@ -12,6 +12,7 @@ from kexport.benchmark import BenchRequest, BenchSettings
 from kexport.errors import ArtifactError, DeviceError, KexportError, MissingDependencyError
 from kexport.orchestra import Event, Observer
 from kexport.records import BenchRecord, Record, SourceFacts, Status
+from kexport.restored import model_of
 from kexport.specs import Format, ModelSpec, WeightsSpec
 
 
@@ -77,7 +78,7 @@ def _other(old: BenchRecord, new: BenchRecord) -> bool:
 def _request(what: Measurement, record: Record) -> BenchRequest:
     assert record.artifact is not None
     assert record.source is not None
-    low, high = catalog.input_range(catalog.application(record.source.application))
+    low, high = _range(record.source)
     runtime = runtimes.for_format(Format(record.format))
     fixed = record.artifact.inputs[0].shape[0]
     return BenchRequest(
@@ -93,19 +94,17 @@ def _keras(what: Measurement, record: Record, known: dict[str, BenchRecord]) -> 
     """Keras on the same network, measured once per model; its weights do not change its speed."""
     assert record.source is not None
     if record.model not in known:
-        low, high = catalog.input_range(catalog.application(record.source.application))
+        low, high = _range(record.source)
         settings = replace(what.settings, device=runtimes.DEFAULT_DEVICE)
         request = BenchRequest(runtime="keras", model=_model(record.source), settings=settings, low=low, high=high)
         known[record.model] = benchmark.run_isolated(request)
     return known[record.model]
 
 
+def _range(facts: SourceFacts) -> tuple[float, float]:
+    """The range of the model's inputs; records of version 0.1 have it by their application alone."""
+    return facts.input_range or catalog.input_range(catalog.application(facts.application))
+
+
 def _model(facts: SourceFacts) -> ModelSpec:
-    options = dict(facts.options)
-    shape = options.pop("input_shape", None)
-    return ModelSpec(
-        application=facts.application,
-        weights=WeightsSpec(kind="random", seed=0),
-        input_shape=tuple(shape) if shape else None,
-        **options,
-    )
+    return model_of(facts, weights=WeightsSpec(kind="random", seed=0))

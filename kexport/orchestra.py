@@ -25,6 +25,7 @@ _KERAS_GIB, _KERAS_WEIGHT_COPIES = 0.9, 3
 _CELL_GIB, _CELL_WEIGHT_COPIES = 0.25, 4
 _ENGINE_WEIGHT_COPIES = {Engine.KERAS: 6, Engine.TFLITE_CONVERTER: 8, Engine.TF2ONNX: 50}
 _PIXELS, _IMAGE_GIB = 224 * 224, 0.15
+_USUAL_SIDE = 224  # of a model that is not known before it is built
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,17 +203,21 @@ def _for_cell(record: Record, cell: Cell, directory: Path) -> Record:
 
 def reproduce(cell: Cell, directory: Path) -> str:
     """The command that makes this one cell again."""
-    return shlex.join(["kexport", "export", cell.model.application, *_options(cell), "-o", str(directory), "--force"])
+    if cell.model.live:
+        return f"kexport.export(model, formats={str(cell.format)!r}, scheme={str(cell.scheme)!r}, force=True)"
+    return shlex.join(["kexport", "export", cell.model.source, *_options(cell), "-o", str(directory), "--force"])
 
 
 def _options(cell: Cell) -> Iterator[str]:
     model = cell.model
-    yield from ("--formats", cell.format, "--schemes", cell.scheme, "--weights", str(model.weights))
+    yield from ("--formats", cell.format, "--schemes", cell.scheme)
     chosen = {
+        "--weights": None if model.weights.kind == "model" else str(model.weights),
         "--alpha": None if model.alpha is None else f"{model.alpha:g}",
         "--input-shape": ",".join(map(str, model.input_shape)) if model.input_shape else None,
         "--classes": None if model.classes == 1000 else str(model.classes),
         "--pooling": model.pooling,
+        "--labels": model.labels,
         "--batch": None if cell.batch is None else str(cell.batch),
         "--opset": None if cell.opset == Cell.opset else str(cell.opset),
         "--engine": None if cell.engine in (Engine.AUTO, Engine.KERAS) else cell.engine,
@@ -221,7 +226,10 @@ def _options(cell: Cell) -> Iterator[str]:
     }
     for option, value in chosen.items():
         yield from () if value is None else (option, value)
-    for option, given in (("--minimalistic", model.minimalistic), ("--no-top", not model.include_top)):
+    for name in model.layers:
+        yield from ("--layer", name)
+    switches = {"--minimalistic": model.minimalistic, "--no-top": not model.include_top, "--trust": model.trust}
+    for option, given in switches.items():
         yield from (option,) if given else ()
 
 
@@ -234,7 +242,7 @@ def _parameters(model: ModelSpec) -> int:
 
 
 def _image_bytes(model: ModelSpec) -> float:
-    side = catalog.application(model.application).default_size
+    side = catalog.application(model.application).default_size if model.application else _USUAL_SIDE
     height, width, _ = model.input_shape or (side, side, 3)
     return _IMAGE_GIB * GIB * height * width / _PIXELS
 

@@ -22,7 +22,8 @@ from kexport.errors import EnvironmentFailure, UsageError
 from kexport.measuring import Measurement, measure_all
 from kexport.orchestra import Event, Observer, Orchestra
 from kexport.records import Record, Status
-from kexport.specs import SERVING_BATCH, Cell, Engine, Format, ModelSpec, Scheme, WeightsSpec
+from kexport.restored import model_of
+from kexport.specs import SERVING_BATCH, Cell, Engine, Format, Scheme
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,14 +189,7 @@ def cell_of(record: Record) -> Cell:
     """The cell that a stored record was made from."""
     assert record.artifact is not None
     assert record.source is not None
-    options = dict(record.source.options)
-    shape = options.pop("input_shape", None)
-    model = ModelSpec(
-        application=record.source.application,
-        weights=WeightsSpec.parse(record.source.weights),
-        input_shape=tuple(shape) if shape else None,
-        **options,
-    )
+    model = model_of(record.source)
     batch = record.artifact.inputs[0].shape[0]
     unless_said = SERVING_BATCH if record.format == Format.TFLITE else None
     engine = Engine(record.artifact.engine)

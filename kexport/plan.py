@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from kexport import calibration, evaluation, target_file
+from kexport import calibration, evaluation, labels, target_file
 from kexport.catalog import APPLICATIONS, Application
 from kexport.errors import SourceError, UsageError
+from kexport.named import Factory, ModelFile, Named, select, told
 from kexport.specs import Cell, Engine, Format, ModelSpec, Scheme, WeightsSpec
 from kexport.target_file import TargetFile
 
@@ -35,6 +36,9 @@ class ExportOptions:
     classes: int | None = None
     no_top: bool = False
     pooling: str | None = None
+    layers: tuple[str, ...] = ()
+    labels: str | None = None
+    trust: bool = False
     batch: Batch | None = None
     opset: int | None = None
     target: str | None = None
@@ -61,12 +65,15 @@ class ExportOptions:
             raise UsageError(f"--jobs {self.jobs}: expected 1 or more", hint="--jobs 2")
 
 
-def cells(applications: Sequence[Application], options: ExportOptions) -> tuple[Cell, ...]:
+def cells(models: Sequence[Named], options: ExportOptions) -> tuple[Cell, ...]:
     """Models times formats times schemes, model by model. Raises UsageError."""
     target = settings(options)
     _check_images(options)
-    weights = _weights(options.weights, models=len(applications))
-    specs = [_spec(application, options, target, weights) for application in applications]
+    weights = _weights(options.weights, models=len(models))
+    specs = [
+        _spec(model, options, target, weights) if isinstance(model, Application) else own(model, options, target)
+        for model in models
+    ]
     return tuple(
         Cell(
             model=spec,
@@ -104,7 +111,61 @@ def _spec(application: Application, options: ExportOptions, target: TargetFile, 
         classes=1000 if options.classes is None else options.classes,
         include_top=not options.no_top,
         pooling=options.pooling,
+        layers=options.layers,
+        labels=_labels(options),
     )
+
+
+def described(source: str, *, trust: bool) -> ModelSpec:
+    """The one model that ``source`` names, for a look at its layers. Raises UsageError where it names several."""
+    found = select([source])
+    if len(found) != 1:
+        raise UsageError(
+            f"{source!r} names {len(found)} models: {', '.join(told(model) for model in found)}; expected one",
+            hint=f"kexport list layers {told(found[0])}",
+        )
+    options = ExportOptions(trust=trust)
+    if isinstance(found[0], Application):
+        return ModelSpec(application=found[0].name, weights=WeightsSpec(kind="random", seed=0))
+    return own(found[0], options, settings(options))
+
+
+def own(model: ModelFile | Factory, options: ExportOptions, target: TargetFile) -> ModelSpec:
+    """The request for a model file or a factory. UsageError for an option that only applications take."""
+    factory = isinstance(model, Factory)
+    weights = WeightsSpec.parse(options.weights)
+    taken = {
+        "--alpha": options.alpha is None,
+        "--minimalistic": not options.minimalistic,
+        "--classes": options.classes is None,
+        "--no-top": not options.no_top,
+        "--pooling": options.pooling is None,
+        f"--weights {options.weights}": weights.kind == "imagenet" or (factory and weights.kind == "file"),
+    }
+    wrong = next((option for option, fits in taken.items() if not fits), None)
+    if wrong is not None:
+        whose = "builds its own model" if factory else "has its own weights"
+        raise UsageError(
+            f"{wrong} is for applications: {told(model)} {whose}",
+            hint=f"kexport export {told(model)}",
+        )
+    return ModelSpec(
+        file=None if isinstance(model, Factory) else model.path,
+        factory=model.text if isinstance(model, Factory) else None,
+        live=not isinstance(model, Factory) and model.live,
+        weights=weights if weights.kind == "file" else WeightsSpec(kind="model"),
+        input_shape=target.input_shape,
+        layers=options.layers,
+        labels=_labels(options),
+        trust=options.trust,
+    )
+
+
+def _labels(options: ExportOptions) -> str | None:
+    """The labels file, read once so that a mistake in it is told at once."""
+    if options.labels is not None:
+        labels.read(Path(options.labels))
+    return options.labels
 
 
 def _check_constructor(application: Application, options: ExportOptions) -> None:

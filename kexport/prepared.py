@@ -1,7 +1,7 @@
 """A model made ready for its cells: what only Keras can say, on disk, so that the cells need no Keras.
 
 A folder with ``facts.json`` (`Prepared`), ``reference.npz`` (inputs and the outputs of Keras on them),
-the graph (`graph_file`) unless the native graph cannot express the model, and ``model.weights.h5`` where
+the graph (`graph_file`) unless the native graph cannot express the model, and ``weights.npz`` where
 a cell has to build the Keras model again.
 """
 
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from kexport.records import SourceFacts, decode_as, encode
 
 Tensors = Mapping[str, npt.NDArray[Any]]
-FACTS, REFERENCE, KERAS_WEIGHTS = "facts.json", "reference.npz", "model.weights.h5"
+FACTS, REFERENCE, KERAS_WEIGHTS = "facts.json", "reference.npz", "weights.npz"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,3 +66,17 @@ def load_reference(folder: Path) -> Reference:
         inputs={name.removeprefix("input:"): array for name, array in named.items() if name.startswith("input:")},
         outputs={name.removeprefix("output:"): array for name, array in named.items() if name.startswith("output:")},
     )
+
+
+def save_weights(model: Any, folder: Path) -> None:
+    """Write every weight of a Keras model, in its order."""
+    arrays = {str(place): weight.numpy() for place, weight in enumerate(model.weights)}
+    with (folder / KERAS_WEIGHTS).open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def assign_weights(model: Any, path: Path) -> None:
+    """Give the weights back to the same model, built again."""
+    with np.load(path, allow_pickle=False) as arrays:
+        for place, weight in enumerate(model.weights):
+            weight.assign(arrays[str(place)])

@@ -15,6 +15,8 @@ from typing import Any
 from kexport.errors import StoreError
 
 SCHEMA_VERSION = 1
+UNKNOWN = "unknown"
+"""The mode of `Preprocessing` of a model that does not say how it was trained."""
 
 
 class Status(StrEnum):
@@ -42,6 +44,8 @@ class Preprocessing:
     ``mode`` is the Keras name: ``tf`` scales to [-1, 1], ``torch`` scales to [0, 1] and normalises with
     ``mean`` and ``std``, ``caffe`` swaps to BGR and subtracts ``mean``, ``raw`` feeds [0, 255].
     A pixel p in [0, 255] becomes ``(p * scale - mean) / std`` per channel, in ``channel_order``.
+    ``unknown`` is the mode of a model that does not say how it was trained. ``basis`` is where all this is
+    known from; empty for an application, where it is Keras's own ``preprocess_input``.
     """
 
     mode: str
@@ -53,11 +57,18 @@ class Preprocessing:
     resize_shorter_side: int
     crop: str = "center"
     interpolation: str = "bilinear"
+    basis: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceFacts:
-    """The Keras model that an artifact was made from."""
+    """The Keras model that an artifact was made from.
+
+    ``kind`` is ``application``, ``file``, ``factory`` or ``live`` (a model of a Python program); ``source`` names
+    a file or a factory, ``source_sha256`` is that of the file. ``preprocessing`` is None where no input is an
+    image. ``reference_inputs`` says for each input what it was checked with, ``input_range`` is that of the first
+    one. ``labels`` are the names of the classes in order, ``labels_from`` says whose, or why there are none.
+    """
 
     application: str
     weights: str
@@ -66,8 +77,16 @@ class SourceFacts:
     inputs: tuple[Signature, ...]
     outputs: tuple[Signature, ...]
     ends_in_softmax: bool
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
     options: dict[str, Any] = field(default_factory=dict)
+    kind: str = "application"
+    source: str = ""
+    source_sha256: str = ""
+    input_range: tuple[float, float] | None = None
+    reference_inputs: dict[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    labels_from: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kexport import catalog
-from kexport.images import check_count, seeded_images
-from kexport.keras_walk import functional, run
+from kexport import contract, durable, labels
+from kexport.contract import Feeding
+from kexport.keras_walk import functional, input_names, output_names, run
 from kexport.prepared import Reference
 from kexport.records import Signature, SourceFacts
 from kexport.specs import ModelSpec
 
 
-def facts(model: Any, spec: ModelSpec) -> SourceFacts:
-    """What the records say about the source; the digest covers every weight's place, shape and bytes."""
+def facts(model: Any, spec: ModelSpec, *, notes: tuple[str, ...] = ()) -> SourceFacts:
+    """What the records say about the source; the digest covers every weight's place, shape and bytes.
+
+    Raises UsageError for labels that are not those of the model's classes, and for an input with an open size.
+    """
     inputs, outputs = signatures(model)
-    height, width, channels = _image_shape(inputs[0])
-    application = catalog.application(spec.application)
+    fed = contract.feedings(model, spec)
+    softmax = ends_in_softmax(model)
+    found = labels.of(spec, outputs)
     return SourceFacts(
         application=spec.application,
         weights=str(spec.weights),
@@ -27,48 +32,44 @@ def facts(model: Any, spec: ModelSpec) -> SourceFacts:
         parameters=int(model.count_params()),
         inputs=inputs,
         outputs=outputs,
-        ends_in_softmax=ends_in_softmax(model),
-        preprocessing=catalog.preprocessing(application, (height, width), channels=channels),
+        ends_in_softmax=softmax,
+        preprocessing=contract.preprocessing(fed, inputs, spec),
         options={name: value for name, value in _options(spec).items() if value is not None},
+        kind=spec.kind,
+        source="" if spec.application else spec.name if spec.live else spec.source,
+        source_sha256=durable.file_digest(Path(spec.file)) if spec.file and not spec.live else "",
+        input_range=(fed[0].low, fed[0].high),
+        reference_inputs={feeding.name: str(feeding) for feeding in fed},
+        labels=found.names,
+        labels_from=found.origin,
+        notes=notes,
     )
 
 
 def compute(model: Any, spec: ModelSpec, inputs: tuple[Signature, ...]) -> Reference:
-    """Keras's outputs on seeded images in the application's own input range.
+    """Keras's outputs on seeded inputs in the range that the model expects (`contract`).
 
-    The images are those on which random weights were made, so that activations are in range. Layers run
-    one after the other, and one image at a time, so that memory stays small.
+    The images of an application are those on which random weights were made, so that activations are in range.
+    Layers run one after the other, and one row at a time, so that memory stays small.
     """
-    low, high = catalog.input_range(catalog.application(spec.application))
-    shape = _image_shape(inputs[0])
-    images = seeded_images(check_count(shape), shape, seed=spec.weights.seed or 0, low=low, high=high)
-    rows = [run(model, [images[index : index + 1]], _infer) for index in range(len(images))]
+    fed: tuple[Feeding, ...] = contract.feedings(model, spec)
+    given = contract.reference_inputs(fed, inputs, seed=spec.weights.seed or 0)
+    count = len(next(iter(given.values())))
+    rows = [run(model, [array[index : index + 1] for array in given.values()], _infer) for index in range(count)]
     names = output_names(model)
     outputs = {name: np.concatenate([np.asarray(row[place]) for row in rows]) for place, name in enumerate(names)}
-    return Reference(inputs={inputs[0].name: images}, outputs=outputs)
+    return Reference(inputs=given, outputs=outputs)
 
 
 def _infer(layer: Any, *args: Any, **kwargs: Any) -> Any:
     return layer(*args, **kwargs)
 
 
-def _image_shape(spec: Signature) -> tuple[int, int, int]:
-    height, width, channels = (axis or 0 for axis in spec.shape[1:])
-    return height, width, channels
-
-
 def signatures(model: Any) -> tuple[tuple[Signature, ...], tuple[Signature, ...]]:
     """Public names and shapes of inputs and outputs, as every artifact has them; the batch is ``None``."""
-    tensors = model.inputs
-    input_names = ["input"] if len(tensors) == 1 else [tensor.name for tensor in tensors]
-    inputs = tuple(_signature(name, tensor) for name, tensor in zip(input_names, tensors, strict=True))
-    pairs = zip(output_names(model), model.outputs, strict=True)
-    return inputs, tuple(_signature(name, tensor) for name, tensor in pairs)
-
-
-def output_names(model: Any) -> list[str]:
-    """``output``, or the names that Keras gives where there are several."""
-    return ["output"] if len(model.outputs) == 1 else list(model.output_names)
+    inputs = zip(input_names(model), model.inputs, strict=True)
+    outputs = zip(output_names(model), model.outputs, strict=True)
+    return tuple(_signature(*pair) for pair in inputs), tuple(_signature(*pair) for pair in outputs)
 
 
 def _signature(name: str, tensor: Any) -> Signature:
@@ -104,4 +105,7 @@ def _options(spec: ModelSpec) -> dict[str, Any]:
         "classes": spec.classes if spec.classes != 1000 else None,
         "include_top": None if spec.include_top else False,
         "pooling": spec.pooling,
+        "layers": list(spec.layers) or None,
+        "labels": spec.labels,
+        "trust": spec.trust or None,
     }

@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from kexport import accuracy, catalog, evaluation, runtimes
 from kexport.calibration import CalibrationSet, open_calibration
+from kexport.errors import UsageError
 from kexport.evaluation import Evaluated, EvaluationSet, open_evaluation
 from kexport.image_sets import Images
-from kexport.records import AccuracyRecord, SourceFacts
+from kexport.records import UNKNOWN, AccuracyRecord, Preprocessing, SourceFacts
 from kexport.runtimes import Session, SessionOptions
 from kexport.specs import Cell, Format
 
@@ -31,15 +32,30 @@ def prepare(model: Any, facts: SourceFacts, folder: Path, *, images: str | None,
     seen = open_calibration_for(facts, calibration).members if calibration is not None else ()
     if images is None:
         return
-    found = open_evaluation(images, facts.preprocessing, facts.inputs, facts.outputs)
+    found = open_evaluation(images, _contract(facts, "--eval"), facts.inputs, facts.outputs)
     evaluated = Evaluated(images=found, overlap=evaluation.overlap(found.members, seen))
     evaluation.save(evaluated, _keras_outputs(model, found), folder)
 
 
 def open_calibration_for(facts: SourceFacts, text: str) -> CalibrationSet:
     """The calibration set of a model, read and judged. Raises UsageError and SourceError."""
-    application = catalog.application(facts.application)
-    return open_calibration(text, facts.preprocessing, facts.inputs, catalog.input_range(application))
+    given = facts.input_range or catalog.input_range(catalog.application(facts.application))
+    contract = facts.preprocessing
+    if contract is None or Path(text).is_dir():
+        contract = _contract(facts, "--calibration")
+    return open_calibration(text, contract, facts.inputs, given)
+
+
+def _contract(facts: SourceFacts, option: str) -> Preprocessing:
+    """How photographs become inputs. Raises UsageError for a model that does not say it."""
+    contract = facts.preprocessing
+    if contract is None or contract.mode == UNKNOWN:
+        why = "no input is an image" if contract is None else f"the range of the images is {contract.basis}"
+        raise UsageError(
+            f"{option}: {why}",
+            hint="begin the model with a Rescaling layer: keras.Sequential([keras.layers.Rescaling(1 / 255), model])",
+        )
+    return contract
 
 
 def score(path: Path, cell: Cell, facts: SourceFacts, folder: Path, *, threads: int) -> AccuracyRecord | None:

@@ -4,23 +4,65 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from kexport import catalog
+from kexport import catalog, loading, prepared
 from kexport.catalog import Application
 from kexport.errors import MissingDependencyError, UsageError
+from kexport.loading import precision, shapes, taps
 from kexport.specs import ModelSpec
 from kexport.weights import file as weights_file
-from kexport.weights import imagenet, random
+from kexport.weights import finalize, imagenet, random
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A model, and what was changed on the way to it, for the record."""
+
+    model: Any
+    notes: tuple[str, ...] = ()
 
 
 def build(spec: ModelSpec) -> Any:
-    """The model of ``spec``, with its weights.
+    """The model of ``spec`` alone; see `make`."""
+    return make(spec).model
 
-    Raises UsageError for options that the application does not take, SourceError for a weight file that is
-    missing, damaged or of another model, DownloadError where ImageNet weights cannot be fetched.
+
+def make(spec: ModelSpec) -> Built:
+    """The model of ``spec``, with its weights: float32, of the asked size, ending at the asked layers.
+
+    Raises UsageError for options that the application does not take and for layers that are not there, SourceError
+    for a model or weight file that is missing, damaged, hostile or of another model, DownloadError where ImageNet
+    weights cannot be fetched.
     """
+    model = _application(spec) if spec.application else _own(spec)
+    return _finished(model, spec)
+
+
+def skeleton(spec: ModelSpec) -> Any:
+    """The model of ``spec`` as far as its layers go: an application has no weights, taps are not applied."""
+    if not spec.application:
+        return _finished(_own(spec), replace(spec, layers=())).model
+    application = catalog.application(spec.application)
+    check_options(spec, application)
+    return _construct(spec, application, None)
+
+
+def rebuild(spec: ModelSpec, weights: Path) -> Any:
+    """The model that `make` built before, with the weights that `prepared.save_weights` has kept since."""
+    name = spec.application
+    raw = _construct(spec, catalog.application(name), None) if name else _own(spec)
+    model = _finished(raw, spec).model
+    prepared.assign_weights(model, weights)
+    finalize(model)
+    return model
+
+
+def _application(spec: ModelSpec) -> Any:
     application = catalog.application(spec.application)
     check_options(spec, application)
     if spec.weights.kind == "file":
@@ -34,6 +76,30 @@ def build(spec: ModelSpec) -> Any:
         low, high = catalog.input_range(application)
         random.randomize(model, seed=spec.weights.seed or 0, low=low, high=high)
     return model
+
+
+def _own(spec: ModelSpec) -> Any:
+    """The model of a file or of a factory."""
+    load_keras()
+    if spec.file is not None:
+        return loading.load(Path(spec.file), trust=spec.trust)
+    if spec.weights.kind == "file":
+        weights_file.check_exists(spec)
+    model = loading.factory.call(str(spec.factory))
+    if spec.weights.kind == "file":
+        weights_file.load(model, spec)
+    return model
+
+
+def _finished(model: Any, spec: ModelSpec) -> Built:
+    model, notes = precision.as_float32(model)
+    if not spec.application:
+        model = shapes.with_inputs(model, spec.input_shape)
+    if spec.layers:
+        model = taps.tap(model, spec.layers)
+    if not spec.application:  # TensorFlow takes few characters in a scope, and artifacts have the source's name
+        model.name = re.sub(r"[^A-Za-z0-9_.-]", "_", model.name).lstrip("_-") or "model"
+    return Built(model=model, notes=notes)
 
 
 def check_options(spec: ModelSpec, application: Application) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import PurePath
 
 from kexport.errors import UnknownNameError, UsageError
 
@@ -42,7 +43,10 @@ class Engine(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsSpec:
-    """Where weights come from: ``imagenet`` (downloaded by Keras), ``random`` with a seed, or a file."""
+    """Where weights come from: ``imagenet`` (downloaded by Keras), ``random`` with a seed, a file, or the ``model``.
+
+    ``model`` is for model files and factories: their own weights.
+    """
 
     kind: str
     seed: int | None = None
@@ -53,6 +57,7 @@ class WeightsSpec:
             "imagenet": self.seed is None and self.path is None,
             "random": self.seed is not None and self.seed >= 0 and self.path is None,
             "file": self.path is not None and self.seed is None,
+            "model": self.seed is None and self.path is None,
         }
         if not legal.get(self.kind, False):
             raise UsageError(
@@ -82,9 +87,20 @@ class WeightsSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """Which network to build. Sizes in pixels; ``None`` means the application's own default."""
+    """Which network to build. Sizes in pixels; ``None`` means the application's own default.
 
-    application: str
+    Exactly one of ``application`` (a name), ``file`` (a path) and ``factory`` (``package.module:function``) is
+    given; ``live`` marks a file that is a passing copy of a model in a Python program. ``layers`` are the taps:
+    names of layers whose outputs become the model's. ``trust`` allows code in a model file.
+    """
+
+    application: str = ""
+    file: str | None = None
+    factory: str | None = None
+    live: bool = False
+    layers: tuple[str, ...] = ()
+    labels: str | None = None
+    trust: bool = False
     weights: WeightsSpec = field(default_factory=lambda: WeightsSpec(kind="imagenet"))
     alpha: float | None = None
     minimalistic: bool = False
@@ -94,6 +110,19 @@ class ModelSpec:
     pooling: str | None = None
 
     def __post_init__(self) -> None:
+        if sum(map(bool, (self.application, self.file, self.factory))) != 1:
+            raise UsageError(
+                f"application {self.application!r}, file {self.file!r}, factory {self.factory!r}: expected one of them",
+                hint="kexport export --help",
+            )
+        if (self.weights.kind == "model") != (not self.application) and not (
+            self.factory and self.weights.kind == "file"
+        ):
+            raise UsageError(
+                f"weights {self.weights} of {self.source}: an application has imagenet, random:SEED or a file, "
+                "a model file its own, a factory its own or a file",
+                hint="kexport export --help",
+            )
         if self.alpha is not None and not 0 < self.alpha <= MAX_ALPHA:
             raise UsageError(f"alpha {self.alpha}: expected a number above 0, up to {MAX_ALPHA}", hint="--alpha 0.75")
         if self.classes < 1:
@@ -107,8 +136,22 @@ class ModelSpec:
 
     @property
     def name(self) -> str:
-        """The folder and file stem of the model's artifacts."""
-        return self.application
+        """The folder and file stem of the model's artifacts: the application, the file's stem, or the function."""
+        if self.file is not None:
+            return PurePath(self.file).stem
+        return self.application or str(self.factory).rpartition(":")[2].rpartition(".")[2]
+
+    @property
+    def source(self) -> str:
+        """What the user named."""
+        return self.application or self.file or str(self.factory)
+
+    @property
+    def kind(self) -> str:
+        """``application``, ``file``, ``live`` or ``factory``."""
+        if self.file is not None:
+            return "live" if self.live else "file"
+        return "application" if self.application else "factory"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -185,13 +185,13 @@ def abandon(directory: Path, created: Sequence[Path]) -> None:
 def fingerprint(cell: Cell) -> str:
     """The sha256 of what a cell asks for and of what answers.
 
-    That is its canonical JSON, the weight file's bytes, the bounds, the versions of kexport, Keras and TensorFlow.
-    Images may be many: their names, sizes and times of change stand for their bytes.
+    That is its canonical JSON, the bytes of model, weight and label files, the bounds, the versions of kexport, Keras
+    and TensorFlow. Images may be many: their names, sizes and times of change stand for their bytes.
     The pipeline stores it as ``record.versions["request"]``.
     """
-    weights = cell.model.weights.path
-    content = file_digest(Path(weights)) if weights is not None and Path(weights).is_file() else None
-    request = {"cell": asdict(cell), "weights": content, "bounds": tolerances.digest(), "made with": _makers()}
+    files = {"weights": cell.model.weights.path, "model": cell.model.file, "labels": cell.model.labels}
+    content = {name: _content(path) for name, path in files.items()}
+    request = {"cell": asdict(cell), "files": content, "bounds": tolerances.digest(), "made with": _makers()}
     images = {text: _state(Path(text)) for text in (cell.calibration, cell.evaluation) if text is not None}
     request |= {"images": images} if images else {}
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
@@ -207,6 +207,10 @@ def _makers() -> dict[str, str]:
     """Versions that decide what an artifact computes; kexport's own also where it is not installed."""
     makers = ("keras", "tensorflow", "tensorflow-cpu")
     return {"kexport": __version__} | {name: v for name, v in machine.versions().items() if name in makers}
+
+
+def _content(path: str | None) -> str | None:
+    return file_digest(Path(path)) if path is not None and Path(path).is_file() else None
 
 
 def resumable(directory: Path, cell_file_name: str, fingerprint: str) -> Record | None:

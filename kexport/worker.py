@@ -1,6 +1,7 @@
-"""The process that does one task of a run: ``python -m kexport.worker prepare|cell REQUEST RESULT``.
+"""The process that does one task of a run: ``python -m kexport.worker prepare|cell|layers REQUEST RESULT``.
 
 `prepare` holds Keras: it builds the model, computes the reference and lowers the graph, once per model.
+`layers` only builds it, and lists its layers.
 `cell` makes and checks one artifact; it needs no Keras unless the artifact's engine does. Steps are told
 on stdout as JSON lines. This is the only place where any exception is caught: it becomes the record of
 the cell, with its traceback if it is a bug.
@@ -34,11 +35,15 @@ from kexport import (
 )
 from kexport.errors import ArtifactError, KexportError, SourceError, UnsupportedError
 from kexport.formats import WrittenFile
+from kexport.loading import taps
+from kexport.loading.taps import LayerRow
 from kexport.lower import lower_model
 from kexport.optimize import optimize
 from kexport.prepared import Prepared
 from kexport.records import Artifact, Cost, ParityRecord, Record, Status, decode_as, encode
-from kexport.specs import Cell, Engine, ModelSpec, WeightsSpec
+from kexport.specs import Cell, Engine, ModelSpec
+
+LAYERS = "layers.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +75,13 @@ class CellRequest:
     recheck: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Layers:
+    """What `layers` answers, in the file `LAYERS` of the request's folder."""
+
+    rows: tuple[LayerRow, ...]
+
+
 @dataclass(kw_only=True)
 class Clock:
     """Tells each step when it begins, and keeps how long it took."""
@@ -93,9 +105,10 @@ def prepare(request: PrepareRequest, clock: Clock) -> Record:
     with clock.step("import keras"):
         source.load_keras()
     with clock.step("build"):
-        model = source.build(request.model)
+        built = source.make(request.model)
+        model = built.model
     with clock.step("reference"):
-        facts = reference.facts(model, request.model)
+        facts = reference.facts(model, request.model, notes=built.notes)
         outputs = reference.compute(model, request.model, facts.inputs)
         compare.check_signal(outputs.outputs, softmax=facts.ends_in_softmax)
         prepared.save_reference(outputs, folder)
@@ -106,12 +119,19 @@ def prepare(request: PrepareRequest, clock: Clock) -> Record:
         refusal = _save_graph(model, folder)
     if request.keep_weights or refusal:
         with clock.step("keep weights"):
-            model.save_weights(folder / prepared.KERAS_WEIGHTS)
+            prepared.save_weights(model, folder)
     prepared.save(
         Prepared(facts=facts, refusal=refusal, seconds=clock.seconds, peak_memory_bytes=machine.peak_memory_bytes()),
         folder,
     )
     return Record(model=request.model.name, format="", scheme="", status=Status.PASS, source=facts)
+
+
+def list_layers(request: PrepareRequest) -> Record:
+    """The layers of a model, without its weights where it is an application."""
+    rows = taps.layers(source.skeleton(request.model))
+    (Path(request.folder) / LAYERS).write_text(encode(Layers(rows=rows)))
+    return Record(model=request.model.name, format="", scheme="", status=Status.PASS)
 
 
 def _save_graph(model: Any, folder: Path) -> str:
@@ -232,8 +252,7 @@ def _write(request: CellRequest, engine: Engine, staged: Path, *, ready: Prepare
     cell, folder = request.cell, Path(request.folder)
     if engine is not Engine.NATIVE:
         with clock.step("rebuild"):
-            weights = WeightsSpec(kind="file", path=str(folder / prepared.KERAS_WEIGHTS))
-            model = source.build(replace(cell.model, weights=weights))
+            model = source.rebuild(cell.model, folder / prepared.KERAS_WEIGHTS)
         with clock.step(f"write with {engine}"):
             return produce.write_with_keras(model, cell, engine, staged)
     with clock.step("optimize"):
@@ -245,11 +264,15 @@ def _write(request: CellRequest, engine: Engine, staged: Path, *, ready: Prepare
 def _metadata(ready: Prepared) -> dict[str, str]:
     """What travels inside the file: how to feed it, and what it was made from."""
     facts = ready.facts
-    return {
-        "kexport.application": facts.application,
-        "kexport.weights_sha256": facts.weights_sha256,
-        "kexport.preprocessing": json.dumps(json.loads(encode(facts.preprocessing)), sort_keys=True),
-    }
+    values = {"kexport.weights_sha256": facts.weights_sha256}
+    source_name = Path(facts.source).name if facts.kind == "file" else facts.source
+    named = {"application": facts.application, "source": source_name, "source_sha256": facts.source_sha256}
+    values |= {f"kexport.{name}": value for name, value in named.items() if value}
+    if facts.preprocessing is not None:
+        values["kexport.preprocessing"] = json.dumps(json.loads(encode(facts.preprocessing)), sort_keys=True)
+    if facts.labels:
+        values["kexport.labels"] = json.dumps(facts.labels, ensure_ascii=False)
+    return values
 
 
 def _artifact(
@@ -302,10 +325,10 @@ def failure(error: Exception, *, model: str, file_format: str, scheme: str, repr
 def _run(kind: str, text: bytes, clock: Clock) -> Record:
     names: dict[str, str]
     task: Callable[[], Record]
-    if kind == "prepare":
+    if kind in ("prepare", "layers"):
         model: PrepareRequest = decode_as(PrepareRequest, text)
         names = {"model": model.model.name, "file_format": "", "scheme": "", "reproduce": ""}
-        task = lambda: prepare(model, clock)  # noqa: E731
+        task = lambda: list_layers(model) if kind == "layers" else prepare(model, clock)  # noqa: E731
     else:
         one: CellRequest = decode_as(CellRequest, text)
         cell = one.cell
@@ -328,4 +351,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    machine.limit_memory(machine.memory_bytes())
     sys.exit(main(sys.argv[1:]))

@@ -39,9 +39,12 @@ VALUES = {
     "calibration",
     "class_labels",
     "evaluation",
+    "contract",
+    "labels",
+    "named",
 }
-SEAMS = {"passes", "lowerings", "formats", "engines", "runtimes", "reports", "weights"}
-PIPELINE = {"plan", "pipeline", "orchestra", "measuring", "scoring", "worker"}
+SEAMS = {"passes", "lowerings", "formats", "engines", "runtimes", "reports", "weights", "loading"}
+PIPELINE = {"plan", "pipeline", "orchestra", "measuring", "scoring", "worker", "restored", "layer_listing"}
 CLI = {"cli", "api", "__main__"}
 LAYERS = ("values", "seams", "steps", "pipeline", "cli")
 
@@ -56,7 +59,7 @@ HEAVY = KERAS | {
     "ai_edge_litert", "flatbuffers", "h5py", "onnx", "onnxruntime", "PIL", "pydantic", "rich", "tf2onnx",
 }  # fmt: skip
 KERAS_MODULES = ("source.py", "lower.py", "formats/savedmodel.py", "runtimes/savedmodel.py")
-KERAS_PREFIXES = ("lowerings/", "weights/", "engines/", "runtimes/keras_", "runtimes/tensorflow_")
+KERAS_PREFIXES = ("lowerings/", "weights/", "loading/", "engines/", "runtimes/keras_", "runtimes/tensorflow_")
 MAX_LINES = 400
 
 

@@ -38,7 +38,7 @@ def test_deliberate_errors(
     def fail(_: ModelSpec) -> None:
         raise error
 
-    monkeypatch.setattr(worker.source, "build", fail)
+    monkeypatch.setattr(worker.source, "make", fail)
     record = outcome("prepare", PrepareRequest(model=SPEC, folder=str(tmp_path)), tmp_path)
     assert (record.status, record.exit_code, record.reason, record.hint) == (status, code, error.message, "right")
     assert (record.model, record.traceback) == ("VGG16", "")
@@ -48,7 +48,7 @@ def test_bugs_keep_their_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def fail(_: ModelSpec) -> None:
         raise ZeroDivisionError("one by none")
 
-    monkeypatch.setattr(worker.source, "build", fail)
+    monkeypatch.setattr(worker.source, "make", fail)
     record = outcome("prepare", PrepareRequest(model=SPEC, folder=str(tmp_path)), tmp_path)
     assert (record.status, record.exit_code, record.reason) == (Status.ERROR, 1, "ZeroDivisionError: one by none")
     assert "in fail" in record.traceback

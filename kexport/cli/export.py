@@ -6,9 +6,9 @@ from typing import Any
 
 import rich_click as click
 
-from kexport.catalog import select
 from kexport.cli.options import export_options
 from kexport.cli.run_cells import execute
+from kexport.named import select
 from kexport.plan import ExportOptions
 
 
@@ -18,7 +18,8 @@ from kexport.plan import ExportOptions
 def command(sources: tuple[str, ...], **values: Any) -> int:
     """Export one or several models, and prove each file against Keras.
 
-    SOURCE is an application (MobileNetV3Small), a family (efficientnet) or a glob ('ResNet*V2').
+    SOURCE is an application (MobileNetV3Small), a family (efficientnet), a glob ('ResNet*V2'), a model file
+    (model.keras, model.h5) or a function that returns a model (package.module:factory).
 
     Example: kexport export MobileNetV3Small --formats onnx,tflite --weights random:0
     """

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
@@ -15,28 +15,54 @@ from kexport.cli import output
 from kexport.cli.options import json_option
 from kexport.specs import ENGINES, SCHEMES, Format, Scheme
 
+if TYPE_CHECKING:
+    from kexport.loading.taps import LayerRow
+
 Row = dict[str, Any]
 
 
 @click.command("list")
 @click.argument("kind", default="models", metavar="[KIND]")
+@click.argument("source", required=False, metavar="[SOURCE]")
+@click.option("--trust", is_flag=True, help="List the layers of a model file with code, which runs, e.g. --trust")
 @json_option
-def command(kind: str, as_json: bool) -> int:
-    """List what there is: models (unless said), formats, schemes, engines, targets or runtimes.
+def command(kind: str, source: str | None, trust: bool, as_json: bool) -> int:
+    """List what there is: models (unless said), formats, schemes, engines, targets, runtimes, or layers of a SOURCE.
 
-    Example: kexport list models --json
+    Example: kexport list layers VGG19 --json
     """
-    from kexport.errors import UnknownNameError
+    from kexport.errors import UnknownNameError, UsageError
 
-    if kind not in _LISTS:
-        raise UnknownNameError(kind="list", value=kind, legal=_LISTS, hint="kexport list --help")
-    rows = _LISTS[kind]()
+    if kind not in (*_LISTS, "layers"):
+        raise UnknownNameError(kind="list", value=kind, legal=(*_LISTS, "layers"), hint="kexport list --help")
+    if (kind == "layers") != (source is not None):
+        raise UsageError(
+            f"kexport list {kind} takes {'one SOURCE, whose layers are listed' if source is None else 'no SOURCE'}",
+            hint="kexport list layers VGG19",
+        )
+    rows = _LISTS[kind]() if source is None else _layers(source, trust=trust)
     output.data(json.dumps(rows, indent=2) if as_json else _table(rows))
     return 0
 
 
 def _models() -> list[Row]:
     return [asdict(row) for row in APPLICATIONS]
+
+
+def _layers(source: str, *, trust: bool) -> list[Row]:
+    from kexport import plan
+    from kexport.layer_listing import rows
+
+    found = rows(plan.described(source, trust=trust))
+    return [{"layer": row.name, "class": row.kind, "output": _sizes(row.outputs), **_json_only(row)} for row in found]
+
+
+def _sizes(shapes: Sequence[tuple[int | None, ...]]) -> str:
+    return " ".join("x".join("?" if axis is None else str(axis) for axis in shape[1:]) for shape in shapes)
+
+
+def _json_only(row: LayerRow) -> Row:
+    return {"parameters": row.parameters, "input_shapes": row.inputs, "output_shapes": row.outputs}
 
 
 def _formats() -> list[Row]:
@@ -93,7 +119,7 @@ _HEADINGS = {
     "cpu_milliseconds": "CPU ms",
     "gpu_milliseconds": "GPU ms",
 }
-_JSON_ONLY = {"module", "smallest_size", "options", "input_shape", "opset"}
+_JSON_ONLY = {"input_shapes", "output_shapes", "module", "smallest_size", "options", "input_shape", "opset"}
 
 
 def _table(rows: list[Row]) -> str:

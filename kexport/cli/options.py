@@ -113,6 +113,24 @@ _OPTIONS = (
     click.option("--no-top", is_flag=True, help="Leave the classifier out: features, e.g. --no-top --pooling avg"),
     click.option("--pooling", metavar="avg|max", help="Pool the features of --no-top, e.g. --no-top --pooling avg"),
     click.option(
+        "--layer",
+        "layers",
+        multiple=True,
+        metavar="NAME",
+        help="End at this layer; several give several outputs; names: kexport list layers, e.g. --layer block4_pool",
+    ),
+    click.option(
+        "--labels",
+        metavar="FILE",
+        help="Names of the classes: one a line, CSV or JSON; ImageNet's for 1000-class applications unless said, "
+        "e.g. --labels flowers.txt",
+    ),
+    click.option(
+        "--trust",
+        is_flag=True,
+        help="Load Lambda layers and custom classes of a model file: its code runs, e.g. --trust",
+    ),
+    click.option(
         "--batch",
         metavar="N|dynamic",
         callback=batch_size,

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kexport import plan
-from kexport.catalog import Application
 from kexport.cli import output, progress, verdict
+from kexport.named import Named
 from kexport.plan import ExportOptions
 from kexport.records import Record
 
 
-def execute(applications: Sequence[Application], options: ExportOptions) -> int:
+def execute(models: Sequence[Named], options: ExportOptions) -> int:
     """Run every cell, write tables or JSON to stdout and the verdict to stderr; returns the exit code."""
-    cells = plan.cells(applications, options)
+    cells = plan.cells(models, options)
     started = time.monotonic()
     from kexport import pipeline
 

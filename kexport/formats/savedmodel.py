@@ -16,6 +16,7 @@ from typing import Any
 
 from kexport.errors import ArtifactError
 from kexport.formats import WrittenFile
+from kexport.keras_walk import input_names, output_names, packed
 from kexport.records import Signature
 
 ENDPOINT = "serve"
@@ -58,8 +59,7 @@ def complete_or_absent(path: Path) -> Iterator[None]:
 
 def signatures(model: Any, *, batch: int | None) -> tuple[tuple[Signature, ...], tuple[Signature, ...]]:
     """Public inputs and outputs of ``model``, with ``batch`` as the first axis."""
-    inputs = ["input"] if len(model.inputs) == 1 else [tensor.name for tensor in model.inputs]
-    outputs = ["output"] if len(model.outputs) == 1 else list(model.output_names)
+    inputs, outputs = input_names(model), output_names(model)
     return _signatures(inputs, model.inputs, batch), _signatures(outputs, model.outputs, batch)
 
 
@@ -77,8 +77,7 @@ def serving_function(model: Any) -> Callable[..., dict[str, Any]]:
     def serve(*values: Any) -> dict[str, Any]:
         import keras
 
-        inputs = values[0] if len(values) == 1 else list(values)
-        results = keras.tree.flatten(model(inputs, training=False))
+        results = keras.tree.flatten(model(packed(model, values), training=False))
         return {spec.name: value for spec, value in zip(outputs, results, strict=True)}
 
     return serve

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from kexport.errors import SourceError
 from kexport.keras_walk import functional
 from kexport.specs import ModelSpec
+from kexport.weights import finalize
 from kexport.weights.hdf5_file import StoredWeights, check_signature, opened, stored_weights
 
 _OPTIONS_HINT = "the options must be those of the saved model: --alpha, --classes, --no-top, --minimalistic"
@@ -52,7 +53,7 @@ def load(model: Any, spec: ModelSpec) -> None:
         for expected, datasets in _paired(model, stored, path, spec.name):
             for variable, dataset in zip(expected.variables, datasets, strict=True):
                 variable.assign(_values(dataset, path, expected.layer, variable.name))
-    _finish(model)
+    finalize(model)
 
 
 def _path(spec: ModelSpec) -> Path:
@@ -140,10 +141,3 @@ def _legacy(model: Any) -> Iterator[_Expected]:
         variables = (*layer.trainable_weights, *layer.non_trainable_weights)
         if variables:
             yield _Expected(key=layer.name, layer=layer.name, variables=variables)
-
-
-def _finish(model: Any) -> None:
-    """Layers that derive constants from their variables (Normalization) do so now."""
-    for layer in model._flatten_layers(include_self=False, recursive=True):  # noqa: SLF001 - enters nested models
-        if hasattr(layer, "finalize_state"):
-            layer.finalize_state()

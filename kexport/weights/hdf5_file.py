@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 ZIP_SIGNATURE = b"PK\x03\x04"
 MAX_OBJECTS = 200_000
 MAX_BYTES = 16 * 10**9  # ten times the largest application; what a file declares, not what it has
+MAX_EXPANSION = 100
+_FREE_BYTES = 16 * 2**20  # a dataset below this size may be compressed as well as it can be
 SAVE_HINT = 'save with model.save_weights("x.weights.h5")'
 
 
@@ -32,16 +35,21 @@ class StoredWeights:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """The `h5py.File` at ``path``, checked as a whole. Raises SourceError for everything that is wrong with it."""
+def opened(path: Path, *, told: str | None = None) -> Iterator[Any]:
+    """The `h5py.File` at ``path``, checked as a whole. Raises SourceError for everything that is wrong with it.
+
+    ``told`` is what messages call it.
+    """
     import h5py
 
     try:
         with h5py.File(path, "r") as file:
-            _check_objects(file, path)
+            _check_objects(file, told or f"weights {path}")
             yield file
     except (OSError, RuntimeError, KeyError) as error:
-        raise SourceError(f"{path} is damaged: {error}", hint=f"copy or download it again; {SAVE_HINT}") from error
+        raise SourceError(
+            f"{told or path} is damaged: {error}", hint=f"copy or download it again; {SAVE_HINT}"
+        ) from error
 
 
 def check_signature(path: Path) -> None:
@@ -67,7 +75,7 @@ def stored_weights(file: Any, path: Path) -> StoredWeights:
     if "model_config" in file.attrs or "model_weights" in file:
         raise whole_model(path)
     if "layer_names" in file.attrs or "layer_names0" in file.attrs:
-        return StoredWeights(legacy=True, layers=_legacy_layers(file, path))
+        return StoredWeights(legacy=True, layers=legacy_layers(file, path))
     if "layers" in file:
         return StoredWeights(legacy=False, layers=_keras_layers(file["layers"]))
     raise SourceError(
@@ -84,7 +92,7 @@ def whole_model(path: Path) -> SourceError:
     )
 
 
-def _check_objects(file: Any, path: Path) -> None:
+def _check_objects(file: Any, told: str) -> None:
     """Refuse what could read outside the file or without end: links, external and virtual data, cycles."""
     import h5py
 
@@ -97,32 +105,37 @@ def _check_objects(file: Any, path: Path) -> None:
             link = group.get(name, getlink=True)
             where = f"{group.name.rstrip('/')}/{name}"
             if not isinstance(link, h5py.HardLink):
-                raise _refused(path, where, f"a {type(link).__name__}")
+                raise _refused(told, where, f"a {type(link).__name__}")
             item = group[name]
             address = h5py.h5o.get_info(item.id).addr
             if address in seen or len(seen) > MAX_OBJECTS:
-                raise _refused(path, where, "a second link to an object" if address in seen else "one object too many")
+                raise _refused(told, where, "a second link to an object" if address in seen else "one object too many")
             seen.add(address)
             if isinstance(item, h5py.Group):
                 pending.append(item)
             else:
-                declared += _dataset_bytes(item, path, where)
+                declared += _dataset_bytes(item, told, where)
     if declared > MAX_BYTES:
-        raise _refused(path, "/", f"{declared / 1e9:.1f} GB of data declared")
+        raise _refused(told, "/", f"{declared / 1e9:.1f} GB of data declared")
 
 
-def _dataset_bytes(item: Any, path: Path, where: str) -> int:
+def _dataset_bytes(item: Any, told: str, where: str) -> int:
     import h5py
 
     if not isinstance(item, h5py.Dataset):
-        raise _refused(path, where, f"a {type(item).__name__}")
+        raise _refused(told, where, f"a {type(item).__name__}")
     if item.external or item.is_virtual:
-        raise _refused(path, where, "data in another file")
-    return int(item.nbytes)
+        raise _refused(told, where, "data in another file")
+    size = prod(int(axis) for axis in item.shape or ()) * int(item.dtype.itemsize)
+    stored = int(item.id.get_storage_size())
+    if MAX_BYTES >= size > max(_FREE_BYTES, MAX_EXPANSION * stored):  # above MAX_BYTES the whole file is refused
+        raise _refused(told, where, f"{size} bytes of data in {stored}")
+    return size
 
 
-def _refused(path: Path, where: str, what: str) -> SourceError:
-    return SourceError(f"weights {path}: {where} is {what}, which a weights file does not hold", hint=SAVE_HINT)
+def _refused(told: str, where: str, what: str) -> SourceError:
+    kind = "weights" if told.startswith("weights") else "model"
+    return SourceError(f"{told}: {where} is {what}, which a {kind} file does not hold", hint=SAVE_HINT)
 
 
 def _keras_layers(group: Any) -> dict[str, tuple[Any, ...]]:
@@ -143,7 +156,8 @@ def _index(key: str) -> tuple[int, str]:
     return (int(key), "") if key.isdecimal() else (MAX_OBJECTS, key)
 
 
-def _legacy_layers(file: Any, path: Path) -> dict[str, tuple[Any, ...]]:
+def legacy_layers(file: Any, path: Path) -> dict[str, tuple[Any, ...]]:
+    """Layer name -> its datasets, of a group in the legacy layout. Raises SourceError for what is listed but absent."""
     found = {}
     for layer in _names(file, "layer_names"):
         if layer not in file:

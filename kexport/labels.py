@@ -1,0 +1,127 @@
+"""Names of classes: from a file of the user's own, or ImageNet's for an application with its 1000 classes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kexport.errors import SourceError, UsageError
+from kexport.records import Signature
+from kexport.specs import ModelSpec
+
+IMAGENET_CLASSES = 1000
+MAX_BYTES = 16 * 2**20
+_INDEX = "imagenet_class_index.json"
+_PLACES = (Path(__file__).parent / "data" / _INDEX, Path.home() / ".keras" / "models" / _INDEX)
+_HINT = 'a text file with one name a line, a CSV "index,name", or JSON: a list, or {"0": "name", ...}'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """Names by class index, and whose they are; or no names, and why."""
+
+    names: tuple[str, ...]
+    origin: str
+
+
+def of(spec: ModelSpec, outputs: Sequence[Signature]) -> Labels:
+    """The labels of a model. Raises UsageError unless a labels file fits the only output, SourceError as `read`."""
+    classes = outputs[0].shape[-1] if len(outputs) == 1 and len(outputs[0].shape) == 2 else None
+    if spec.labels is not None:
+        return _own(spec.labels, classes)
+    if spec.application and spec.include_top and not spec.layers and classes == IMAGENET_CLASSES:
+        return imagenet()
+    return Labels(names=(), origin="none: --labels FILE names the classes")
+
+
+def _own(path: str, classes: int | None) -> Labels:
+    names = read(Path(path))
+    if classes is None:
+        raise UsageError(
+            f"--labels {path}: the model has no single output of one number per class", hint="leave --labels out"
+        )
+    if len(names) != classes:
+        raise UsageError(
+            f"--labels {path}: {len(names)} labels for {classes} classes",
+            hint=f"expected {classes} names in the order of the outputs: {_HINT}",
+        )
+    return Labels(names=names, origin=Path(path).name)
+
+
+def imagenet() -> Labels:
+    """ImageNet's 1000 names, in English: this package's, else from the cache of Keras, else none, and said so."""
+    for place in _PLACES:
+        if place.is_file():
+            return Labels(names=read(place), origin=f"ImageNet ({_INDEX})")
+    return Labels(names=(), origin=f"none: ImageNet's names are in {_INDEX}, which is not in Keras's cache")
+
+
+def read(path: Path) -> tuple[str, ...]:
+    """Names from a text file (one a line), a CSV or a JSON file. Raises SourceError for what is none of these.
+
+    JSON is a list of names, or an object from index to name or to a list that ends in the name (Keras's
+    ``imagenet_class_index.json``). A CSV has the names in its last column, and may have the index in its first
+    and a header.
+    """
+    text = _text(path)
+    if path.suffix.lower() == ".json":
+        names = _from_json(text, path)
+    elif path.suffix.lower() == ".csv":
+        names = _from_csv(text, path)
+    else:
+        names = [line.strip() for line in text.rstrip().splitlines()]
+    empty = next((index for index, name in enumerate(names) if not name), None)
+    if not names or empty is not None:
+        what = "no labels" if not names else f"label {empty} is empty"
+        raise SourceError(f"--labels {path}: {what}", hint=_HINT)
+    return tuple(names)
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise SourceError(f"--labels {path}: {path.stat().st_size} bytes, expected at most {MAX_BYTES}", hint=_HINT)
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise SourceError(f"--labels {path} cannot be read: {error.strerror}", hint=_HINT) from error
+    except UnicodeDecodeError as error:
+        raise SourceError(f"--labels {path} is not UTF-8 text: {error.reason}", hint=_HINT) from error
+
+
+def _from_json(text: str, path: Path) -> list[str]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"--labels {path} is not JSON: {error}", hint=_HINT) from error
+    if isinstance(value, dict):
+        value = _in_order(value, path)
+    names = [item[-1] if isinstance(item, list) and item else item for item in value] if isinstance(value, list) else []
+    if not all(isinstance(name, str) for name in names):
+        raise SourceError(f"--labels {path}: expected names, got {names[0]!r:.60}", hint=_HINT)
+    return [name.strip() for name in names]
+
+
+def _in_order(value: dict[str, Any], path: Path) -> list[Any]:
+    wanted = [str(index) for index in range(len(value))]
+    missing = next((key for key in wanted if key not in value), None)
+    if missing is not None:
+        raise SourceError(f"--labels {path}: class {missing} has no name", hint=_HINT)
+    return [value[key] for key in wanted]
+
+
+def _from_csv(text: str, path: Path) -> list[str]:
+    rows = [row for row in csv.reader(io.StringIO(text)) if row]
+    if rows and len(rows[0]) > 1 and not rows[0][0].strip().isdecimal() and all(_index(row) for row in rows[1:]):
+        rows = rows[1:]  # a header
+    if rows and all(len(row) > 1 and _index(row) for row in rows):
+        return [str(name) for name in _in_order({row[0].strip(): row[-1].strip() for row in rows}, path)]
+    return [row[-1].strip() for row in rows]
+
+
+def _index(row: Sequence[str]) -> bool:
+    return row[0].strip().isdecimal()

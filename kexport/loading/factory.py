@@ -1,0 +1,41 @@
+"""``package.module:function``: a user's function that returns a `keras.Model`. It is the user's own code, and runs."""
+
+from __future__ import annotations
+
+import importlib
+from functools import reduce
+from typing import Any
+
+from kexport.errors import SourceError
+
+_HINT = "a function without arguments that returns a keras.Model, e.g. kexport export mypackage.models:build"
+
+
+def call(text: str) -> Any:
+    """What the function returns. Raises SourceError where it cannot be imported or returns no model.
+
+    What the function itself raises is not caught: its traceback belongs into the record.
+    """
+    module, _, name = text.partition(":")
+    try:
+        function = reduce(getattr, name.split("."), importlib.import_module(module))
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        raise SourceError(
+            f"{text}: there is no module {error.name!r}",
+            hint="run kexport in the folder of that module, or with PYTHONPATH=...",
+        ) from error
+    except AttributeError as error:
+        raise SourceError(f"{text}: {error}", hint=f"define {name} in {module}") from error
+    if not callable(function):
+        raise SourceError(f"{text} is a {type(function).__name__}, not a function", hint=_HINT)
+    return _model(function(), text)
+
+
+def _model(value: Any, text: str) -> Any:
+    import keras
+
+    if not isinstance(value, keras.Model):
+        raise SourceError(f"{text} returned a {type(value).__name__}, expected a keras.Model", hint=_HINT)
+    return value
