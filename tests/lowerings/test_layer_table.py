@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from kexport import graph_file
-from kexport.errors import UnsupportedError
+from kexport.engines import tf2onnx_engine, tflite_converter
+from kexport.errors import ArtifactError, UnsupportedError
 from kexport.lower import lower_model
 from kexport.optimize import optimize
-from tests.lowerings.layer_table import ACTIVATIONS, CASES, Case
+from kexport.runtimes import SessionOptions
+from kexport.runtimes.litert import LitertSession
+from tests.lowerings.layer_table import ACTIVATIONS, CASES, IMAGE, ROW, Case
 
 OPSETS = (13, 18, 22)
 BOUND = 2e-5
@@ -114,6 +117,45 @@ REFUSED_ACTIVATIONS = {
     "glu",  # Keras states the shape of the input for a result that is half as wide; keras.ops.glu is native
     "threshold",  # has arguments without defaults: only keras.ops.threshold can be used
 }
+
+
+ENGINE_BOUND = 1e-4
+
+
+def _sparse(k: Any, x: Any) -> Any:
+    return k.layers.Dense(8, activation="sparsemax")(x)
+
+
+def _gated(k: Any, x: Any) -> Any:
+    return k.layers.Activation("glu", name="gated")(k.layers.Conv2D(6, 3)(x))
+
+
+@pytest.mark.slow
+def test_sparsemax_is_refused_and_goes_through_both_engines(seeded, tmp_path):
+    import onnxruntime
+
+    model = model_of(Case(shapes=(ROW,), make=_sparse), seeded)
+    with pytest.raises(UnsupportedError, match="activation 'sparsemax' is not supported natively"):
+        lower_model(model)
+    values = values_for(model)
+    expected = expected_of(model, values)
+    tf2onnx_engine.convert(model, tmp_path / "m.onnx", opset=18, batch=None)
+    session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
+    assert error(session.run(None, {session.get_inputs()[0].name: values[0]}), expected) <= ENGINE_BOUND
+    tflite_converter.convert(model, tmp_path / "m.tflite", batch=ROWS, scheme="float32")
+    lite = LitertSession.open(tmp_path / "m.tflite", options=SessionOptions(threads=1))
+    assert error(list(lite.execute({"input": values[0]}).values()), expected) <= ENGINE_BOUND
+
+
+@pytest.mark.slow
+def test_glu_as_an_activation_is_refused_with_both_shapes_by_both(seeded, tmp_path):
+    """Keras states the shape of the input; what it computes is half as wide."""
+    model = model_of(Case(shapes=(IMAGE,), make=_gated), seeded)
+    shapes = r"Keras states the shape \(None, 6, 4, 6\), the native graph gives \(None, 6, 4, 3\)"
+    with pytest.raises(UnsupportedError, match=rf"'gated' \(Activation\): {shapes}"):
+        lower_model(model)
+    with pytest.raises(ArtifactError, match=r"\(None, 6, 4, 3\).*expected .*\(None, 6, 4, 6\)"):
+        tf2onnx_engine.convert(model, tmp_path / "m.onnx", opset=18, batch=None)
 
 
 def test_every_activation_of_keras_is_in_the_table_or_refused():
