@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,8 @@ from kexport.operations import (
     Reshape,
     ScaleShift,
 )
-from kexport.quantization import PROBABILITY, Affine, Kernel, Precision, QuantPlan, shares_scale
+from kexport.quantization import Precision, QuantPlan
+from tests.formats.plans import emulate, plan_of
 
 Feeds = Mapping[str, np.ndarray]
 Layer = tuple[str, Operation, Sequence[str]]
@@ -57,83 +57,6 @@ def build(inputs: Mapping[str, tuple[int, ...]], layers: Sequence[Layer], *outpu
         nodes.append(Node(name=name, operation=operation, inputs=tuple(sources), shape=shapes[name]))
     shown = {f"output_{value}": value for value in outputs or (nodes[-1].name,)}
     return Graph(name="g", inputs=specs, nodes=tuple(nodes), outputs=shown)
-
-
-def affine_of(values: Sequence[np.ndarray]) -> Affine:
-    low = min(0.0, *(float(value.min()) for value in values))
-    high = max(0.0, *(float(value.max()) for value in values))
-    scale = float(np.float32((high - low) / 255))
-    return Affine(scale=scale, zero_point=int(np.clip(np.rint(-128 - low / scale), -128, 127)))
-
-
-def affines(graph: Graph, values: Feeds, precisions: Mapping[str, Precision]) -> dict[str, Affine]:
-    """Min-max; values that must share a scale do."""
-    groups = [{name} for name in graph.shapes]
-    for node in graph:
-        if precisions[node.name] is Precision.INT8 and shares_scale(node.operation):
-            joint = {node.name, *node.inputs}
-            groups = [g for g in groups if not g & joint] + [set().union(*(g for g in groups if g & joint))]
-    found = {name: affine_of([values[one] for one in group]) for group in groups for name in group}
-    for node in graph:
-        if isinstance(node.operation, Activate) and node.operation.function is Activation.SIGMOID:
-            found[node.name] = PROBABILITY
-    return found
-
-
-def kernel_of(operation: Conv | Dense, input_scale: float | None) -> Kernel:
-    flat = np.abs(operation.kernel.reshape(-1, operation.kernel.shape[-1])).max(axis=0)
-    scales = (flat / 127).astype(np.float32)
-    bias = np.zeros_like(scales) if operation.bias is None else operation.bias
-    whole = None if input_scale is None else np.rint(bias / (np.float32(input_scale) * scales)).astype(np.int32)
-    return Kernel(numbers=np.rint(operation.kernel / scales).astype(np.int8), scales=scales, bias=whole)
-
-
-def naive(graph: Graph, values: Feeds, precisions: Mapping[str, Precision] | None = None) -> QuantPlan:
-    """Everything int8 unless ``precisions`` says otherwise."""
-    chosen = {node.name: Precision.INT8 for node in graph} | dict(precisions or {})
-    scales = affines(graph, values, chosen)
-    kernels = {
-        node.name: kernel_of(
-            node.operation, scales[node.inputs[0]].scale if chosen[node.name] is Precision.INT8 else None
-        )
-        for node in graph
-        if isinstance(node.operation, (Conv, Dense)) and chosen[node.name] is not Precision.FLOAT32
-    }
-    return QuantPlan(graph=graph, values=scales, kernels=kernels, precisions=chosen)
-
-
-def emulate(plan: QuantPlan, feeds: Feeds, interpret: Callable[..., dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The plan in numpy: float64 arithmetic on dequantized numbers, rounded where the plan stores."""
-    values: dict[str, np.ndarray] = dict(feeds)
-
-    def rounded(value: str, array: np.ndarray) -> np.ndarray:
-        affine = plan.values[value]
-        return affine.dequantize(affine.quantize(array))
-
-    for node in plan.graph:
-        int8 = plan.stored_int8(node.name)
-        arrays = [
-            rounded(value, values[value]) if int8 and not plan.stored_int8(value) else values[value]
-            for value in node.inputs
-        ]
-        specs = tuple(
-            TensorSpec(name=f"in{number}", shape=(None, *array.shape[1:])) for number, array in enumerate(arrays)
-        )
-        step = replace(node, operation=quantized(plan, node), inputs=tuple(spec.name for spec in specs))
-        single = Graph(name="one", inputs=specs, nodes=(step,), outputs={})
-        result = interpret(single, dict(zip(step.inputs, arrays, strict=True)))[node.name]
-        values[node.name] = rounded(node.name, result) if int8 else result
-    return values
-
-
-def quantized(plan: QuantPlan, node: Node) -> Operation:
-    kernel = plan.kernels.get(node.name)
-    if kernel is None or not isinstance(node.operation, (Conv, Dense)):
-        return node.operation
-    bias = node.operation.bias
-    if kernel.bias is not None:
-        bias = (kernel.bias * (np.float64(plan.values[node.inputs[0]].scale) * kernel.scales)).astype(np.float32)
-    return replace(node.operation, kernel=kernel.dequantize(), bias=bias)
 
 
 def feeds_of(graph: Graph, rows: int = 2) -> dict[str, np.ndarray]:
@@ -160,8 +83,16 @@ def kinds(path: Path) -> Counter[str]:
     return Counter(node.op_type for node in onnx.load(path).graph.node)
 
 
+def expected_of(plan: QuantPlan, feeds: Feeds) -> dict[str, np.ndarray]:
+    """Every value as real numbers."""
+    values = emulate(plan, feeds)
+    return {
+        name: plan.values[name].dequantize(array) if plan.stored_int8(name) else array for name, array in values.items()
+    }
+
+
 @pytest.fixture
-def checked(tmp_path, interpret) -> Callable[..., Counter[str]]:
+def checked(tmp_path) -> Callable[..., Counter[str]]:
     """Write a naive plan, hold both runs of ORT against numpy within one step, give ORT's operators.
 
     ``tolerance`` is for float values, relative to the largest.
@@ -173,12 +104,12 @@ def checked(tmp_path, interpret) -> Callable[..., Counter[str]]:
         import onnx
 
         feeds = feeds_of(graph)
-        plan = naive(graph, interpret(graph, feeds), precisions)
+        plan = plan_of(graph, feeds, precisions)
         path, optimized = tmp_path / "m.onnx", tmp_path / "optimized.onnx"
         onnx_qdq.write(plan, path, **options)
         onnx.checker.check_model(str(path), full_check=True)
         assert {item.domain for item in onnx.load(path).opset_import} == {""}
-        expected = emulate(plan, feeds, interpret)
+        expected = expected_of(plan, feeds)
         for found in (run(path, feeds), run(path, feeds, optimized)):
             for public, value in graph.outputs.items():
                 step = (
@@ -355,18 +286,18 @@ def test_a_fixed_batch(checked):
     checked(build(IMAGE, CHAINS["squeeze and excite"][0]), batch=2)
 
 
-def plan_of(interpret: Any, case: str) -> QuantPlan:
+def chain(case: str) -> QuantPlan:
     layers, precisions, _ = CHAINS[case]
     graph = build(IMAGE, layers)
-    return naive(graph, interpret(graph, feeds_of(graph)), precisions)
+    return plan_of(graph, feeds_of(graph), precisions)
 
 
-def test_names_and_dtypes(tmp_path, interpret):
+def test_names_and_dtypes(tmp_path):
     """Nodes keep their layers' names; kernels are int8 per output channel, biases int32, activations uint8."""
     import onnx
     from onnx import TensorProto, numpy_helper
 
-    plan = plan_of(interpret, "squeeze and excite")
+    plan = chain("squeeze and excite")
     stated = onnx_qdq.write(plan, tmp_path / "m.onnx", metadata={"made": "by a test"})
     graph = onnx.load(tmp_path / "m.onnx").graph
     operators = {node.name: node.op_type for node in graph.node}
@@ -383,23 +314,22 @@ def test_names_and_dtypes(tmp_path, interpret):
     assert {value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)} == {TensorProto.FLOAT}
 
 
-def test_two_plans_of_the_same_numbers_write_the_same_bytes(tmp_path, interpret):
+def test_two_plans_of_the_same_numbers_write_the_same_bytes(tmp_path):
     digests = set()
     for number in range(2):
         path = tmp_path / f"{number}.onnx"
-        onnx_qdq.write(plan_of(interpret, "shared scale, relu"), path, metadata={"b": "1", "a": "2"})
+        onnx_qdq.write(chain("shared scale, relu"), path, metadata={"b": "1", "a": "2"})
         digests.add(hashlib.sha256(path.read_bytes()).hexdigest())
     assert len(digests) == 1
 
 
-def test_size(tmp_path, interpret):
+def test_size(tmp_path):
     """Weights are stored once, in one byte each, whatever their layer computes in."""
     layers = [("a", conv(64, 512), "x"), ("b", conv(512, 256, 1), "a")]
     graph = build({"x": (4, 4, 64)}, layers)
-    values = interpret(graph, feeds_of(graph))
     float_writer.write(graph, tmp_path / "float.onnx")
     for precision in (Precision.INT8, Precision.WEIGHTS):
-        onnx_qdq.write(naive(graph, values, {"a": precision, "b": precision}), tmp_path / "int8.onnx")
+        onnx_qdq.write(plan_of(graph, feeds_of(graph), {"a": precision, "b": precision}), tmp_path / "int8.onnx")
         assert (tmp_path / "int8.onnx").stat().st_size < 0.26 * (tmp_path / "float.onnx").stat().st_size
 
 
@@ -411,15 +341,15 @@ def test_a_bias_that_int32_cannot_hold_stays_float(checked):
     checked(build(IMAGE, layers), {"end": Precision.WEIGHTS})
 
 
-def test_integers_outside_are_refused(tmp_path, interpret):
+def test_integers_outside_are_refused(tmp_path):
     path = tmp_path / "m.onnx"
     with pytest.raises(UsageError, match="io uint8: the inputs and outputs of a quantized ONNX file are float32") as e:
-        onnx_qdq.write(plan_of(interpret, "clip"), path, io="uint8")
+        onnx_qdq.write(chain("clip"), path, io="uint8")
     assert e.value.hint == "--formats tflite"
     assert not path.exists()
 
 
-def test_the_file_in_memory_is_the_file_on_disk(tmp_path, interpret):
-    graph = plan_of(interpret, "clip").graph
+def test_the_file_in_memory_is_the_file_on_disk(tmp_path):
+    graph = chain("clip").graph
     float_writer.write(graph, tmp_path / "m.onnx")
     assert float_writer.float_bytes(graph) == (tmp_path / "m.onnx").read_bytes()
