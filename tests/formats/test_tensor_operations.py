@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from kexport import operations
 from kexport.errors import UnsupportedError
+from kexport.formats import onnx_qdq, tflite_int8
 from kexport.graph import Graph, Node, TensorSpec
 from kexport.operations import (
     Add,
@@ -31,6 +33,10 @@ from kexport.operations import (
     Transpose,
     TransposedConv,
 )
+from kexport.quantization import Precision, has_int8_form
+from kexport.runtimes import SessionOptions
+from kexport.runtimes.litert import LitertSession
+from tests.formats.plans import Sketch, emulate, plan_of
 from tests.numpy_reference import RULES, compute
 
 IMAGE, ROWS, ROW = (6, 5, 4), (7, 4), (5,)
@@ -124,6 +130,32 @@ def test_tensors(name, run_onnx, run_tflite):
     if getattr(operation, "kind", None) is BinaryKind.DIVIDE:
         values[1] = np.abs(values[1]) + np.float32(0.5)
     compare(graph_of(operation, *shapes), operation, values, run_onnx, run_tflite)
+
+
+def test_they_run_in_float_between_int8_convolutions(tmp_path):
+    """Quantization knows none of them: the plan leaves them in float32, both int8 writers convert around them."""
+    sketch = Sketch((8, 8, 4))
+    sketch("first", Conv(kernel=numbers(3, 3, 4, 4), bias=numbers(4)), "in0")
+    sketch("leaky", LeakyRelu(slope=numbers(4)), "first")
+    sketch("larger", Resize(kind=ResizeKind.BILINEAR, size=(9, 9)), "leaky")
+    sketch("spread", transposed(strides=(2, 2)), "larger")
+    sketch("elu", Elementwise(function=Function.ELU), "spread")
+    sketch("mean", Reduce(kind=ReduceKind.MEAN, axes=(3,), keepdims=True), "elu")
+    sketch("centred", Binary(kind=BinaryKind.SUBTRACT), "elu", "mean")
+    sketch("last", Conv(kernel=numbers(3, 3, 5, 6)), "centred")
+    feeds = {"in0": numbers(2, 8, 8, 4, seed=9)}
+    graph = sketch.graph()
+    floats = {node.name: Precision.FLOAT32 for node in graph if not has_int8_form(node.operation)}
+    assert len(floats) == 6, "only the convolutions have an integer form"
+    plan = plan_of(graph, feeds, floats)
+    wanted = emulate(plan, feeds)["last"]
+    step = plan.values["last"].scale
+    onnx_qdq.write(plan, tmp_path / "m.onnx", batch=2)
+    tflite_int8.write(plan, tmp_path / "m.tflite", batch=2)
+    session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
+    lite = LitertSession.open(tmp_path / "m.tflite", options=SessionOptions(threads=1))
+    for found in (session.run(None, feeds)[0], lite.execute(feeds)["output"]):
+        assert np.abs(found - plan.values["last"].dequantize(wanted)).max() <= 2.01 * step
 
 
 def test_tflite_refuses_a_cropping_that_it_has_not(run_tflite):
