@@ -1,0 +1,26 @@
+"""From a float graph and calibration images to a `QuantPlan`: one module per part of the work.
+
+In the order of `kexport.quantize`: the graph is rewritten so that it consists of what int8 runtimes compute
+(`rewrites`), every node gets a precision (`assign`), float activations are observed (`observe`), channels are
+equalised (`equalize`), values get their scales (`ranges`), and kernels are rounded and biases corrected node by
+node along the quantized network (`sequence`). No part knows a runtime: the step passes one in as `Compile`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kexport.graph import Graph
+
+Array = npt.NDArray[np.float32]
+Feeds = Mapping[str, npt.NDArray[Any]]
+Run = Callable[[Feeds], dict[str, Array]]
+Compile = Callable[[Graph], Run]
+"""A float graph made runnable: NHWC arrays by input name to NHWC arrays by public output name."""
+
+Batches = Callable[[], Iterable[Feeds]]
+"""Streams the calibration inputs from the beginning: batches by input name, in the same order each time."""
