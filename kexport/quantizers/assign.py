@@ -17,9 +17,9 @@ def assign(graph: Graph, *, keep_float: Collection[str] = ()) -> dict[str, Preci
     """
     chosen: dict[str, Precision] = {}
     for node in graph:
-        if node.name not in keep_float and has_int8_form(node.operation):
-            if not (isinstance(node.operation, Add) and len(node.inputs) != 2):
-                chosen[node.name] = Precision.INT8
+        long_sum = isinstance(node.operation, Add) and len(node.inputs) != 2
+        if node.name not in keep_float and has_int8_form(node.operation) and not long_sum:
+            chosen[node.name] = Precision.INT8
     chosen = {name: how for name, how in chosen.items() if name not in _float_inputs(graph)}
     while True:
         idle = [node for node in graph if _idle(graph, node, chosen)]

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from kexport.graph import Graph, Node
 from kexport.operations import Activation, Conv, Dense, GlobalPool, Multiply, Pad, Pool, Reshape, ScaleShift
 from kexport.quantization import Precision
+from kexport.quantizers import Array
 from kexport.quantizers.observe import LINEAR, Observed
 from kexport.quantizers.ranges import split_gate, useful_range
 
@@ -190,22 +191,23 @@ def by_input(reader: Node) -> npt.NDArray[np.float64]:
 
 
 def _applied(graph: Graph, node: Node, reach: Reach, factors: Factors) -> Graph:
-    single = factors.astype(np.float32)
+    single: Array = factors.astype(np.float32)
+    inverse: Array = np.float32(1) / single
     changed = {node.name: _scaled_maker(node, single)}
-    changed |= {reader.name: _scaled_reader(reader, 1 / single) for reader, _ in reach.readers}
+    changed |= {reader.name: _scaled_reader(reader, inverse) for reader, _ in reach.readers}
     if reach.gate:
-        changed[reach.gate.name] = _gate_conv(reach.gate, 1 / single)
+        changed[reach.gate.name] = _gate_conv(reach.gate, inverse)
     return replace(graph, nodes=tuple(changed.get(each.name, each) for each in graph))
 
 
-def _scaled_maker(node: Node, factors: npt.NDArray[np.float32]) -> Node:
+def _scaled_maker(node: Node, factors: Array) -> Node:
     operation = node.operation
     assert isinstance(operation, (Conv, Dense))
     bias = None if operation.bias is None else operation.bias * factors
     return replace(node, operation=replace(operation, kernel=operation.kernel * factors, bias=bias))
 
 
-def _scaled_reader(node: Node, factors: npt.NDArray[np.float32]) -> Node:
+def _scaled_reader(node: Node, factors: Array) -> Node:
     operation = node.operation
     if isinstance(operation, Dense):
         return replace(node, operation=replace(operation, kernel=operation.kernel * factors[:, np.newaxis]))
@@ -216,7 +218,7 @@ def _scaled_reader(node: Node, factors: npt.NDArray[np.float32]) -> Node:
     return replace(node, operation=replace(operation, kernel=operation.kernel * each))
 
 
-def _gate_conv(gate: Node, factors: npt.NDArray[np.float32]) -> Node:
+def _gate_conv(gate: Node, factors: Array) -> Node:
     """``u + 1/2`` from ``s u``: a depthwise convolution of one tap, instead of an addition."""
     operation = gate.operation
     assert isinstance(operation, ScaleShift)

@@ -1,120 +1,141 @@
 """What flows through the float network on the calibration images, in bounded memory.
 
-Two passes: the first finds the extremes and means of every channel, the second fills histograms between the
-extremes. Only statistics are kept.
+The network is run once over the images with statistics as its outputs: extremes, mean and mean square of every
+channel, and a few positions of every image. So ONNX Runtime frees a value once its statistics are made, and what is
+kept does not grow with the size of the images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from kexport.errors import GraphError
+from kexport.errors import SourceError
 from kexport.graph import Graph, Node
-from kexport.operations import Activate, Conv, Dense
-from kexport.quantizers import Array, Batches, Compile
+from kexport.operations import Activate, Conv, Dense, Multiply, Operation, Pool, PoolKind, Reduce, ReduceKind
+from kexport.quantizers import Array, Batches, Compile, Feeds
 
-BINS = 2048
-MOST_COUNTED = 1 << 18  # numbers of one value and batch that its histogram counts, evenly spread
+SAMPLED = 2048  # numbers of one value that are kept per image, about
 LINEAR = ":linear"
+_LOW, _HIGH, _MEAN, _POWER, _SAMPLE = "low", "high", "mean", "power", "sample"
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Observed:
     """One value over all calibration images.
 
-    ``low``, ``high``, ``total`` and ``squares`` (sums) are ``(C,)``, per channel; ``counts`` is a histogram of all
-    channels over `extremes`, filled by the second pass.
+    ``low``, ``high``, ``mean`` and ``power`` (the mean square) are ``(C,)``, per channel; ``samples`` is ``(n, C)``.
     """
 
     low: Array
     high: Array
-    total: npt.NDArray[np.float64]
-    squares: npt.NDArray[np.float64]
-    seen: int = 0
-    counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
-
-    @property
-    def mean(self) -> npt.NDArray[np.float64]:
-        """The mean of every channel."""
-        return self.total / self.seen
-
-    @property
-    def power(self) -> npt.NDArray[np.float64]:
-        """The mean square of every channel."""
-        return self.squares / self.seen
-
-    def scaled(self, factors: npt.NDArray[np.floating]) -> Observed:
-        """What would have been seen with every channel times its positive factor; without histogram."""
-        single = np.asarray(factors, np.float32)
-        return Observed(
-            low=self.low * single,
-            high=self.high * single,
-            total=self.total * factors,
-            squares=self.squares * np.square(factors, dtype=np.float64),
-            seen=self.seen,
-        )
+    mean: npt.NDArray[np.float64]
+    power: npt.NDArray[np.float64]
+    samples: Array
 
     @property
     def extremes(self) -> tuple[float, float]:
         """The smallest and the largest number seen."""
         return float(self.low.min()), float(self.high.max())
 
-    def add(self, rows: Array) -> None:
-        """Count more numbers, ``(n, C)``, into extremes and mean."""
-        np.minimum(self.low, rows.min(axis=0), out=self.low)
-        np.maximum(self.high, rows.max(axis=0), out=self.high)
-        self.total += rows.sum(axis=0, dtype=np.float64)
-        self.squares += np.einsum("nc,nc->c", rows, rows, dtype=np.float64)
-        self.seen += len(rows)
-
-    def count(self, numbers: Array) -> None:
-        """Count more numbers into the histogram."""
-        low, high = self.extremes
-        if high > low:
-            few = numbers[:: max(1, len(numbers) // MOST_COUNTED)]
-            places = ((few - low) * (BINS / (high - low))).astype(np.int32)
-            self.counts += np.bincount(np.clip(places, 0, BINS - 1), minlength=BINS)
+    def scaled(self, factors: npt.NDArray[np.floating]) -> Observed:
+        """What would have been seen with every channel times its positive factor."""
+        single = np.asarray(factors, np.float32)
+        return Observed(
+            low=self.low * single,
+            high=self.high * single,
+            mean=self.mean * factors,
+            power=self.power * np.square(factors, dtype=np.float64),
+            samples=self.samples * single,
+        )
 
 
 def observe(graph: Graph, batches: Batches, compile_: Compile, *, values: Collection[str]) -> dict[str, Observed]:
     """Statistics of ``values``, and of what linear nodes make before activation, as ``<name>:linear``.
 
-    Histograms are still empty. Raises GraphError if a value is not finite: int8 cannot hold what float cannot.
+    Raises SourceError if a value is not finite: int8 cannot hold what float cannot.
     """
     unfused = apart(graph)
-    found: dict[str, Observed] = {}
-    for name, array in _made(unfused, batches, compile_, (*values, *_linear(unfused))):
-        rows = array.reshape(-1, array.shape[-1])
-        if not np.isfinite(rows).all():
-            raise GraphError(f"value {name!r} is not finite on the calibration images")
-        found.setdefault(name, _nothing(rows.shape[-1])).add(rows)
-    return found
-
-
-def count(graph: Graph, batches: Batches, compile_: Compile, observed: Mapping[str, Observed]) -> None:
-    """Fill the histograms of what was observed."""
-    for name, array in _made(graph, batches, compile_, observed):
-        observed[name].count(array.reshape(-1))
-
-
-def _made(graph: Graph, batches: Batches, compile_: Compile, values: Collection[str]) -> Iterator[tuple[str, Array]]:
-    run = compile_(with_taps(graph, values))
+    wanted = dict.fromkeys((*values, *_linear(unfused)))
+    measured, read = _with_statistics(unfused, wanted)
+    run = compile_(measured)
+    rows: dict[str, dict[str, list[Array]]] = {name: {} for name in wanted}
     for feeds in batches():
-        yield from run(feeds).items()
-        yield from ((name, np.asarray(array, np.float32)) for name, array in feeds.items() if name in values)
+        made = run(feeds) if measured.outputs else {}
+        for name in wanted:
+            for kind, array in _of(name, read, made, feeds):
+                rows[name].setdefault(kind, []).append(array)
+    return {name: _joined(name, kinds) for name, kinds in rows.items()}
 
 
-def _nothing(channels: int) -> Observed:
-    return Observed(
-        low=np.full(channels, np.inf, np.float32),
-        high=np.full(channels, -np.inf, np.float32),
-        total=np.zeros(channels, np.float64),
-        squares=np.zeros(channels, np.float64),
+def _with_statistics(graph: Graph, values: Collection[str]) -> tuple[Graph, dict[str, dict[str, str]]]:
+    """The graph with nodes that make the statistics as its only outputs, and their names by value and kind."""
+    extra: list[Node] = []
+    names: dict[str, dict[str, str]] = {}
+    for value in values:
+        if value not in graph.producers:
+            continue
+        added = list(_statistics(value, graph.producers[value]))
+        extra += [node for _, node in added]
+        names[value] = {kind: node.name for kind, node in added if kind} or {_SAMPLE: value}
+    outputs = {name: name for kinds in names.values() for name in kinds.values()}
+    return replace(graph, nodes=(*graph.nodes, *extra), outputs=outputs), names
+
+
+def _statistics(value: str, node: Node) -> Iterator[tuple[str, Node]]:
+    """Nodes by kind, for images; other values are small enough to be looked at whole."""
+    if len(node.shape) != 4:
+        return
+    batch, height, width, channels = node.shape
+    flat = (batch, channels)
+
+    def make(kind: str, operation: Operation, inputs: tuple[str, ...], shape: tuple[int | None, ...]) -> Node:
+        return Node(name=f"{value}:observed:{kind}", operation=operation, inputs=inputs, shape=shape)
+
+    yield _LOW, make(_LOW, Reduce(kind=ReduceKind.MINIMUM, axes=(1, 2)), (value,), flat)
+    yield _HIGH, make(_HIGH, Reduce(kind=ReduceKind.MAXIMUM, axes=(1, 2)), (value,), flat)
+    yield _MEAN, make(_MEAN, Reduce(kind=ReduceKind.MEAN, axes=(1, 2)), (value,), flat)
+    square = make("square", Multiply(), (value, value), node.shape)
+    yield "", square
+    yield _POWER, make(_POWER, Reduce(kind=ReduceKind.MEAN, axes=(1, 2)), (square.name,), flat)
+    step = max(1, round(((height or 1) * (width or 1) * (channels or 1) / SAMPLED) ** 0.5))
+    few = Pool(kind=PoolKind.MAX, size=(1, 1), strides=(step, step))
+    yield _SAMPLE, make(_SAMPLE, few, (value,), few.infer(node.shape))
+
+
+def _of(
+    name: str, read: Mapping[str, Mapping[str, str]], made: Mapping[str, Array], feeds: Feeds
+) -> Iterator[tuple[str, Array]]:
+    """The statistics of one value and batch by kind, each ``(n, C)``."""
+    if name in read and _LOW in read[name]:
+        yield from ((kind, made[key].reshape(-1, made[key].shape[-1])) for kind, key in read[name].items())
+        return
+    whole = np.asarray(made[name] if name in made else feeds[name], np.float32)
+    rows = whole.reshape(-1, whole.shape[-1])
+    yield _LOW, rows.min(axis=0, keepdims=True)
+    yield _HIGH, rows.max(axis=0, keepdims=True)
+    yield _MEAN, rows.mean(axis=0, keepdims=True, dtype=np.float64)
+    yield _POWER, np.square(rows).mean(axis=0, keepdims=True, dtype=np.float64)
+    yield _SAMPLE, rows[:: max(1, rows.size // (SAMPLED * len(whole)))]
+
+
+def _joined(name: str, kinds: Mapping[str, list[Array]]) -> Observed:
+    found = Observed(
+        low=np.concatenate(kinds[_LOW]).min(axis=0),
+        high=np.concatenate(kinds[_HIGH]).max(axis=0),
+        mean=np.concatenate(kinds[_MEAN]).mean(axis=0, dtype=np.float64),
+        power=np.concatenate(kinds[_POWER]).mean(axis=0, dtype=np.float64),
+        samples=np.concatenate(kinds[_SAMPLE]),
     )
+    if not (np.isfinite(found.low).all() and np.isfinite(found.high).all() and np.isfinite(found.power).all()):
+        raise SourceError(
+            f"value {name!r} is not finite on the calibration images: [{found.low.min():g}, {found.high.max():g}]",
+            hint="check the weights, and that the images are in the range that the network takes",
+        )
+    return found
 
 
 def apart(graph: Graph) -> Graph:
@@ -128,12 +149,6 @@ def _apart(node: Node) -> tuple[Node, ...]:
         return (node,)
     linear = replace(node, name=f"{node.name}{LINEAR}", operation=replace(operation, activation=None))
     return linear, replace(node, operation=Activate(function=operation.activation), inputs=(linear.name,))
-
-
-def with_taps(graph: Graph, values: Collection[str]) -> Graph:
-    """The graph with ``values`` as its outputs, under their own names; its inputs are left out."""
-    wanted = [name for name in values if name in graph.producers]
-    return replace(graph, outputs={name: name for name in dict.fromkeys(wanted)})
 
 
 def _linear(graph: Graph) -> list[str]:

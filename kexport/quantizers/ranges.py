@@ -15,9 +15,10 @@ import numpy.typing as npt
 from kexport.graph import Graph, Node
 from kexport.operations import Activate, Activation, Clip, Conv, Multiply, ScaleShift
 from kexport.quantization import HIGHEST, LOWEST, PROBABILITY, Affine, Precision, bounds_of, shares_scale
-from kexport.quantizers.observe import BINS, Observed
+from kexport.quantizers.observe import Observed
 
 STEPS = 255
+BINS = 2048
 SHRINKS = np.linspace(1.0, 0.3, 36)
 SMALLEST_RANGE = 1e-6
 UNIT = Affine(scale=float(np.float32(1 / 255)), zero_point=LOWEST)  # [0, 1] exactly
@@ -42,12 +43,10 @@ def choose(
 
 
 def needed(graph: Graph, precisions: Mapping[str, Precision]) -> tuple[str, ...]:
-    """The values that need an `Affine`: all that int8 nodes read or make."""
-    names = [
-        name
-        for node in graph
-        if precisions.get(node.name) is Precision.INT8
-        for name in (*node.inputs, node.name)
+    """The values that need an `Affine`: all that int8 nodes read or make, and the boundary for integer files."""
+    borders = (*(spec.name for spec in graph.inputs), *graph.outputs.values())
+    names = list(borders) + [
+        name for node in graph if precisions.get(node.name) is Precision.INT8 for name in (*node.inputs, node.name)
     ]
     return tuple(dict.fromkeys(names))
 
@@ -102,22 +101,17 @@ def _shrunk(end: float) -> npt.NDArray[np.float64]:
     return end * SHRINKS if end else np.zeros(1)
 
 
-def _together(
-    graph: Graph, group: Sequence[str], observed: Mapping[str, Observed]
-) -> tuple[Histogram, float, float]:
-    centres, counts, ends = [], [], [(0.0, 0.0)]
-    for name in group:
-        low, high = useful_range(graph, name, observed[name])
-        least, most = observed[name].extremes
-        places = least + (np.arange(BINS) + 0.5) * (most - least) / BINS
-        centres.append(np.clip(places, low, high))
-        counts.append(observed[name].counts / max(1, observed[name].counts.sum()))
-        ends.append((low, high))
-    return (
-        Histogram(np.concatenate(centres), np.concatenate(counts)),
-        min(low for low, _ in ends),
-        max(high for _, high in ends),
-    )
+def _together(graph: Graph, group: Sequence[str], observed: Mapping[str, Observed]) -> tuple[Histogram, float, float]:
+    """Every value of the group weighs the same."""
+    limits = {name: useful_range(graph, name, observed[name]) for name in group}
+    lowest = min(0.0, *(low for low, _ in limits.values()))
+    highest = max(0.0, *(high for _, high in limits.values()))
+    counts = np.zeros(BINS)
+    for name, (low, high) in limits.items():
+        cut = np.clip(observed[name].samples.reshape(-1), low, high)
+        counts += np.histogram(cut, BINS, (lowest, max(highest, lowest + SMALLEST_RANGE)))[0] / len(cut)
+    edges = np.linspace(lowest, max(highest, lowest + SMALLEST_RANGE), BINS + 1)
+    return Histogram((edges[1:] + edges[:-1]) / 2, counts), lowest, highest
 
 
 def useful_range(graph: Graph, name: str, observed: Observed) -> tuple[float, float]:
@@ -150,7 +144,11 @@ def split_product(graph: Graph, name: str) -> Node | None:
     if len(readers) != 2 or len(products) != 1:
         return None
     clip = graph.producers.get(products[0].inputs[1])
-    if clip is None or not isinstance(clip.operation, Clip) or (clip.operation.minimum, clip.operation.maximum) != (0, 1):
+    if (
+        clip is None
+        or not isinstance(clip.operation, Clip)
+        or (clip.operation.minimum, clip.operation.maximum) != (0, 1)
+    ):
         return None
     line = graph.producers.get(clip.inputs[0])
     one_tap = line is not None and isinstance(line.operation, (ScaleShift, Conv))
@@ -167,8 +165,6 @@ def affine(low: float, high: float) -> Affine:
 
 
 def _error(histogram: Histogram, affine_: Affine) -> float:
-    stored = np.clip(np.rint(histogram.centres / affine_.scale) + affine_.zero_point, LOWEST, HIGHEST)
     clipped = np.clip(histogram.centres, affine_.low, affine_.high) - histogram.centres
-    del stored
     inside = clipped == 0.0
     return float((histogram.counts * (np.square(clipped) + inside * affine_.scale**2 / 12)).sum())

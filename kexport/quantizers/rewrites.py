@@ -119,9 +119,7 @@ def _linear(graph: Graph, value: str) -> bool:
 def _split_hard_swish(graph: Graph, node: Node, takers: frozenset[str] | None) -> Graph:
     sixth = replace(node, name=f"{node.name}/sixth", operation=_ones(node, 1 / 6, 0.0))
     moved = replace(node, name=f"{node.name}/moved", operation=_ones(node, 1.0, 0.5), inputs=(sixth.name,))
-    gate = replace(
-        node, name=f"{node.name}/gate", operation=Clip(minimum=0.0, maximum=1.0), inputs=(moved.name,)
-    )
+    gate = replace(node, name=f"{node.name}/gate", operation=Clip(minimum=0.0, maximum=1.0), inputs=(moved.name,))
     product = replace(node, operation=Multiply(), inputs=(sixth.name, gate.name))
     made = [sixth, moved, gate, product]
     if takers is None:
@@ -206,13 +204,14 @@ def _dense_from_1x1(graph: Graph) -> Graph:
             continue
         if operation.kernel.shape[:2] != (1, 1) or operation.padding != NO_PADDING:
             continue
-        kernel = operation.kernel.reshape(operation.kernel.shape[2:])
+        inside, out = operation.kernel.shape[2:]
+        kernel = operation.kernel.reshape(inside, out)
         flat = replace(
             node,
             name=f"{conv.name}/flat",
-            operation=Reshape(shape=(kernel.shape[0],)),
+            operation=Reshape(shape=(inside,)),
             inputs=conv.inputs,
-            shape=(node.shape[0], kernel.shape[0]),
+            shape=(node.shape[0], inside),
             layers=(),
         )
         dense = replace(

@@ -19,8 +19,8 @@ from kexport.quantizers.kernels import nearest
 
 Matrix = npt.NDArray[np.float64]
 DAMPING = 0.01  # of the mean variance, added to every variance
-SMALLEST_VARIANCE = 1e-6  # of the largest mean square
-POSITIONS = 96  # of the output image that are looked at, per calibration image
+SMALLEST_VARIANCE = 1e-6  # of the largest mean square about the first images' mean
+POSITIONS = 48  # of the output image that are looked at, per calibration image
 MOST_TAPS = 1200
 BLOCK = 64
 
@@ -57,17 +57,20 @@ def _covariance(operation: Conv | Dense, inputs: Iterable[Array], groups: int, *
     generator = np.random.default_rng(seed)
     taps = operation.kernel.size // operation.kernel.shape[-1]
     squares, total, seen = np.zeros((groups, taps, taps)), np.zeros((groups, taps)), 0
+    shift: Array | None = None
     for batch in inputs:
-        rows = _rows(operation, batch, groups, generator).astype(np.float64)
+        rows = _rows(operation, batch, groups, generator)
+        if shift is None:
+            shift = rows.mean(axis=1, keepdims=True)
+        rows = rows - shift
         squares += np.matmul(rows.transpose(0, 2, 1), rows)
-        total += rows.sum(axis=1)
+        total += rows.sum(axis=1, dtype=np.float64)
         seen += rows.shape[1]
     mean = total / seen
     covariance: Matrix = squares / seen - mean[:, :, np.newaxis] * mean[:, np.newaxis, :]
     variance = np.einsum("gtt->gt", covariance)
-    variance += DAMPING * np.maximum(variance.mean(axis=1, keepdims=True), 1e-12)
-    second = np.einsum("gtt->gt", squares) / seen
-    variance += SMALLEST_VARIANCE * np.maximum(second.max(axis=1, keepdims=True), 1e-12)
+    variance += DAMPING * np.abs(variance).mean(axis=1, keepdims=True)
+    variance += SMALLEST_VARIANCE * np.einsum("gtt->gt", squares).max(axis=1, keepdims=True) / seen + 1e-12
     return covariance
 
 
@@ -84,7 +87,9 @@ def _rows(operation: Conv | Dense, batch: Array, groups: int, generator: np.rand
     return split.transpose(2, 0, 1, 3).reshape(groups, -1, rows * columns * inside)
 
 
-def _places(size: int, window: int, stride: int, dilation: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
+def _places(
+    size: int, window: int, stride: int, dilation: int, generator: np.random.Generator
+) -> npt.NDArray[np.int64]:
     """The rows (or columns) of the padded image under `POSITIONS` windows: ``(POSITIONS, window)``."""
     count = (size - (window - 1) * dilation - 1) // stride + 1
     starts = generator.integers(0, count, POSITIONS) * stride
@@ -106,9 +111,7 @@ def _solve(wanted: Matrix, covariance: Matrix) -> Matrix:
         for tap in range(start, end):
             numbers[:, tap] = np.clip(np.rint(left[:, tap]), -KERNEL_LARGEST, KERNEL_LARGEST)
             errors[:, tap - start] = (left[:, tap] - numbers[:, tap]) / upper[:, tap, tap, np.newaxis]
-            left[:, tap + 1 : end] -= (
-                upper[:, tap, tap + 1 : end, np.newaxis] * errors[:, np.newaxis, tap - start]
-            )
+            left[:, tap + 1 : end] -= upper[:, tap, tap + 1 : end, np.newaxis] * errors[:, np.newaxis, tap - start]
         left[:, end:] -= np.matmul(upper[:, start:end, end:].transpose(0, 2, 1), errors)
     result = np.empty_like(numbers)
     result[group, order] = numbers

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,123 +20,148 @@ from kexport.graph import Graph, Node, TensorSpec
 from kexport.operations import Conv, Dense
 from kexport.quantization import Affine, Kernel, Precision
 from kexport.quantizers import Array, Batches, Compile
-from kexport.quantizers.kernels import bias_of, nearest, scales_of, with_bias
+from kexport.quantizers.kernels import bias_of, scales_of, with_bias
 from kexport.quantizers.observe import Observed, apart
 from kexport.quantizers.ranges import split_gate
 from kexport.quantizers.rounding import round_kernel
 
-Stored = npt.NDArray[Any]  # int8 where the value has an Affine, float32 otherwise
-BATCH = 10
+Stored = npt.NDArray[Any]  # int8 where made or read so, float32 otherwise
+BATCH_NUMBERS = 1 << 24  # of a node's input or output that one run handles, about
 
 
-@dataclass(kw_only=True)
-class Sequence_:
-    """The state of the walk: what is stored, and what was decided."""
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """What is decided before the walk: the graph, each node's precision, each value's scale, what float sees."""
 
     graph: Graph
     precisions: Mapping[str, Precision]
     values: Mapping[str, Affine]
     observed: Mapping[str, Observed]
-    compile_: Compile
-    correct: bool = True
-    reconstruct: bool = True
 
-    def __post_init__(self) -> None:
-        self.kernels: dict[str, Kernel] = {}
-        self.biases: dict[str, Array] = {}
-        self.stored: dict[str, Stored] = {}
+    def int8(self, name: str) -> bool:
+        """Whether the node computes in int8."""
+        return self.precisions.get(name) is Precision.INT8
 
-    def walk(self, batches: Batches) -> None:
-        """Decide every kernel; afterwards only the outputs are still stored."""
-        self._store_inputs(batches)
-        left = {name: len(readers) for name, readers in self.graph.consumers.items()}
-        shown = set(self.graph.outputs.values())
-        for node in self.graph:
-            self._decide(node)
-            for value in dict.fromkeys(node.inputs):
-                left[value] -= 1
-                if not left[value] and value not in shown:
-                    del self.stored[value]
-
-    def _store_inputs(self, batches: Batches) -> None:
-        rows: dict[str, list[Stored]] = {spec.name: [] for spec in self.graph.inputs}
-        for feeds in batches():
-            for name, parts in rows.items():
-                parts.append(self._packed(name, np.asarray(feeds[name], np.float32)))
-        self.stored = {name: np.concatenate(parts) for name, parts in rows.items()}
-
-    def _packed(self, value: str, real: Array) -> Stored:
-        """int8 if every reader takes it so, or if it is made so."""
+    def waits_as_int8(self, value: str) -> bool:
+        """Whether the value is made, or read by all its readers, as int8."""
         readers = self.graph.consumers[value]
-        made = self.precisions.get(value) is Precision.INT8
-        taken = bool(readers) and all(self.precisions.get(node.name) is Precision.INT8 for node in readers)
-        return self.values[value].quantize(real) if made or taken else real
+        return self.int8(value) or (bool(readers) and all(self.int8(node.name) for node in readers))
 
-    def _read(self, value: str, reader: Node, rows: slice) -> Array:
-        stored = self.stored[value][rows]
-        if stored.dtype == np.int8:
-            return self.values[value].dequantize(stored)
-        if self.precisions.get(reader.name) is Precision.INT8:
-            return self.values[value].dequantize(self.values[value].quantize(stored))
-        return stored
 
-    def _decide(self, node: Node) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Decided:
+    """The walk's result: kernels, and the real biases of all quantized linear nodes."""
+
+    kernels: dict[str, Kernel] = field(default_factory=dict)
+    biases: dict[str, Array] = field(default_factory=dict)
+
+
+def decide(network: Network, batches: Batches, compile_: Compile) -> Decided:
+    """Every kernel and bias, in the order of the graph."""
+    walk = _Walk(network=network, compile_=compile_, stored=_inputs(network, batches), decided=Decided())
+    left = {name: len(readers) for name, readers in network.graph.consumers.items()}
+    for node in network.graph:
+        walk.visit(node, last=not left[node.name])
+        for value in dict.fromkeys(node.inputs):
+            left[value] -= 1
+            if not left[value]:
+                del walk.stored[value]
+    return walk.decided
+
+
+def _inputs(network: Network, batches: Batches) -> dict[str, Stored]:
+    rows: dict[str, list[Stored]] = {spec.name: [] for spec in network.graph.inputs}
+    for feeds in batches():
+        for name, parts in rows.items():
+            parts.append(_packed(network, name, np.asarray(feeds[name], np.float32)))
+    return {name: np.concatenate(parts) for name, parts in rows.items()}
+
+
+def _packed(network: Network, value: str, real: Array) -> Stored:
+    return network.values[value].quantize(real) if network.waits_as_int8(value) else real
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Walk:
+    network: Network
+    compile_: Compile
+    stored: dict[str, Stored]
+    decided: Decided
+
+    def visit(self, node: Node, *, last: bool) -> None:
+        """Decide the node's numbers, then store what it makes unless nobody reads it."""
         operation = node.operation
-        if isinstance(operation, (Conv, Dense)) and node.name in self.precisions:
+        if isinstance(operation, (Conv, Dense)) and node.name in self.network.precisions:
             node = replace(node, operation=self._quantized(node, operation))
-        self._store(node)
+        if not last:
+            self._store(node)
 
     def _quantized(self, node: Node, operation: Conv | Dense) -> Conv | Dense:
-        whole = self.precisions[node.name] is Precision.INT8
-        read = self.values[node.inputs[0]] if whole else None
-        scales = scales_of(operation, read=read, made=self.values.get(node.name))
-        numbers = self._rounded(node, operation, scales)
+        read = self.network.values[node.inputs[0]] if self.network.int8(node.name) else None
+        scales = scales_of(operation, read=read, made=self.network.values.get(node.name))
+        numbers = round_kernel(operation, scales, self._inputs_of(node), seed=zlib.crc32(node.name.encode()))
         rough = replace(operation, kernel=numbers.astype(np.float32) * scales)
-        gate = split_gate(self.graph, node.inputs[0])
-        exact = gate is not None and gate.name == node.name  # it reads a value that is cut where the gate is closed
-        wanted = self.correct and not exact
-        bias = self._corrected(replace(node, operation=rough)) if wanted else operation.bias
+        bias = operation.bias if self._reads_cut(node) else self._corrected(replace(node, operation=rough))
         if read is None:
-            self.kernels[node.name] = Kernel(numbers=numbers, scales=scales)
+            self.decided.kernels[node.name] = Kernel(numbers=numbers, scales=scales)
         else:
-            self.kernels[node.name] = with_bias(numbers, scales, bias, read)
-            bias = bias_of(self.kernels[node.name], read)
-        self.biases[node.name] = np.zeros(len(scales), np.float32) if bias is None else bias
-        return replace(rough, bias=self.biases[node.name])
+            kernel = with_bias(numbers, scales, bias, read)
+            self.decided.kernels[node.name], bias = kernel, bias_of(kernel, read)
+        self.decided.biases[node.name] = np.zeros(len(scales), np.float32) if bias is None else bias
+        return replace(rough, bias=self.decided.biases[node.name])
 
-    def _rounded(self, node: Node, operation: Conv | Dense, scales: Array) -> npt.NDArray[np.int8]:
-        if not self.reconstruct:
-            return nearest(operation, scales)
-        return round_kernel(operation, scales, self._batches(node), seed=zlib.crc32(node.name.encode()))
-
-    def _batches(self, node: Node) -> Iterator[Array]:
-        (value,) = node.inputs
-        for start in range(0, len(self.stored[value]), BATCH):
-            yield self._read(value, node, slice(start, start + BATCH))
+    def _reads_cut(self, node: Node) -> bool:
+        """The gate of a hard swish reads u cut at -1/2: its mean differs from float's, and that is right."""
+        gate = split_gate(self.network.graph, node.inputs[0])
+        return gate is not None and gate.name == node.name
 
     def _corrected(self, node: Node) -> Array:
-        linear = apart(fragment(self.graph, node)).nodes[0]
+        """The bias with which the node's mean, before activation, is that of the float network, channel by channel."""
+        linear = apart(fragment(self.network.graph, node)).nodes[0]
         total, seen = np.zeros(node.shape[-1] or 0), 0
         for made in self._run(linear):
             rows = made.reshape(-1, made.shape[-1])
             total += rows.sum(axis=0, dtype=np.float64)
             seen += len(rows)
-        wanted = self.observed[linear.name].mean
-        operation = linear.operation
-        assert isinstance(operation, (Conv, Dense))
-        bias = 0.0 if operation.bias is None else operation.bias
-        result: Array = (bias + wanted - total / seen).astype(np.float32)
+        bias = getattr(linear.operation, "bias", None)
+        wanted = self.network.observed[linear.name].mean
+        result: Array = ((0.0 if bias is None else bias) + wanted - total / seen).astype(np.float32)
         return result
 
     def _store(self, node: Node) -> None:
-        self.stored[node.name] = np.concatenate([self._packed(node.name, made) for made in self._run(node)])
+        made = None
+        for rows, part in zip(self._slices(node), self._run(node), strict=True):
+            packed = _packed(self.network, node.name, part)
+            if made is None:
+                made = np.empty((len(self.stored[node.inputs[0]]), *packed.shape[1:]), packed.dtype)
+            made[rows] = packed
+        assert made is not None
+        self.stored[node.name] = made
 
     def _run(self, node: Node) -> Iterator[Array]:
-        run = self.compile_(fragment(self.graph, node))
-        count = len(self.stored[node.inputs[0]])
-        for start in range(0, count, BATCH):
-            rows = slice(start, start + BATCH)
+        run = self.compile_(fragment(self.network.graph, node))
+        for rows in self._slices(node):
             yield run({value: self._read(value, node, rows) for value in node.inputs})[node.name]
+
+    def _inputs_of(self, node: Node) -> Iterator[Array]:
+        for rows in self._slices(node):
+            yield self._read(node.inputs[0], node, rows)
+
+    def _slices(self, node: Node) -> Iterator[slice]:
+        count = len(self.stored[node.inputs[0]])
+        shapes = [node.shape, *(self.network.graph.shapes[value] for value in node.inputs)]
+        largest = max(int(np.prod([axis or 1 for axis in shape])) for shape in shapes)
+        step = max(1, BATCH_NUMBERS // largest)
+        yield from (slice(start, min(start + step, count)) for start in range(0, count, step))
+
+    def _read(self, value: str, reader: Node, rows: slice) -> Array:
+        """The real numbers that the reader works on."""
+        stored = self.stored[value][rows]
+        if stored.dtype == np.int8:
+            return self.network.values[value].dequantize(stored)
+        if self.network.int8(reader.name):
+            return self.network.values[value].dequantize(self.network.values[value].quantize(stored))
+        return stored
 
 
 def fragment(graph: Graph, node: Node) -> Graph:
