@@ -30,6 +30,7 @@ VALUES = {
     "keras_walk",
     "graph_file",
     "quantization",
+    "plan_file",
     "prepared",
     "tolerances",
     "photographs",
@@ -43,7 +44,7 @@ VALUES = {
     "labels",
     "named",
 }
-SEAMS = {"passes", "lowerings", "formats", "engines", "runtimes", "reports", "weights", "loading"}
+SEAMS = {"passes", "quantizers", "lowerings", "formats", "engines", "runtimes", "reports", "weights", "loading"}
 PIPELINE = {"plan", "pipeline", "orchestra", "measuring", "scoring", "worker", "restored", "layer_listing"}
 CLI = {"cli", "api", "__main__"}
 LAYERS = ("values", "seams", "steps", "pipeline", "cli")
