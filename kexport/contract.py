@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -30,13 +31,14 @@ PIXELS = (0.0, 255.0)
 UNIT = (0.0, 1.0)
 FEW = 10
 ROWS = 4
+MOST_NUMBERS = 2**28  # a gigabyte of float32
 _SMALLEST_SCALE = 1 / 64  # a Rescaling below it expects pixels: 255 becomes at most 4
 _LARGEST_UNIT = 2.0  # a mean or deviation above it is that of pixels
 _SCALES = {"Rescaling", "Normalization", "BatchNormalization"}
 _ARITHMETIC = {"Multiply", "Divide", "TrueDivide", "Add", "Subtract"}
 _PASSED = {
     "InputLayer", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "Resizing", "CenterCrop",
-    "ZeroPadding2D", "Cropping2D", "Reshape", "Flatten", "Permute", "GetItem", "Cast", "Identity", "Pipeline",
+    "ZeroPadding2D", "Cropping2D", "Reshape", "Flatten", "Permute", "GetItem", "Stack", "Cast", "Identity",
 }  # fmt: skip
 
 # Layers whose names tell the application, and so the range that its weights were trained with. Those that
@@ -133,11 +135,16 @@ def _drawn(feeding: Feeding, signature: Signature, rows: int, *, seed: int) -> n
 
 
 def sizes(signature: Signature) -> tuple[int, ...]:
-    """All axes but the batch. Raises UsageError where one is open."""
+    """All axes but the batch. Raises UsageError where one is open, or where they hold more than `MOST_NUMBERS`."""
     fixed = tuple(axis for axis in signature.shape[1:] if axis is not None)
     if len(fixed) != len(signature.shape) - 1:
         raise UsageError(
             f"input {signature.name!r} has the open size {signature.shape}; an artifact needs a fixed one",
+            hint="--input-shape 224,224,3",
+        )
+    if prod(fixed) > MOST_NUMBERS:
+        raise UsageError(
+            f"input {signature.name!r} of {fixed} has {prod(fixed)} numbers, expected at most {MOST_NUMBERS}",
             hint="--input-shape 224,224,3",
         )
     return fixed

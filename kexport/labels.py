@@ -16,8 +16,6 @@ from kexport.specs import ModelSpec
 
 IMAGENET_CLASSES = 1000
 MAX_BYTES = 16 * 2**20
-_INDEX = "imagenet_class_index.json"
-_PLACES = (Path(__file__).parent / "data" / _INDEX, Path.home() / ".keras" / "models" / _INDEX)
 _HINT = 'a text file with one name a line, a CSV "index,name", or JSON: a list, or {"0": "name", ...}'
 
 
@@ -29,13 +27,24 @@ class Labels:
     origin: str
 
 
-def of(spec: ModelSpec, outputs: Sequence[Signature]) -> Labels:
-    """The labels of a model. Raises UsageError unless a labels file fits the only output, SourceError as `read`."""
+def are_imagenets(spec: ModelSpec) -> bool:
+    """Whether the classes are ImageNet's unless a file says otherwise: an application with its classifier of 1000."""
+    usual = spec.include_top and spec.classes == IMAGENET_CLASSES
+    return bool(spec.application) and usual and not spec.layers and spec.labels is None
+
+
+def of(spec: ModelSpec, outputs: Sequence[Signature], *, index: Path | None, without: str = "") -> Labels:
+    """The labels of a model; ``index`` is the file with ImageNet's names, ``without`` says why there is none.
+
+    Raises UsageError unless a labels file fits the only output, SourceError as `read`.
+    """
     classes = outputs[0].shape[-1] if len(outputs) == 1 and len(outputs[0].shape) == 2 else None
     if spec.labels is not None:
         return _own(spec.labels, classes)
-    if spec.application and spec.include_top and not spec.layers and classes == IMAGENET_CLASSES:
-        return imagenet()
+    if are_imagenets(spec):
+        if index is None:
+            return Labels(names=(), origin=f"none: {without}")
+        return Labels(names=read(index), origin=f"ImageNet ({index.name})")
     return Labels(names=(), origin="none: --labels FILE names the classes")
 
 
@@ -51,14 +60,6 @@ def _own(path: str, classes: int | None) -> Labels:
             hint=f"expected {classes} names in the order of the outputs: {_HINT}",
         )
     return Labels(names=names, origin=Path(path).name)
-
-
-def imagenet() -> Labels:
-    """ImageNet's 1000 names, in English: this package's, else from the cache of Keras, else none, and said so."""
-    for place in _PLACES:
-        if place.is_file():
-            return Labels(names=read(place), origin=f"ImageNet ({_INDEX})")
-    return Labels(names=(), origin=f"none: ImageNet's names are in {_INDEX}, which is not in Keras's cache")
 
 
 def read(path: Path) -> tuple[str, ...]:

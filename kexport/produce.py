@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kexport.errors import UnsupportedError
+from kexport.errors import ArtifactError, UnsupportedError
 from kexport.formats import WrittenFile
 from kexport.graph import Graph
 from kexport.specs import SERVING_BATCH, Cell, Engine, Format
 
 NATIVE_REASON = "every layer is known to the native graph"
+_NEITHER_HINT = "--formats savedmodel, or a lowering of your own for that layer: entry point kexport.lowerings"
 FALLBACKS = {Format.ONNX: Engine.TF2ONNX, Format.TFLITE: Engine.TFLITE_CONVERTER}
 
 
@@ -22,6 +23,7 @@ class Choice:
 
     engine: Engine
     reason: str
+    stands_in: bool = False  # for the native writer, which cannot
 
 
 def choose(cell: Cell, refusal: str) -> Choice:
@@ -38,7 +40,7 @@ def choose(cell: Cell, refusal: str) -> Choice:
     fallback = FALLBACKS[cell.format]
     if cell.engine is Engine.NATIVE:
         raise UnsupportedError(f"the native engine cannot: {refusal}", hint=f"--engine {fallback}")
-    return Choice(engine=fallback, reason=f"not native: {refusal}")
+    return Choice(engine=fallback, reason=f"not native: {refusal}", stands_in=True)
 
 
 def needs_keras(cell: Cell, refusal: str) -> bool:
@@ -59,32 +61,42 @@ def write_native(graph: Graph, cell: Cell, path: Path, metadata: Mapping[str, st
     return tflite.write(graph, path, batch=cell.batch or SERVING_BATCH, scheme=cell.scheme, metadata=encoded)
 
 
-def write_with_keras(model: Any, cell: Cell, engine: Engine, path: Path) -> WrittenFile:
-    """Let the chosen engine write a live Keras model to ``path``."""
-    return _ENGINES[engine](model, cell, path)
+def write_with_keras(model: Any, cell: Cell, choice: Choice, path: Path, metadata: Mapping[str, str]) -> WrittenFile:
+    """Let the chosen engine write a live Keras model to ``path``.
+
+    Where it stands in for the native writer and fails too, its error names both reasons.
+    """
+    try:
+        return _ENGINES[choice.engine](model, cell, path, metadata)
+    except (UnsupportedError, ArtifactError) as error:
+        if not choice.stands_in:
+            raise
+        raise type(error)(f"{choice.reason}; {choice.engine}: {error.message}", hint=_NEITHER_HINT) from error
 
 
-def _savedmodel(model: Any, cell: Cell, path: Path) -> WrittenFile:
+def _savedmodel(model: Any, cell: Cell, path: Path, metadata: Mapping[str, str]) -> WrittenFile:
+    del metadata  # a folder of TensorFlow's own; the record beside it says the same
     from kexport.formats import savedmodel
 
     return savedmodel.write(model, path, batch=cell.batch)
 
 
-def _tf2onnx(model: Any, cell: Cell, path: Path) -> WrittenFile:
+def _tf2onnx(model: Any, cell: Cell, path: Path, metadata: Mapping[str, str]) -> WrittenFile:
     from kexport.engines import tf2onnx_engine
 
     if cell.scheme != "float32":
         raise UnsupportedError(f"the tf2onnx engine writes float32, not {cell.scheme}", hint="--engine native")
-    return tf2onnx_engine.convert(model, path, opset=cell.opset, batch=cell.batch)
+    return tf2onnx_engine.convert(model, path, opset=cell.opset, batch=cell.batch, metadata=metadata)
 
 
-def _tflite_converter(model: Any, cell: Cell, path: Path) -> WrittenFile:
+def _tflite_converter(model: Any, cell: Cell, path: Path, metadata: Mapping[str, str]) -> WrittenFile:
     from kexport.engines import tflite_converter
 
-    return tflite_converter.convert(model, path, batch=cell.batch or SERVING_BATCH, scheme=cell.scheme)
+    batch = cell.batch or SERVING_BATCH
+    return tflite_converter.convert(model, path, batch=batch, scheme=cell.scheme, metadata=metadata)
 
 
-_ENGINES: dict[Engine, Callable[[Any, Cell, Path], WrittenFile]] = {
+_ENGINES: dict[Engine, Callable[[Any, Cell, Path, Mapping[str, str]], WrittenFile]] = {
     Engine.KERAS: _savedmodel,
     Engine.TF2ONNX: _tf2onnx,
     Engine.TFLITE_CONVERTER: _tflite_converter,

@@ -16,7 +16,14 @@ from kexport.records import Signature, SourceFacts
 from kexport.specs import ModelSpec
 
 
-def facts(model: Any, spec: ModelSpec, *, notes: tuple[str, ...] = ()) -> SourceFacts:
+def facts(
+    model: Any,
+    spec: ModelSpec,
+    *,
+    notes: tuple[str, ...] = (),
+    class_index: Path | None = None,
+    without_index: str = "",
+) -> SourceFacts:
     """What the records say about the source; the digest covers every weight's place, shape and bytes.
 
     Raises UsageError for labels that are not those of the model's classes, and for an input with an open size.
@@ -24,7 +31,7 @@ def facts(model: Any, spec: ModelSpec, *, notes: tuple[str, ...] = ()) -> Source
     inputs, outputs = signatures(model)
     fed = contract.feedings(model, spec)
     softmax = ends_in_softmax(model)
-    found = labels.of(spec, outputs)
+    found = labels.of(spec, outputs, index=class_index, without=without_index)
     return SourceFacts(
         application=spec.application,
         weights=str(spec.weights),

@@ -10,21 +10,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kexport import catalog, loading, prepared
+from kexport import catalog, labels, loading, prepared
 from kexport.catalog import Application
 from kexport.errors import MissingDependencyError, UsageError
 from kexport.loading import precision, shapes, taps
 from kexport.specs import ModelSpec
+from kexport.weights import class_index, finalize, imagenet, random
 from kexport.weights import file as weights_file
-from kexport.weights import finalize, imagenet, random
 
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """A model, and what was changed on the way to it, for the record."""
+    """A model, and what was changed on the way to it, for the record.
+
+    ``class_index`` is the file with the names of ImageNet's classes, where they are the model's; or
+    ``without_index`` says why it is not there.
+    """
 
     model: Any
     notes: tuple[str, ...] = ()
+    class_index: Path | None = None
+    without_index: str = ""
 
 
 def build(spec: ModelSpec) -> Any:
@@ -40,7 +46,11 @@ def make(spec: ModelSpec) -> Built:
     weights cannot be fetched.
     """
     model = _application(spec) if spec.application else _own(spec)
-    return _finished(model, spec)
+    built = _finished(model, spec)
+    if not labels.are_imagenets(spec):
+        return built
+    index, without = class_index.find(download=spec.weights.kind == "imagenet")
+    return replace(built, class_index=index, without_index=without)
 
 
 def skeleton(spec: ModelSpec) -> Any:

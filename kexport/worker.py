@@ -108,7 +108,13 @@ def prepare(request: PrepareRequest, clock: Clock) -> Record:
         built = source.make(request.model)
         model = built.model
     with clock.step("reference"):
-        facts = reference.facts(model, request.model, notes=built.notes)
+        facts = reference.facts(
+            model,
+            request.model,
+            notes=built.notes,
+            class_index=built.class_index,
+            without_index=built.without_index,
+        )
         outputs = reference.compute(model, request.model, facts.inputs)
         compare.check_signal(outputs.outputs, softmax=facts.ends_in_softmax)
         prepared.save_reference(outputs, folder)
@@ -150,7 +156,7 @@ def make_cell(request: CellRequest, clock: Clock) -> Record:
     choice = produce.choose(cell, ready.refusal)
     bounds = tolerances.load(cell.format, cell.scheme)
     staged = folder / cell.file_name
-    written = _write(request, choice.engine, staged, ready=ready, clock=clock)
+    written = _write(request, choice, staged, ready=ready, clock=clock)
     with clock.step("parity"):
         compared, notes = _compare(request, staged, ready, bounds)
     with clock.step("accuracy"):
@@ -248,13 +254,13 @@ def _compare(
     return record, notes
 
 
-def _write(request: CellRequest, engine: Engine, staged: Path, *, ready: Prepared, clock: Clock) -> WrittenFile:
+def _write(request: CellRequest, choice: produce.Choice, staged: Path, *, ready: Prepared, clock: Clock) -> WrittenFile:
     cell, folder = request.cell, Path(request.folder)
-    if engine is not Engine.NATIVE:
+    if choice.engine is not Engine.NATIVE:
         with clock.step("rebuild"):
             model = source.rebuild(cell.model, folder / prepared.KERAS_WEIGHTS)
-        with clock.step(f"write with {engine}"):
-            return produce.write_with_keras(model, cell, engine, staged)
+        with clock.step(f"write with {choice.engine}"):
+            return produce.write_with_keras(model, cell, choice, staged, _metadata(ready))
     with clock.step("optimize"):
         graph = optimize(graph_file.load(folder))
     with clock.step("write"):

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,14 @@ _STEP_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError, Ass
 _HINT = "--engine native"
 
 
-def convert(model: Any, path: Path, *, opset: int = DEFAULT_OPSET, batch: int | None = None) -> WrittenFile:
+def convert(
+    model: Any,
+    path: Path,
+    *,
+    opset: int = DEFAULT_OPSET,
+    batch: int | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> WrittenFile:
     """Convert ``model`` to float32 ONNX at exactly ``path``; input ``input`` NHWC, output ``output``.
 
     Raises UnsupportedError for operations without ONNX counterpart and for files above 2 GB, ArtifactError
@@ -48,6 +55,8 @@ def convert(model: Any, path: Path, *, opset: int = DEFAULT_OPSET, batch: int | 
     _check_operations(proto, model.name)
     _check_signature(proto, model.name, inputs=inputs, outputs=outputs)
     _name_batch_axis(proto, batch)
+    for key, value in sorted((metadata or {}).items()):
+        proto.metadata_props.add(key=key, value=value)
     if proto.ByteSize() > PROTOBUF_LIMIT:
         raise UnsupportedError(f"tf2onnx: the ONNX file of {model.name} would have {proto.ByteSize() / 1e9:.2f} GB")
     with complete_or_absent(path):

@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -25,7 +25,14 @@ SCHEMES = (Scheme.FLOAT32, Scheme.FLOAT16)
 _HINT = "--engine native"
 
 
-def convert(model: Any, path: Path, *, batch: int = SERVING_BATCH, scheme: str = "float32") -> WrittenFile:
+def convert(
+    model: Any,
+    path: Path,
+    *,
+    batch: int = SERVING_BATCH,
+    scheme: str = "float32",
+    metadata: Mapping[str, str] | None = None,
+) -> WrittenFile:
     """Convert ``model`` to TFLite at exactly ``path``; signature names as in the SavedModel.
 
     Raises UnsupportedError with the converter's own words where it refuses, ArtifactError where the file is
@@ -40,7 +47,7 @@ def convert(model: Any, path: Path, *, batch: int = SERVING_BATCH, scheme: str =
             savedmodel.write(model, source, batch=batch)
             content = _converted(source, scheme, said)
     with savedmodel.complete_or_absent(path):
-        path.write_bytes(content)
+        path.write_bytes(_described(content, metadata) if metadata else content)
         del content
         operations = _check_interpreter(path, inputs=inputs, outputs=outputs)
     return WrittenFile(operations=operations, inputs=inputs, outputs=outputs)
@@ -59,6 +66,24 @@ def _converted(source: Path, scheme: str, said: IO[bytes]) -> bytes:
         return bytes(converter.convert())
     except (ConverterError, ValueError, RuntimeError) as error:
         raise UnsupportedError(f"the TFLite converter refuses the model: {_cause(error, said)}", hint=_HINT) from error
+
+
+def _described(content: bytes, metadata: Mapping[str, str]) -> bytes:
+    """The file with ``metadata`` beside that of the converter, by name."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    model.metadata = model.metadata or []
+    for name, value in sorted(metadata.items()):
+        buffer, entry = schema.BufferT(), schema.MetadataT()
+        buffer.data = list(value.encode())
+        entry.name, entry.buffer = name, len(model.buffers)
+        model.buffers.append(buffer)
+        model.metadata.append(entry)
+    builder = flatbuffers.Builder(len(content) + 2**20)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
 
 
 def _cause(error: BaseException, said: IO[bytes]) -> str:

@@ -40,13 +40,14 @@ def build(construct: Callable[[str], Any], spec: ModelSpec) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Request:
-    """One call of get_file: what, from where, with which hash, to which place."""
+class Request:
+    """One call of get_file: what, from where, with which hash, to which place. ``what`` is for messages."""
 
     model: str
     url: str
     target: Path
     file_hash: str | None
+    what: str = "ImageNet weights of"
 
 
 @contextmanager
@@ -57,7 +58,7 @@ def _guarded(spec: ModelSpec) -> Iterator[None]:
 
     def guarded(fname: str, origin: str, *args: Any, **kwargs: Any) -> str:
         folder = cache_folder() / str(kwargs.get("cache_subdir", "datasets"))
-        request = _Request(model=spec.name, url=origin, target=folder / fname, file_hash=_hash(kwargs))
+        request = Request(model=spec.name, url=origin, target=folder / fname, file_hash=_hash(kwargs))
         return _fetch(request, lambda: str(original(fname, origin, *args, **kwargs)))
 
     file_utils.get_file = guarded
@@ -85,26 +86,27 @@ def _hash(kwargs: dict[str, Any]) -> str | None:
     return None if value is None else str(value)
 
 
-def _fetch(request: _Request, download: Callable[[], str]) -> str:
+def _fetch(request: Request, fetch: Callable[[], str]) -> str:
     if not request.target.exists():
-        _download(request, download)
+        download(request, fetch)
     _check(request)
     return str(request.target)
 
 
-def _download(request: _Request, download: Callable[[], str]) -> None:
+def download(request: Request, fetch: Callable[[], str]) -> None:
+    """Fetch a file that is not there, one process at a time. Raises DownloadError."""
     from filelock import FileLock
 
-    probe(request.url, model=request.model)
+    probe(request.url, model=request.model, what=request.what)
     _require_writable(request)
     with FileLock(f"{request.target}.lock"):
         if request.target.exists():  # another process fetched it meanwhile
             return
         with _Failures(request), _stall_limit():
-            download()
+            fetch()
 
 
-def _require_writable(request: _Request) -> None:
+def _require_writable(request: Request) -> None:
     home = request.target.parent.parent
     try:
         request.target.parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +122,7 @@ def _unwritable(home: Path, cause: str) -> DownloadError:
     )
 
 
-def probe(url: str, *, model: str) -> None:
+def probe(url: str, *, model: str, what: str = Request.what) -> None:
     """Raise DownloadError unless the host of ``url``, or the proxy in front of it, takes a connection."""
     host, port = _endpoint(url)
     try:
@@ -128,7 +130,7 @@ def probe(url: str, *, model: str) -> None:
         addresses = dict.fromkeys((str(entry[4][0]), int(entry[4][1])) for entry in found)
         _connect(list(addresses)[:_PROBED_ADDRESSES])
     except OSError as error:
-        raise _failure(url, model, f"{host} cannot be reached: {error}") from error
+        raise _failure(url, f"{what} {model}", f"{host} cannot be reached: {error}") from error
 
 
 def _connect(addresses: list[tuple[str, int]]) -> None:
@@ -151,9 +153,9 @@ def _endpoint(url: str) -> tuple[str, int]:
     return parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 443)
 
 
-def _failure(url: str, model: str, cause: str) -> DownloadError:
+def _failure(url: str, what: str, cause: str) -> DownloadError:
     return DownloadError(
-        f"the ImageNet weights of {model} could not be downloaded: {cause}; file: {url}",
+        f"the {what} could not be downloaded: {cause}; file: {url}",
         hint=f"--weights random:0, --weights FILE, or put the file into {cache_folder() / 'models'}",
     )
 
@@ -162,7 +164,7 @@ def _failure(url: str, model: str, cause: str) -> DownloadError:
 class _Failures:
     """Maps what a download raises; Keras raises a bare `Exception`, which no ``except`` may name."""
 
-    request: _Request
+    request: Request
 
     def __enter__(self) -> None:
         return None
@@ -171,7 +173,7 @@ class _Failures:
         bare = kind is Exception and str(error).startswith("URL fetch failure")
         if bare or isinstance(error, (OSError, ValueError)):  # ValueError: Keras found another hash
             self.request.target.unlink(missing_ok=True)
-            raise _failure(self.request.url, self.request.model, str(error)) from error
+            raise _failure(self.request.url, f"{self.request.what} {self.request.model}", str(error)) from error
 
 
 @contextmanager
@@ -185,7 +187,7 @@ def _stall_limit() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _check(request: _Request) -> None:
+def _check(request: Request) -> None:
     """Raise SourceError if the cached file is truncated or has another hash than Keras expects."""
     from keras.src.utils.file_utils import validate_file
 
@@ -199,7 +201,7 @@ def _check(request: _Request) -> None:
         raise _damaged(request, f"its hash is not {request.file_hash}")
 
 
-def _damaged(request: _Request, cause: str) -> SourceError:
+def _damaged(request: Request, cause: str) -> SourceError:
     return SourceError(
         f"the cached ImageNet weights of {request.model} are damaged: {cause}; file: {request.target}",
         hint=f"rm {request.target}",

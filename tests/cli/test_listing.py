@@ -59,3 +59,51 @@ def test_unknown_list(call) -> None:  # type: ignore[no-untyped-def]
         2,
         "error: unknown list 'model': did you mean models?\nhint: kexport list --help\n",
     )
+
+
+def test_layers_of_an_application(call) -> None:  # type: ignore[no-untyped-def]
+    ended = call("list", "layers", "MobileNet")
+    lines = ended.out.splitlines()
+    assert (ended.code, ended.err) == (0, "")
+    assert lines[0].split() == ["layer", "class", "output", "parameters"]
+    assert lines[1].split() == ["conv1", "Conv2D", "112x112x32", "864"]
+    assert lines[-1].split() == ["predictions", "Activation", "1000", "0"]
+
+
+def test_layers_of_a_nested_model_as_json(call, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    import keras
+
+    inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="deep")], name="inner")
+    keras.Sequential([keras.Input((4,)), inner], name="outer").save(tmp_path / "mine.keras")
+    rows = json.loads(call("list", "layers", str(tmp_path / "mine.keras"), "--json").out)
+    assert rows == [
+        {"layer": "inner", "class": "Sequential", "output": "3", "parameters": 15, **shapes()},
+        {"layer": "inner/deep", "class": "Dense", "output": "3", "parameters": 15, **shapes()},
+    ]
+
+
+def shapes() -> dict[str, object]:
+    return {"input_shapes": [[None, 4]], "output_shapes": [[None, 3]]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["layers"], "kexport list layers takes one SOURCE, whose layers are listed"),
+        (["formats", "VGG16"], "kexport list formats takes no SOURCE"),
+        (["layers", "vgg"], "'vgg' names 2 models: VGG16, VGG19; expected one"),
+        (["layers", "missing.keras"], "missing.keras does not exist; expected a .keras file"),
+        (["layer", "VGG16"], "unknown list 'layer': did you mean layers?"),
+    ],
+)
+def test_layers_of_what_is_not_there(call, arguments, message) -> None:  # type: ignore[no-untyped-def]
+    ended = call("list", *arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith(f"error: {message}")
+
+
+def test_layers_of_a_damaged_file(call, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "mine.keras").write_bytes(b"nothing")
+    ended = call("list", "layers", str(tmp_path / "mine.keras"))
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith(f"error: model {tmp_path / 'mine.keras'}: neither a .keras archive nor an HDF5 file")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,8 @@ from kexport.errors import SourceError
 from kexport.images import seeded_images
 from kexport.loading import precision
 from kexport.weights import random
-
-_SPEC = importlib.util.spec_from_file_location("keras2_writer", Path(__file__).with_name("keras2_writer.py"))
-assert _SPEC is not None
-assert _SPEC.loader is not None
-keras2_writer = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(keras2_writer)
+from tests import own_models
+from tests.loading import keras2_writer
 
 
 def randomized(model: Any) -> Any:
@@ -58,6 +53,8 @@ def test_nested_mobilenet(tmp_path: Path, frozen: bool) -> None:
     norm = next(layer for layer in inner["config"]["layers"] if layer["class_name"] == "BatchNormalization")
     assert (depthwise["config"]["groups"], norm["config"]["axis"]) == (1, [3]), "what Keras 3 itself stumbles over"
     same(model, loading.load(path, trust=False), (32, 32, 3))
+    if frozen:
+        own_models.passed(own_models.exported(own_models.of_file(path), tmp_path))
 
 
 def test_sequential_with_separable_convolutions(tmp_path: Path) -> None:

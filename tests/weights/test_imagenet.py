@@ -154,7 +154,7 @@ def test_another_hash_than_keras_expects(tmp_path: Path) -> None:
     target = tmp_path / "x.h5"
     with h5py.File(target, "w") as file:
         file["layers/dense/vars/0"] = np.zeros(3)
-    request = imagenet._Request(model="X", url="https://example.org/x.h5", target=target, file_hash="0" * 32)
+    request = imagenet.Request(model="X", url="https://example.org/x.h5", target=target, file_hash="0" * 32)
     with pytest.raises(SourceError, match=f"its hash is not {'0' * 32}"):
         imagenet._fetch(request, lambda: pytest.fail("a damaged file is told, not replaced"))
 
@@ -178,7 +178,7 @@ def test_a_cache_that_cannot_be_written(home: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_other_failures_pass_unchanged(home: Path) -> None:
-    request = imagenet._Request(model="X", url="https://example.org/x.h5", target=home / "x.h5", file_hash=None)
+    request = imagenet.Request(model="X", url="https://example.org/x.h5", target=home / "x.h5", file_hash=None)
     with pytest.raises(ZeroDivisionError), imagenet._Failures(request):
         _ = 1 // 0
     before = socket.getdefaulttimeout()

@@ -1,0 +1,53 @@
+"""What tests of models of one's own share: a source through the worker's tasks, in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from kexport import worker
+from kexport.errors import KexportError
+from kexport.records import Record, Status
+from kexport.specs import Cell, Engine, Format, ModelSpec, WeightsSpec
+from kexport.worker import CellRequest, Clock, PrepareRequest
+
+ALL = (Format.ONNX, Format.TFLITE, Format.SAVEDMODEL)
+OWN = WeightsSpec(kind="model")
+
+
+def of_file(path: Path, **options: Any) -> ModelSpec:
+    return ModelSpec(file=str(path), weights=OWN, **options)
+
+
+def saved(model: Any, folder: Path, **options: Any) -> ModelSpec:
+    model.save(folder / "mine.keras")
+    return of_file(folder / "mine.keras", **options)
+
+
+def exported(spec: ModelSpec, folder: Path, formats: tuple[Format, ...] = ALL, **options: Any) -> list[Record]:
+    """One record per format: the tasks of the worker, without processes of their own."""
+    work, out = folder / "work", folder / "out"
+    work.mkdir()
+    worker.prepare(PrepareRequest(model=spec, folder=str(work), keep_weights=True), Clock())
+    return [_cell(Cell(model=spec, format=form, **options), work, out) for form in formats]
+
+
+def _cell(cell: Cell, work: Path, out: Path) -> Record:
+    request = CellRequest(cell=cell, folder=str(work), directory=str(out), reproduce="again")
+    try:
+        return worker.make_cell(request, Clock())
+    except KexportError as error:
+        return worker.failure(
+            error, model=cell.model.name, file_format=cell.format, scheme=cell.scheme, reproduce="again", clock=Clock()
+        )
+
+
+def passed(records: list[Record], *, engine: Engine = Engine.NATIVE) -> None:
+    """Parity holds, and the native writers made ONNX and TFLite unless another engine is said."""
+    assert [(record.format, record.status, record.reason) for record in records] == [
+        (record.format, Status.PASS, "") for record in records
+    ]
+    for record in records:
+        assert record.artifact is not None
+        if record.format != Format.SAVEDMODEL:
+            assert record.artifact.engine == engine, record.artifact.engine_reason
