@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from kexport.errors import UnsupportedError
 from kexport.graph import Graph
 from kexport.operations import Conv, Dense
 from kexport.quantization import Kernel, Precision, QuantPlan
-from kexport.quantizers import Batches, Compile, assign, equalize, observe, ranges, rewrites, sequence
+from kexport.quantizers import Batches, Compile, rewrites, sequence, survey
 from kexport.quantizers.kernels import nearest, scales_of
 
 ROUNDS = 4
@@ -41,20 +41,14 @@ def quantize(
 
 
 def _plan(graph: Graph, batches: Batches, compile_: Compile, *, keep_float: Collection[str]) -> QuantPlan:
-    precisions = assign.assign(graph, keep_float=keep_float)
-    values = ranges.needed(graph, precisions)
-    seen = observe.observe(graph, batches, compile_, values=values)
-    graph, seen = equalize.equalize(graph, precisions, seen)
-    scales = ranges.choose(graph, precisions, seen)
-    decided = sequence.decide(
-        sequence.Network(graph=graph, precisions=precisions, values=scales, observed=seen), batches, compile_
-    )
+    network = survey.survey(graph, batches, compile_, keep_float=keep_float)
+    decided = sequence.decide(network, batches, compile_)
     return QuantPlan(
-        graph=_with_biases(graph, decided),
-        values=scales,
+        graph=_with_biases(network.graph, decided),
+        values=network.values,
         kernels=decided.kernels,
-        precisions=precisions,
-        notes=_notes(graph, precisions),
+        precisions=network.precisions,
+        notes=_notes(network.graph, network.precisions),
     )
 
 
@@ -68,7 +62,7 @@ def _with_biases(graph: Graph, decided: sequence.Decided) -> Graph:
     return replace(graph, nodes=nodes)
 
 
-def _notes(graph: Graph, precisions: dict[str, Precision]) -> tuple[str, ...]:
+def _notes(graph: Graph, precisions: Mapping[str, Precision]) -> tuple[str, ...]:
     linear = [node for node in graph if isinstance(node.operation, (Conv, Dense))]
     floats = [node.name for node in linear if node.name not in precisions]
     return (f"float32 layers: {', '.join(floats)}",) if floats else ()

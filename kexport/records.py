@@ -146,6 +146,38 @@ class ParityRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DropTrial:
+    """A plan with ``float_layers`` layers in float32: its top-1 drop in points, the ends of its 95 % interval."""
+
+    float_layers: int
+    drop_points: float
+    low_points: float
+    high_points: float
+    met: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropSearch:
+    """The search for the fewest float32 layers with a drop of at most ``bound_points``: every plan that was measured.
+
+    ``float_layers`` names what stayed in float in the plan that was taken, most sensitive first; ``layers`` counts
+    those that int8 would quantize, 0 if they were not ranked because int8 alone is inside the bound. ``met`` is
+    false if no plan is inside the bound.
+    """
+
+    bound_points: float
+    layers: int
+    float_layers: tuple[str, ...]
+    trials: tuple[DropTrial, ...]
+    met: bool
+
+    @property
+    def taken(self) -> DropTrial:
+        """The trial of the plan that was taken."""
+        return next(trial for trial in self.trials if trial.float_layers == len(self.float_layers))
+
+
+@dataclass(frozen=True, kw_only=True)
 class AccuracyRecord:
     """An artifact and Keras on the same photographs. Shares are in [0, 1]; drops are in points of 100.
 

@@ -30,6 +30,7 @@ VALUES = {
     "keras_walk",
     "graph_file",
     "quantization",
+    "ranking",
     "plan_file",
     "prepared",
     "tolerances",

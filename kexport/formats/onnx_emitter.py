@@ -180,10 +180,12 @@ class Emitter:
 
     def _rename(self, old: str, new: str) -> None:
         for node in self.nodes:
-            node.input[:] = [new if name == old else name for name in node.input]
-            node.output[:] = [new if name == old else name for name in node.output]
+            for names in (node.input, node.output):
+                if old in names:
+                    names[:] = [new if name == old else name for name in names]
         for places in self._places.values():
-            places.update({layout: new for layout, name in places.items() if name == old})
+            if old in places.values():
+                places.update({layout: new for layout, name in places.items() if name == old})
 
     def vector(self, name: str, array: npt.NDArray[Any], layout: Layout, rank: int) -> str:
         """A per-channel constant that broadcasts against a value of this rank and layout."""

@@ -58,7 +58,7 @@ class Decided:
 
 def decide(network: Network, batches: Batches, compile_: Compile) -> Decided:
     """Every kernel and bias, in the order of the graph."""
-    walk = _Walk(network=network, compile_=compile_, stored=_inputs(network, batches), decided=Decided())
+    walk = Walk(network=network, compile_=compile_, stored=inputs_of(network, batches), decided=Decided())
     left = {name: len(readers) for name, readers in network.graph.consumers.items()}
     for node in network.graph:
         walk.visit(node, last=not left[node.name])
@@ -69,7 +69,8 @@ def decide(network: Network, batches: Batches, compile_: Compile) -> Decided:
     return walk.decided
 
 
-def _inputs(network: Network, batches: Batches) -> dict[str, Stored]:
+def inputs_of(network: Network, batches: Batches) -> dict[str, Stored]:
+    """What the graph's inputs hold, all images together: where a walk begins."""
     rows: dict[str, list[Stored]] = {spec.name: [] for spec in network.graph.inputs}
     for feeds in batches():
         for name, parts in rows.items():
@@ -82,7 +83,9 @@ def _packed(network: Network, value: str, real: Array) -> Stored:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Walk:
+class Walk:
+    """Where a walk along the graph stands: ``stored`` holds what was made so far and is still read."""
+
     network: Network
     compile_: Compile
     stored: dict[str, Stored]

@@ -19,7 +19,7 @@ def render(records: Sequence[Record]) -> str:
         sections.append(
             "## Not passed\n\n" + "\n".join(line for record in failed(records) for line in _failure(record))
         )
-    sections += ["\n".join(_table(table)) for table in all_tables(records)]
+    sections += [f"## {table.title}\n\n{markdown(table)}" for table in all_tables(records)]
     return "\n\n".join(sections) + "\n"
 
 
@@ -39,8 +39,12 @@ def _failure(record: Record) -> Iterator[str]:
         yield f"  * again: {_code(record.reproduce)}"
 
 
+def markdown(table: Table) -> str:
+    """A table of GitHub's Markdown and its notes, without the title."""
+    return "\n".join(_table(table))
+
+
 def _table(table: Table) -> Iterator[str]:
-    yield f"## {table.title}\n"
     yield _row(table.header)
     yield _row("---" if index < table.text_columns else "---:" for index in range(len(table.header)))
     yield from map(_row, table.rows)
