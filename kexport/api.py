@@ -24,7 +24,7 @@ from kexport.pipeline import Request, recheck, run
 from kexport.pipeline import bench as measure
 from kexport.records import Record
 from kexport.runtimes import DEFAULT_DEVICE
-from kexport.specs import DEFAULT_OPSET, Engine, Format, Scheme
+from kexport.specs import DEFAULT_OPSET, Boundary, Engine, Format, Scheme
 
 Place = str | PathLike[str]
 Name = TypeVar("Name", bound=StrEnum)
@@ -54,6 +54,7 @@ def export(
     bench: bool = False,
     calibration: Place | None = None,
     evaluation: Place | None = None,
+    io: str = "float32",
     timeout_seconds: float = 1800.0,
     alpha: float | None = None,
     input_shape: tuple[int, int, int] | None = None,
@@ -99,6 +100,7 @@ def export(
             resume=resume,
             force=force,
             calibration=None if calibration is None else str(calibration),
+            io=_members("io", Boundary, io)[0],
             evaluation=None if evaluation is None else str(evaluation),
             timeout_minutes=timeout_seconds / 60,
         )

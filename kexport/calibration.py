@@ -22,7 +22,7 @@ from kexport.image_sets import Images, InputRange, Member
 from kexport.images import seeded_images
 from kexport.records import Preprocessing, Signature
 
-SYNTHETIC_COUNT = 32
+SYNTHETIC_COUNT = 8
 _BLOCK = 8
 Blocks = Callable[[int], Iterator[Images]]
 

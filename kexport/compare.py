@@ -19,19 +19,31 @@ from kexport.tolerances import SMALLEST_PROBABILITY, Bound
 
 Array = npt.NDArray[np.float64]
 SMALLEST_SIGNAL = 1e-3
+PROBABILITY_STEP = 1 / 256
+"""Between two probabilities of an int8 or uint8 softmax: what is below half of it is compared as half of it."""
 PROBABILITY_FIGURES = ("output_max_abs_error", "output_mean_abs_error", "top1_agreement", "top5_agreement")
 
 
 def compare(
-    reference: Mapping[str, npt.NDArray[Any]], outputs: Mapping[str, npt.NDArray[Any]], *, softmax: bool
+    reference: Mapping[str, npt.NDArray[Any]],
+    outputs: Mapping[str, npt.NDArray[Any]],
+    *,
+    softmax: bool,
+    step: float = 0.0,
 ) -> tuple[OutputParity, ...]:
     """Every output of the artifact against the reference's: same names, same shapes.
 
+    ``step`` is the resolution of probabilities that are stored as integers (`PROBABILITY_STEP`); below half of it
+    nothing is told apart, on both sides.
     Raises SignalError if the reference says nothing, ArtifactError if names or shapes differ.
     """
     if set(reference) != set(outputs):
         raise ArtifactError(f"the artifact gives outputs {sorted(outputs)}, Keras gives {sorted(reference)}")
-    return tuple(_compare(name, reference[name], outputs[name], softmax=softmax) for name in sorted(reference))
+    least = step / 2 if softmax else -np.inf
+    return tuple(
+        _compare(name, np.maximum(reference[name], least), np.maximum(outputs[name], least), softmax=softmax)
+        for name in sorted(reference)
+    )
 
 
 def judge(parities: tuple[OutputParity, ...], bounds: tuple[Bound, ...], *, softmax: bool) -> tuple[Check, ...]:

@@ -15,7 +15,7 @@ from kexport.errors import KexportError, StoreError
 from kexport.prepared import load as load_prepared
 from kexport.records import Record, Status, decode, encode
 from kexport.scheduler import Outcome, Progress, Task
-from kexport.specs import Cell, Engine, Format, ModelSpec
+from kexport.specs import CALIBRATED, Boundary, Cell, Engine, Format, ModelSpec
 from kexport.worker import CellRequest, PrepareRequest
 
 GIB = 2**30
@@ -25,6 +25,7 @@ _KERAS_GIB, _KERAS_WEIGHT_COPIES = 0.9, 3
 _CELL_GIB, _CELL_WEIGHT_COPIES = 0.25, 4
 _ENGINE_WEIGHT_COPIES = {Engine.KERAS: 6, Engine.TFLITE_CONVERTER: 8, Engine.TF2ONNX: 50}
 _PIXELS, _IMAGE_GIB = 224 * 224, 0.15
+_CALIBRATION_IMAGES = 8  # in float32 at once, about: a network's values wait for their readers as int8
 _USUAL_SIDE = 224  # of a model that is not known before it is built
 
 
@@ -223,6 +224,7 @@ def _options(cell: Cell) -> Iterator[str]:
         "--engine": None if cell.engine in (Engine.AUTO, Engine.KERAS) else cell.engine,
         "--calibration": cell.calibration,
         "--eval": cell.evaluation,
+        "--io": None if cell.io is Boundary.FLOAT32 else cell.io,
     }
     for option, value in chosen.items():
         yield from () if value is None else (option, value)
@@ -258,4 +260,5 @@ def _cell_bytes(cell: Cell, refusal: str) -> int:
     if cell.format is Format.SAVEDMODEL or produce.needs_keras(cell, refusal):
         copies = _ENGINE_WEIGHT_COPIES.get(engine, _ENGINE_WEIGHT_COPIES[Engine.KERAS])
         return int(_KERAS_GIB * GIB + copies * weights + 2 * _image_bytes(cell.model))
-    return int(_CELL_GIB * GIB + _CELL_WEIGHT_COPIES * weights + _image_bytes(cell.model))
+    images = _CALIBRATION_IMAGES if cell.scheme in CALIBRATED else 1
+    return int(_CELL_GIB * GIB + _CELL_WEIGHT_COPIES * weights + images * _image_bytes(cell.model))

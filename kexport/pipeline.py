@@ -23,7 +23,7 @@ from kexport.measuring import Measurement, measure_all
 from kexport.orchestra import Event, Observer, Orchestra
 from kexport.records import Record, Status
 from kexport.restored import model_of
-from kexport.specs import SERVING_BATCH, Cell, Engine, Format, Scheme
+from kexport.specs import SERVING_BATCH, Boundary, Cell, Engine, Format, Scheme
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,14 +192,16 @@ def cell_of(record: Record) -> Cell:
     model = model_of(record.source)
     batch = record.artifact.inputs[0].shape[0]
     unless_said = SERVING_BATCH if record.format == Format.TFLITE else None
-    engine = Engine(record.artifact.engine)
+    engine, scheme = Engine(record.artifact.engine), Scheme(record.scheme)
     return Cell(
         model=model,
         format=Format(record.format),
-        scheme=Scheme(record.scheme),
+        scheme=scheme,
         engine=Engine.AUTO if engine in (Engine.NATIVE, Engine.KERAS) else engine,
         batch=None if batch == unless_said else batch,
         opset=record.artifact.opset or Cell.opset,
+        calibration=record.quantization.calibration or None if record.quantization else None,
+        io=Boundary(record.artifact.inputs[0].dtype) if scheme is Scheme.INT8 else Boundary.FLOAT32,
     )
 
 

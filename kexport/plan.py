@@ -14,12 +14,13 @@ from kexport import calibration, evaluation, labels, target_file
 from kexport.catalog import APPLICATIONS, Application
 from kexport.errors import SourceError, UsageError
 from kexport.named import Factory, ModelFile, Named, select, told
-from kexport.specs import Cell, Engine, Format, ModelSpec, Scheme, WeightsSpec
+from kexport.specs import SCHEMES, Boundary, Cell, Engine, Format, ModelSpec, Scheme, WeightsSpec
 from kexport.target_file import TargetFile
 
 DEFAULTS = TargetFile(description="what is made unless said", formats=(Format.ONNX, Format.TFLITE))
 DEFAULT_TIMEOUT_MINUTES = 30.0
 _MERGED = ("formats", "schemes", "batch", "opset", "engine", "input_shape")
+INTEGER_IO = (Format.TFLITE, Scheme.INT8)
 Batch = int | Literal["dynamic"]
 
 
@@ -49,6 +50,7 @@ class ExportOptions:
     bench: bool = False
     calibration: str | None = None
     evaluation: str | None = None
+    io: Boundary = Boundary.FLOAT32
     as_json: bool = False
     timeout_minutes: float = DEFAULT_TIMEOUT_MINUTES
     output: Path = Path("artifacts")
@@ -74,6 +76,8 @@ def cells(models: Sequence[Named], options: ExportOptions) -> tuple[Cell, ...]:
         _spec(model, options, target, weights) if isinstance(model, Application) else own(model, options, target)
         for model in models
     ]
+    pairs = _pairs(target)
+    _check_io(options, pairs)
     return tuple(
         Cell(
             model=spec,
@@ -84,11 +88,37 @@ def cells(models: Sequence[Named], options: ExportOptions) -> tuple[Cell, ...]:
             opset=target.opset,
             calibration=options.calibration,
             evaluation=options.evaluation,
+            io=options.io if (form, scheme) == INTEGER_IO else Boundary.FLOAT32,
         )
         for spec in specs
-        for form in target.formats
-        for scheme in target.schemes
+        for form, scheme in pairs
     )
+
+
+def _pairs(target: TargetFile) -> list[tuple[Format, Scheme]]:
+    """Every format in each scheme that it can have. UsageError for a format or a scheme that would be left out."""
+    pairs = [(form, scheme) for form in target.formats for scheme in target.schemes if scheme in SCHEMES[form]]
+    for form in target.formats:
+        if form not in {pair[0] for pair in pairs}:
+            raise UsageError(
+                f"{form} cannot be {', '.join(target.schemes)}: expected one of {', '.join(SCHEMES[form])}",
+                hint="kexport list schemes",
+            )
+    for scheme in target.schemes:
+        if scheme not in {pair[1] for pair in pairs}:
+            able = ", ".join(form for form in Format if scheme in SCHEMES[form])
+            raise UsageError(
+                f"scheme {scheme} of {', '.join(target.formats)}: expected {able}", hint="kexport list schemes"
+            )
+    return pairs
+
+
+def _check_io(options: ExportOptions, pairs: list[tuple[Format, Scheme]]) -> None:
+    if options.io is not Boundary.FLOAT32 and INTEGER_IO not in pairs:
+        raise UsageError(
+            f"--io {options.io}: only TFLite files of scheme int8 have integer inputs and outputs",
+            hint="--formats tflite --schemes int8",
+        )
 
 
 def settings(options: ExportOptions) -> TargetFile:

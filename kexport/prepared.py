@@ -19,6 +19,8 @@ from kexport.records import SourceFacts, decode_as, encode
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 FACTS, REFERENCE, KERAS_WEIGHTS = "facts.json", "reference.npz", "weights.npz"
+CALIBRATED = "calibrated.npz"
+"""The reference of calibrated schemes: the first calibration images, which lie in the ranges that were measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,17 +52,17 @@ def load(folder: Path) -> Prepared:
     return prepared
 
 
-def save_reference(reference: Reference, folder: Path) -> None:
+def save_reference(reference: Reference, folder: Path, name: str = REFERENCE) -> None:
     """Write the reference's arrays."""
     arrays = {f"input:{name}": array for name, array in reference.inputs.items()}
     arrays |= {f"output:{name}": array for name, array in reference.outputs.items()}
-    with (folder / REFERENCE).open("wb") as file:
+    with (folder / name).open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
-def load_reference(folder: Path) -> Reference:
+def load_reference(folder: Path, name: str = REFERENCE) -> Reference:
     """Read the reference's arrays back."""
-    with np.load(folder / REFERENCE, allow_pickle=False) as arrays:
+    with np.load(folder / name, allow_pickle=False) as arrays:
         named = {name: arrays[name] for name in arrays.files}
     return Reference(
         inputs={name.removeprefix("input:"): array for name, array in named.items() if name.startswith("input:")},

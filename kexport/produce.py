@@ -10,7 +10,8 @@ from typing import Any
 from kexport.errors import ArtifactError, UnsupportedError
 from kexport.formats import WrittenFile
 from kexport.graph import Graph
-from kexport.specs import SERVING_BATCH, Cell, Engine, Format
+from kexport.quantization import QuantPlan
+from kexport.specs import QUANTIZED, SERVING_BATCH, Cell, Engine, Format, Scheme
 
 NATIVE_REASON = "every layer is known to the native graph"
 _NEITHER_HINT = "--formats savedmodel, or a lowering of your own for that layer: entry point kexport.lowerings"
@@ -35,6 +36,10 @@ def choose(cell: Cell, refusal: str) -> Choice:
         return Choice(engine=Engine.KERAS, reason="SavedModel is Keras's own export")
     if cell.engine is not Engine.AUTO and cell.engine is not Engine.NATIVE:
         return Choice(engine=cell.engine, reason="asked for with --engine")
+    if refusal and cell.scheme in QUANTIZED:
+        raise UnsupportedError(
+            f"{cell.scheme} needs the native graph, which cannot: {refusal}", hint="--schemes float32"
+        )
     if not refusal:
         return Choice(engine=Engine.NATIVE, reason=NATIVE_REASON)
     fallback = FALLBACKS[cell.format]
@@ -59,6 +64,25 @@ def write_native(graph: Graph, cell: Cell, path: Path, metadata: Mapping[str, st
 
     encoded = {name: value.encode() for name, value in metadata.items()}
     return tflite.write(graph, path, batch=cell.batch or SERVING_BATCH, scheme=cell.scheme, metadata=encoded)
+
+
+def write_quantized(plan: QuantPlan, cell: Cell, path: Path, metadata: Mapping[str, str]) -> WrittenFile:
+    """Write a quantization plan to ``path`` in the cell's format and scheme."""
+    if cell.format is Format.ONNX:
+        from kexport.formats import onnx_qdq
+
+        return onnx_qdq.write(plan, path, opset=cell.opset, batch=cell.batch, metadata=metadata)
+    from kexport.formats import tflite_int8
+
+    return tflite_int8.write(
+        plan,
+        path,
+        batch=cell.batch or SERVING_BATCH,
+        metadata={name: value.encode() for name, value in metadata.items()},
+        io=cell.io,
+        arithmetic="dynamic" if cell.scheme is Scheme.DYNAMIC else "float32",
+        activations="int16" if cell.scheme is Scheme.INT16X8 else "int8",
+    )
 
 
 def write_with_keras(model: Any, cell: Cell, choice: Choice, path: Path, metadata: Mapping[str, str]) -> WrittenFile:

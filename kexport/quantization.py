@@ -2,8 +2,8 @@
 
 Activations are affine int8 per tensor, ``real = scale * (q - zero_point)`` with q in [-128, 127]; kernels
 are symmetric int8 per output channel, in [-127, 127]; biases are int32 at ``input scale * kernel scale``
-(the scheme of Jacob et al. 2018 as LiteRT's quantization specification fixes it). int8 against int8 is also
-what ONNX Runtime recommends: its unsigned-by-signed kernels saturate on x86 processors without VNNI.
+(the scheme of Jacob et al. 2018 as LiteRT's quantization specification fixes it). A file may store ``q + 128``
+instead: ONNX Runtime's integer kernels for x86 take unsigned activations.
 
 Saturation does the clipping: a value behind relu or relu6 has, unless it shares its scale with others, a range
 inside [0, inf) or [0, 6], so that no operator is needed for the activation. A node computes in int8, or in float32

@@ -214,6 +214,25 @@ class AccuracyRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class QuantizationRecord:
+    """How an artifact was quantized. ``fit_to_deploy`` is false where the calibration images are synthetic.
+
+    ``calibration`` is what was asked for, ``calibration_sha256`` the set's digest; ``float_layers`` are the layers
+    with weights that stayed float32, ``notes`` warnings about the images and the plan.
+    """
+
+    calibration: str
+    calibration_sha256: str
+    images: int
+    kind: str
+    fit_to_deploy: bool
+    int8_layers: int
+    float_layers: tuple[str, ...] = ()
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class BenchRecord:
     """Raw latencies of one session, in seconds, after ``warmup`` runs that are not kept."""
 
@@ -257,6 +276,7 @@ class Record:
     artifact: Artifact | None = None
     parity: ParityRecord | None = None
     accuracy: AccuracyRecord | None = None
+    quantization: QuantizationRecord | None = None
     benchmarks: tuple[BenchRecord, ...] = ()
     cost: Cost | None = None
     versions: dict[str, str] = field(default_factory=dict)

@@ -10,15 +10,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kexport import accuracy, catalog, evaluation, runtimes
+from kexport import accuracy, catalog, compare, evaluation, prepared, runtimes
 from kexport.calibration import CalibrationSet, open_calibration
 from kexport.errors import UsageError
 from kexport.evaluation import Evaluated, EvaluationSet, open_evaluation
 from kexport.image_sets import Images
+from kexport.keras_walk import run
+from kexport.prepared import Reference
 from kexport.records import UNKNOWN, AccuracyRecord, Preprocessing, SourceFacts
 from kexport.runtimes import Session, SessionOptions
 from kexport.specs import Cell, Format
 
+CHECKED = 16
+"""Calibration images on which a calibrated artifact is compared with Keras."""
 BATCH, _PIXELS = 8, 224 * 224
 """Images at once of 224x224 pixels, where the file leaves it open; fewer larger ones, so that memory stays the same."""
 _NAMED = 10
@@ -29,12 +33,31 @@ def prepare(model: Any, facts: SourceFacts, folder: Path, *, images: str | None,
 
     Raises UsageError and SourceError for images that cannot be right.
     """
-    seen = open_calibration_for(facts, calibration).members if calibration is not None else ()
+    given = open_calibration_for(facts, calibration) if calibration is not None else None
+    if given is not None:
+        prepared.save_reference(_calibrated(model, facts, given), folder, prepared.CALIBRATED)
+    seen = given.members if given is not None else ()
     if images is None:
         return
     found = open_evaluation(images, _contract(facts, "--eval"), facts.inputs, facts.outputs)
     evaluated = Evaluated(images=found, overlap=evaluation.overlap(found.members, seen))
     evaluation.save(evaluated, _keras_outputs(model, found), folder)
+
+
+def _calibrated(model: Any, facts: SourceFacts, images: CalibrationSet) -> Reference:
+    """Keras's outputs on the first calibration images. Raises SignalError if they say nothing."""
+    inputs = next(iter(images.batches(CHECKED)))
+    (array,) = inputs.values()
+    rows = [run(model, [array[index : index + 1]], _infer) for index in range(len(array))]
+    named = {
+        spec.name: np.concatenate([np.asarray(row[place]) for row in rows]) for place, spec in enumerate(facts.outputs)
+    }
+    compare.check_signal(named, softmax=facts.ends_in_softmax)
+    return Reference(inputs=inputs, outputs=named)
+
+
+def _infer(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    return layer(*args, **kwargs)
 
 
 def open_calibration_for(facts: SourceFacts, text: str) -> CalibrationSet:
@@ -115,7 +138,7 @@ def _pairs(
     start = 0
     for batch in images.batches(size):
         rows, full = _filled(batch, static)
-        (answer,) = session.run(full).values()
+        (answer,) = session.run_real(full).values()
         yield expected[start : start + rows], answer[:rows]
         start += rows
 

@@ -29,6 +29,24 @@ class Scheme(StrEnum):
 
     FLOAT32 = "float32"
     FLOAT16 = "float16"
+    DYNAMIC = "dynamic"  # int8 kernels; values are float32, or quantized while the network runs
+    INT8 = "int8"  # int8 kernels and values, with ranges from calibration images
+    INT16X8 = "int16x8"  # int8 kernels, int16 values
+
+
+CALIBRATED = frozenset({Scheme.INT8, Scheme.INT16X8})
+"""The schemes that need calibration images."""
+
+QUANTIZED = CALIBRATED | {Scheme.DYNAMIC}
+"""The schemes that only the native engine writes."""
+
+
+class Boundary(StrEnum):
+    """The type of a quantized file's inputs and outputs, as ``--io`` names it."""
+
+    FLOAT32 = "float32"
+    INT8 = "int8"
+    UINT8 = "uint8"
 
 
 class Engine(StrEnum):
@@ -159,7 +177,7 @@ class Cell:
     """One artifact to make: a model times a target.
 
     ``calibration`` is what ``--calibration`` names (`kexport.calibration`), ``evaluation`` what ``--eval`` names
-    (`kexport.evaluation`).
+    (`kexport.evaluation`), ``io`` the type of inputs and outputs.
     """
 
     model: ModelSpec
@@ -170,8 +188,10 @@ class Cell:
     opset: int = DEFAULT_OPSET
     calibration: str | None = None
     evaluation: str | None = None
+    io: Boundary = Boundary.FLOAT32
 
     def __post_init__(self) -> None:
+        _check_scheme(self)
         if not MIN_OPSET <= self.opset <= MAX_OPSET:
             raise UsageError(
                 f"opset {self.opset}: kexport writes {MIN_OPSET} to {MAX_OPSET}", hint=f"--opset {DEFAULT_OPSET}"
@@ -202,7 +222,30 @@ ENGINES: dict[Format, tuple[Engine, ...]] = {
     Format.SAVEDMODEL: (Engine.KERAS,),
 }
 SCHEMES: dict[Format, tuple[Scheme, ...]] = {
-    Format.ONNX: (Scheme.FLOAT32, Scheme.FLOAT16),
-    Format.TFLITE: (Scheme.FLOAT32, Scheme.FLOAT16),
+    Format.ONNX: (Scheme.FLOAT32, Scheme.FLOAT16, Scheme.DYNAMIC, Scheme.INT8),
+    Format.TFLITE: (Scheme.FLOAT32, Scheme.FLOAT16, Scheme.DYNAMIC, Scheme.INT8, Scheme.INT16X8),
     Format.SAVEDMODEL: (Scheme.FLOAT32,),
 }
+
+
+def _check_scheme(cell: Cell) -> None:
+    """Raise UsageError for a scheme that the format, the engine or the lack of images forbids."""
+    if cell.scheme not in SCHEMES[cell.format]:
+        raise UsageError(
+            f"{cell.format} cannot be {cell.scheme}: expected one of {', '.join(SCHEMES[cell.format])}",
+            hint="kexport list schemes",
+        )
+    if cell.scheme in CALIBRATED and cell.calibration is None:
+        raise UsageError(
+            f"scheme {cell.scheme} measures ranges on images, and none are given",
+            hint="--calibration FOLDER, with about 100 photographs like those that the network will meet",
+        )
+    if cell.scheme in QUANTIZED and cell.engine not in (Engine.AUTO, Engine.NATIVE):
+        raise UsageError(
+            f"scheme {cell.scheme} is written by the native engine, not by {cell.engine}", hint="--engine auto"
+        )
+    if cell.io is not Boundary.FLOAT32 and (cell.format, cell.scheme) != (Format.TFLITE, Scheme.INT8):
+        raise UsageError(
+            f"--io {cell.io}: {cell.format} {cell.scheme} has inputs and outputs of float32",
+            hint="--formats tflite --schemes int8",
+        )

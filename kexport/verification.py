@@ -14,18 +14,19 @@ from kexport.formats import tflite_delegation, tflite_verify
 from kexport.prepared import Reference
 from kexport.records import Signature, SourceFacts
 from kexport.runtimes import SessionOptions
-from kexport.specs import SERVING_BATCH, Cell, Format
+from kexport.specs import SERVING_BATCH, Boundary, Cell, Format
 
 WITHOUT_DELEGATE = "cpu-builtin"
 """The device of the runtime `litert` that runs built-in kernels alone."""
 
 
 def expected_signature(facts: SourceFacts, cell: Cell) -> tuple[tuple[Signature, ...], tuple[Signature, ...]]:
-    """The signature that the artifact must have: the model's, with the cell's batch."""
+    """The signature that the artifact must have: the model's, with the cell's batch and type of inputs and outputs."""
     batch = cell.batch or (SERVING_BATCH if cell.format is Format.TFLITE else None)
 
     def with_batch(specs: tuple[Signature, ...]) -> tuple[Signature, ...]:
-        return tuple(Signature(name=s.name, shape=(batch, *s.shape[1:]), dtype=s.dtype) for s in specs)
+        integer = None if cell.io is Boundary.FLOAT32 else str(cell.io)
+        return tuple(Signature(name=s.name, shape=(batch, *s.shape[1:]), dtype=integer or s.dtype) for s in specs)
 
     return with_batch(facts.inputs), with_batch(facts.outputs)
 
@@ -45,7 +46,7 @@ def execute(
     limit = None if cell.format is Format.SAVEDMODEL else threads  # TensorFlow's threads are the process's own
     session = runtimes.open_session(runtime, path, options=SessionOptions(threads=limit))
     check_signature(session.signature, expected_signature(facts, cell))
-    outputs = session.run(dict(_padded(reference, cell)))
+    outputs = session.run_real(dict(_padded(reference, cell)))
     rows = len(next(iter(reference.outputs.values())))
     return {name: value[:rows] for name, value in outputs.items()}, session.effective, _notes(session)
 

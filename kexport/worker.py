@@ -24,6 +24,7 @@ from kexport import (
     durable,
     graph_file,
     machine,
+    planning,
     prepared,
     produce,
     reference,
@@ -40,8 +41,8 @@ from kexport.loading.taps import LayerRow
 from kexport.lower import lower_model
 from kexport.optimize import optimize
 from kexport.prepared import Prepared
-from kexport.records import Artifact, Cost, ParityRecord, Record, Status, decode_as, encode
-from kexport.specs import Cell, Engine, ModelSpec
+from kexport.records import Artifact, Cost, ParityRecord, QuantizationRecord, Record, Status, decode_as, encode
+from kexport.specs import CALIBRATED, QUANTIZED, Boundary, Cell, Engine, ModelSpec
 
 LAYERS = "layers.json"
 
@@ -154,9 +155,9 @@ def make_cell(request: CellRequest, clock: Clock) -> Record:
     cell, folder, directory = request.cell, Path(request.folder), Path(request.directory)
     ready = prepared.load(folder)
     choice = produce.choose(cell, ready.refusal)
-    bounds = tolerances.load(cell.format, cell.scheme)
+    bounds = tolerances.load(cell.format, _bounds_of(cell))
     staged = folder / cell.file_name
-    written = _write(request, choice, staged, ready=ready, clock=clock)
+    written, quantized = _write(request, choice, staged, ready=ready, clock=clock)
     with clock.step("parity"):
         compared, notes = _compare(request, staged, ready, bounds)
     with clock.step("accuracy"):
@@ -174,6 +175,7 @@ def make_cell(request: CellRequest, clock: Clock) -> Record:
         artifact=_artifact(staged, cell, choice, written, notes),
         parity=compared,
         accuracy=scored,
+        quantization=quantized,
         cost=_cost(ready, clock),
         versions={**machine.versions(), "request": store.fingerprint(cell)},
     )
@@ -200,7 +202,7 @@ def recheck_cell(request: CellRequest, clock: Clock) -> Record:
     if path.exists():
         try:
             with clock.step("parity"):
-                compared, _ = _compare(request, path, ready, tolerances.load(cell.format, cell.scheme))
+                compared, _ = _compare(request, path, ready, tolerances.load(cell.format, _bounds_of(cell)))
             problems += compare.failures(compared.checks)
         except ArtifactError as error:
             problems.append(error.message)
@@ -217,6 +219,11 @@ def recheck_cell(request: CellRequest, clock: Clock) -> Record:
     )
     store.write_record(directory, record, cell.file_name)
     return record
+
+
+def _bounds_of(cell: Cell) -> str:
+    """The section of the bounds: integer outputs have their own."""
+    return cell.scheme if cell.io is Boundary.FLOAT32 else f"{cell.scheme}-io"
 
 
 def _require_same_weights(stored: Record, ready: Prepared) -> None:
@@ -241,9 +248,11 @@ def _compare(
     request: CellRequest, path: Path, ready: Prepared, bounds: tuple[tolerances.Bound, ...]
 ) -> tuple[ParityRecord, tuple[str, ...]]:
     """The file against the reference: what was found, and notes on how the file runs. Raises ArtifactError."""
-    expected = prepared.load_reference(Path(request.folder))
+    calibrated = request.cell.scheme in CALIBRATED
+    expected = prepared.load_reference(Path(request.folder), prepared.CALIBRATED if calibrated else prepared.REFERENCE)
     outputs, effective, notes = verification.execute(path, request.cell, ready.facts, expected, threads=request.threads)
-    found = compare.compare(expected.outputs, outputs, softmax=ready.facts.ends_in_softmax)
+    step = 0.0 if request.cell.io is Boundary.FLOAT32 else compare.PROBABILITY_STEP
+    found = compare.compare(expected.outputs, outputs, softmax=ready.facts.ends_in_softmax, step=step)
     record = ParityRecord(
         samples=len(next(iter(expected.inputs.values()))),
         runtime=_runtime_name(effective),
@@ -254,17 +263,24 @@ def _compare(
     return record, notes
 
 
-def _write(request: CellRequest, choice: produce.Choice, staged: Path, *, ready: Prepared, clock: Clock) -> WrittenFile:
+def _write(
+    request: CellRequest, choice: produce.Choice, staged: Path, *, ready: Prepared, clock: Clock
+) -> tuple[WrittenFile, QuantizationRecord | None]:
     cell, folder = request.cell, Path(request.folder)
     if choice.engine is not Engine.NATIVE:
         with clock.step("rebuild"):
             model = source.rebuild(cell.model, folder / prepared.KERAS_WEIGHTS)
         with clock.step(f"write with {choice.engine}"):
-            return produce.write_with_keras(model, cell, choice, staged, _metadata(ready))
+            return produce.write_with_keras(model, cell, choice, staged, _metadata(ready)), None
     with clock.step("optimize"):
         graph = optimize(graph_file.load(folder))
+    if cell.scheme not in QUANTIZED:
+        with clock.step("write"):
+            return produce.write_native(graph, cell, staged, _metadata(ready)), None
+    with clock.step("quantize"):
+        plan, quantized = planning.plan_of(cell, graph, ready, folder, threads=request.threads)
     with clock.step("write"):
-        return produce.write_native(graph, cell, staged, _metadata(ready))
+        return produce.write_quantized(plan, cell, staged, _metadata(ready)), quantized
 
 
 def _metadata(ready: Prepared) -> dict[str, str]:

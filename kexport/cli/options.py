@@ -12,7 +12,7 @@ import rich_click as click
 
 from kexport.errors import UnknownNameError, UsageError
 from kexport.plan import DEFAULT_TIMEOUT_MINUTES, Batch
-from kexport.specs import DEFAULT_OPSET, Engine, Format, Scheme
+from kexport.specs import DEFAULT_OPSET, Boundary, Engine, Format, Scheme
 
 Command = Callable[..., int]
 Callback = Callable[[click.Context, click.Parameter, Any], Any]
@@ -162,6 +162,13 @@ _OPTIONS = (
         "--calibration",
         metavar="DIR|FILE.npz|synthetic:SEED",
         help="Images that int8 ranges are measured on, about 100, e.g. --calibration photos",
+    ),
+    click.option(
+        "--io",
+        callback=one_member("io", Boundary),
+        default=str(Boundary.FLOAT32),
+        show_default=True,
+        help="Type of the inputs and outputs of TFLite int8 files, e.g. --schemes int8 --io uint8",
     ),
     click.option(
         "--eval",

@@ -38,17 +38,9 @@ from kexport.formats.tflite_tidy import tidy, without_unused
 from kexport.graph import Graph, Node, TensorSpec
 from kexport.operations import Activate, Activation
 from kexport.quantization import LOWEST, PROBABILITY, Affine, Precision, QuantPlan
-from kexport.specs import SERVING_BATCH
+from kexport.specs import SERVING_BATCH, Boundary
 
 __all__ = ["Activations", "Arithmetic", "Boundary", "Limit", "program", "scale_limits", "write"]
-
-
-class Boundary(StrEnum):
-    """The type of the file's inputs and outputs."""
-
-    FLOAT32 = "float32"
-    INT8 = "int8"
-    UINT8 = "uint8"
 
 
 class Activations(StrEnum):

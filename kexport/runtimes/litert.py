@@ -81,6 +81,20 @@ class LitertSession(Session):
             raise ArtifactError(f"{self._source} failed in LiteRT: {error}", hint="kexport verify DIR") from error
         return {name: self._interpreter.get_tensor(tensor["index"]) for name, tensor in self._outputs.items()}
 
+    def stored(self, name: str, real: Tensor) -> Tensor:
+        """The nearest integers, saturated; float inputs as they are."""
+        scale, zero_point = _quantization(self._inputs.get(name, {}))
+        if not scale:
+            return real
+        limits = np.iinfo(self._inputs[name]["dtype"])
+        numbers: Tensor = np.clip(np.rint(real / scale) + zero_point, limits.min, limits.max).astype(limits.dtype)
+        return numbers
+
+    def real(self, name: str, stored: Tensor) -> Tensor:
+        """``scale * (stored - zero point)``, float32; float outputs as they are."""
+        scale, zero_point = _quantization(self._outputs[name])
+        return (stored.astype(np.float32) - zero_point) * scale if scale else stored
+
     def _allocate(self, rows: int) -> None:
         if rows == self._rows:
             return
@@ -128,6 +142,12 @@ def _replaced(node: Mapping[str, Any], *, originals: list[Mapping[str, Any]], ma
         taken.add(place)
         pending.extend(int(source) for source in originals[place]["inputs"])
     return taken
+
+
+def _quantization(tensor: Mapping[str, Any]) -> tuple[np.float32, int]:
+    """Scale and zero point of a tensor; scale 0 where it is not quantized."""
+    scale, zero_point = tensor.get("quantization", (0.0, 0))
+    return np.float32(scale), int(zero_point)
 
 
 def _named_tensors(interpreter: Any, *, source: Path) -> tuple[dict[str, Any], dict[str, Any]]:

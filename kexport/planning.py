@@ -1,0 +1,99 @@
+"""The quantization plan of a model, made once: whichever cell comes first makes it, the others read it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from kexport import plan_file
+from kexport.calibration import CalibrationSet
+from kexport.formats.tflite_limits import scale_limits
+from kexport.graph import Graph
+from kexport.operations import Conv, Dense
+from kexport.prepared import Prepared
+from kexport.quantization import QuantPlan
+from kexport.quantize import quantize, weights_only
+from kexport.quantizers import Compile, Run
+from kexport.records import QuantizationRecord, decode_as, encode
+from kexport.runtimes.ort_graph import GraphSession
+from kexport.scoring import open_calibration_for
+from kexport.specs import Cell, Scheme
+
+FOLDER, FACTS, LOCK = "int8", "quantization.json", "int8.lock"
+LARGEST_BATCH, BATCH_NUMBERS = 8, 1 << 20
+UNFIT = "calibrated on synthetic images: not fit to deploy"
+
+
+def plan_of(
+    cell: Cell, graph: Graph, ready: Prepared, folder: Path, *, threads: int
+) -> tuple[QuantPlan, QuantizationRecord]:
+    """The plan of a quantized cell and what its record says of it. ``graph`` is optimized.
+
+    Raises UsageError and SourceError for images that cannot be right, UnsupportedError where no scales are found.
+    """
+    if cell.scheme is Scheme.DYNAMIC:
+        plan = weights_only(graph)
+        return plan, _facts(plan, kind="none", fit_to_deploy=True)
+    place = folder / FOLDER
+    with _locked(folder / LOCK):
+        if not plan_file.exists(place):
+            _make(cell, graph, ready, place, threads=threads)
+    record: QuantizationRecord = decode_as(QuantizationRecord, (place / FACTS).read_bytes())
+    return plan_file.load(place), record
+
+
+def _locked(path: Path) -> AbstractContextManager[object]:
+    from filelock import FileLock
+
+    return FileLock(path)
+
+
+def _make(cell: Cell, graph: Graph, ready: Prepared, place: Path, *, threads: int) -> None:
+    assert cell.calibration is not None
+    start = time.perf_counter()
+    images = open_calibration_for(ready.facts, cell.calibration)
+    plan = quantize(graph, lambda: images.batches(_batch(images)), compiler(threads), refused=_refused)
+    place.mkdir(exist_ok=True)
+    facts = _facts(
+        plan,
+        calibration=images.text,
+        calibration_sha256=images.sha256,
+        images=images.count,
+        kind=images.kind,
+        fit_to_deploy=images.fit_to_deploy,
+        seconds=time.perf_counter() - start,
+        notes=(*images.notes, *plan.notes, *(() if images.fit_to_deploy else (UNFIT,))),
+    )
+    (place / FACTS).write_text(encode(facts))
+    plan_file.save(plan, place)
+
+
+def compiler(threads: int) -> Compile:
+    """Float graphs run by ONNX Runtime."""
+
+    def compile_(graph: Graph) -> Run:
+        return GraphSession(graph, threads=threads).run
+
+    return compile_
+
+
+def _batch(images: CalibrationSet) -> int:
+    height, width, channels = images.shape
+    return max(1, min(LARGEST_BATCH, BATCH_NUMBERS // (height * width * channels)))
+
+
+def _refused(plan: QuantPlan) -> Collection[str]:
+    return {limit.node for limit in scale_limits(plan)}
+
+
+def _facts(plan: QuantPlan, **known: object) -> QuantizationRecord:
+    linear = [node.name for node in plan.graph if isinstance(node.operation, (Conv, Dense))]
+    floats = tuple(name for name in linear if name not in plan.kernels)
+    nothing = {"calibration": "", "calibration_sha256": "", "images": 0}
+    return QuantizationRecord(
+        **{**nothing, **known},  # type: ignore[arg-type]
+        int8_layers=len(plan.kernels),
+        float_layers=floats,
+    )
