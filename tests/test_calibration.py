@@ -103,7 +103,7 @@ def test_compressed_arrays_are_streamed(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_synthetic_images_are_marked(tmp_path: Path) -> None:
     found = opened("synthetic:7", "MobileNet")
-    assert (found.kind, found.count, found.fit_to_deploy) == (Kind.SYNTHETIC, 32, False)
+    assert (found.kind, found.count, found.fit_to_deploy) == (Kind.SYNTHETIC, 8, False)
     assert found.notes == ("calibrated on 8 synthetic images: not fit to deploy",)
     rows = everything(found, 5)
     assert -1 <= rows.min() < -0.9
