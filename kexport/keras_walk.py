@@ -48,9 +48,12 @@ def input_names(model: Any) -> list[str]:
 
 def output_names(model: Any) -> list[str]:
     """``output``, or where there are several the keys of a dictionary of outputs, else the names that Keras gives."""
+    return ["output"] if len(model.outputs) == 1 else own_output_names(model)
+
+
+def own_output_names(model: Any) -> list[str]:
+    """The names that Keras gives, or the keys of a dictionary; those of a `keras.Sequential` too, which has none."""
     tensors = model.outputs
-    if len(tensors) == 1:
-        return ["output"]
     keys = _keys(model, "_outputs_struct")
     return distinct([keys.get(id(tensor), tensor._keras_history.operation.name) for tensor in tensors])  # noqa: SLF001
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,25 @@ def test_names_of_several_inputs_and_outputs(tmp_path: Path) -> None:
     facts = records[0].source
     assert facts is not None
     assert facts.reference_inputs["age"].startswith("seeded normal numbers in [-2, 2]: unknown: ")
+
+
+def test_keras_itself_runs_them_too() -> None:
+    """What `kexport bench --with-keras` measures: a Sequential model, and one that takes a dictionary."""
+    import keras
+    from keras import layers
+
+    from kexport.runtimes.keras_ import KerasSession
+
+    rows = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+    plain = keras.Sequential([keras.Input((4,), name="row"), layers.Dense(3, name="scores")])
+    session = KerasSession(plain)
+    assert [spec.name for spec in session.signature[1]] == ["scores"]
+    np.testing.assert_allclose(session.run({"row": rows})["scores"], np.asarray(plain(rows)), rtol=1e-6)
+    given = {"one": keras.Input((4,), name="one"), "two": keras.Input((4,), name="two")}
+    both = keras.Model(given, {"b": layers.Add()(list(given.values())), "a": layers.Dense(2)(given["one"])})
+    found = KerasSession(both).run({"one": rows, "two": 2 * rows})
+    np.testing.assert_allclose(found["b"], 3 * rows, rtol=1e-6)
+    assert found["a"].shape == (2, 2)
 
 
 def test_a_result_shown_twice_has_two_names(tmp_path: Path) -> None:
@@ -334,6 +354,10 @@ def own_class():
     return Doubled()
 
 
+def broken():
+    raise ValueError("no weights here")
+
+
 def nothing():
     return 3
 
@@ -346,6 +370,7 @@ value = 3
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "mine_for_tests.py").write_text(FACTORY)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "mine_for_tests", raising=False)
     return "mine_for_tests"
 
 
@@ -393,12 +418,13 @@ def test_a_model_of_an_own_class(module: str, tmp_path: Path) -> None:
         ("{}:missing", "{}:missing: module '{}' has no attribute 'missing'"),
         ("{}:value", "{}:value is a int, not a function"),
         ("{}:nothing", "{}:nothing returned a int, expected a keras.Model"),
+        ("{}:broken", "{}:broken raised ValueError: no weights here ({path}, line 28)"),
     ],
 )
-def test_what_is_no_factory(module: str, text: str, message: str) -> None:
+def test_what_is_no_factory(module: str, text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError) as caught:
         source.build(of_factory(text.replace("{}", module)))
-    assert caught.value.message == message.replace("{}", module)
+    assert caught.value.message == message.replace("{}", module).replace("{path}", str(tmp_path / f"{module}.py"))
 
 
 @pytest.mark.parametrize("scheme", [Scheme.FLOAT16])

@@ -18,12 +18,6 @@ from kexport.loading import archive, config, factory, keras2
 from kexport.weights import hdf5_file
 
 __all__ = ["factory", "load"]
-KERAS_ERRORS = (
-    ValueError, TypeError, LookupError, AttributeError, RuntimeError, OSError, ImportError, AssertionError,
-    ArithmeticError, MemoryError,
-)  # fmt: skip
-"""What Keras and TensorFlow raise for a configuration that they cannot use; they have no error of their own for it."""
-
 _SAVE_HINT = 'save it again with a current Keras: model.save("model.keras")'
 _SLACK_BYTES = 64 * 2**20
 _WEIGHT_COPIES = 4  # float16 weights become float32, and a nested model may be built twice
@@ -97,7 +91,7 @@ def _told(path: Path) -> Iterator[None]:
     """What Keras raises becomes one message, with the first line of Keras's words."""
     try:
         yield
-    except KERAS_ERRORS as error:
+    except factory.ERRORS as error:
         words = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise SourceError(f"model {path}: Keras cannot load it: {words:.300}", hint=_SAVE_HINT) from error
 

@@ -51,6 +51,10 @@ def check(config: dict[str, Any], *, told: str, trust: bool) -> dict[str, Any]:
     custom: dict[str, Any] = {}
     for value, layer in _objects(config, told):
         name = str(value["class_name"])
+        if not trust and isinstance(value["config"], dict) and isinstance(value["config"].get("vocabulary"), str):
+            raise SourceError(
+                f"{told}: layer {layer!r} names a file of this machine as its vocabulary", hint=_TRUST_HINT
+            )
         what = CODE.get(name) or _foreign(value)
         if what and (name in NEVER or not trust):
             place = f"layer {layer!r} is" if layer else "it holds"
@@ -69,7 +73,7 @@ def _objects(config: dict[str, Any], told: str) -> Iterator[tuple[dict[str, Any]
         if depth > MAX_DEPTH:
             raise SourceError(f"{told}: its configuration is nested more than {MAX_DEPTH} deep", hint=_SAVE_HINT)
         if isinstance(value, dict):
-            if isinstance(value.get("class_name"), str):
+            if isinstance(value.get("class_name"), str) and "config" in value:
                 inner = value.get("config")
                 named = inner.get("name") if isinstance(inner, dict) else None
                 layer = named if isinstance(named, str) else layer

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from kexport.keras_walk import own_output_names, packed
 from kexport.records import Signature
 from kexport.runtimes import Session, SessionOptions, Signatures, Tensor
 from kexport.runtimes.tensorflow_ import CPU, check_device, limit_threads
@@ -24,7 +25,7 @@ class KerasSession(Session):
 
     def __init__(self, model: Any) -> None:
         inputs = _signatures([tensor.name for tensor in model.inputs], model.inputs)
-        self._signature = inputs, _signatures(model.output_names, model.outputs)
+        self._signature = inputs, _signatures(own_output_names(model), model.outputs)
         self._call = _compile(model)
 
     @classmethod
@@ -58,11 +59,12 @@ class KerasSession(Session):
 
 
 def _compile(model: Any) -> Any:
+    import keras
     import tensorflow as tf
 
     @tf.function(autograph=False)  # type: ignore[untyped-decorator]
     def call(*values: Any) -> list[Any]:
-        return list(tf.nest.flatten(model(values[0] if len(values) == 1 else list(values), training=False)))
+        return list(keras.tree.flatten(model(packed(model, values), training=False)))
 
     with tf.device(CPU):
         return call.get_concrete_function(

@@ -373,3 +373,24 @@ def test_the_command_line_tells_it_once(
     ]
     assert not bystander.exists()
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_a_vocabulary_in_another_file(good: Path, tmp_path: Path, suffix: str) -> None:
+    """A lookup layer may name a text file as its vocabulary: any file of this machine (CVE-2025-12058)."""
+    secret = tmp_path / "secret.txt"
+    secret.write_text("one\ntwo\n")
+    lookup = {"class_name": "StringLookup", "config": {"name": "words", "vocabulary": str(secret)}}
+    path = tmp_path / f"m.{suffix}"
+    if suffix == "keras":
+        layer = {**lookup, "module": "keras.layers", "registered_name": None}
+        rewritten(good / "good.keras", path, lambda config: config["config"]["layers"].insert(1, layer))
+    else:
+
+        def change(file: Any) -> None:
+            config = json.loads(file.attrs["model_config"])
+            config["config"]["layers"].insert(1, lookup)
+            file.attrs["model_config"] = json.dumps(config)
+
+        legacy(good / "good.h5", path, change)
+    assert refused(path) == "model FILE: layer 'words' names a file of this machine as its vocabulary"
