@@ -7,7 +7,7 @@ from collections.abc import Collection
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from kexport import plan_file
+from kexport import machine, plan_file
 from kexport.calibration import CalibrationSet
 from kexport.formats.tflite_limits import scale_limits
 from kexport.graph import Graph
@@ -64,6 +64,7 @@ def _make(cell: Cell, graph: Graph, ready: Prepared, place: Path, *, threads: in
         kind=images.kind,
         fit_to_deploy=images.fit_to_deploy,
         seconds=time.perf_counter() - start,
+        peak_memory_bytes=machine.peak_memory_bytes(),
         notes=(*images.notes, *plan.notes, *(() if images.fit_to_deploy else (UNFIT,))),
     )
     (place / FACTS).write_text(encode(facts))

@@ -218,7 +218,9 @@ class QuantizationRecord:
     """How an artifact was quantized. ``fit_to_deploy`` is false where the calibration images are synthetic.
 
     ``calibration`` is what was asked for, ``calibration_sha256`` the set's digest; ``float_layers`` are the layers
-    with weights that stayed float32, ``notes`` warnings about the images and the plan.
+    with weights that stayed float32, ``notes`` warnings about the images and the plan. ``seconds`` is what reading the
+    images and making the plan took, ``peak_memory_bytes`` the peak of the process that did it; one plan serves all
+    formats.
     """
 
     calibration: str
@@ -229,6 +231,7 @@ class QuantizationRecord:
     int8_layers: int
     float_layers: tuple[str, ...] = ()
     seconds: float = 0.0
+    peak_memory_bytes: int = 0
     notes: tuple[str, ...] = ()
 
 

@@ -15,7 +15,6 @@ import argparse
 import ctypes
 import gc
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import processes
 import psutil
 import side_by_side
 
@@ -163,36 +163,7 @@ def _latency(comparison: Comparison, name: str, paths: Mapping[str, Path]) -> di
 def _run(comparison: Comparison, arguments: Sequence[str], *, limit_bytes: int) -> tuple[str, str]:
     """The last line that the process printed, or why there is none. Above the limit it is killed."""
     command = [sys.executable, str(comparison.script), *arguments]
-    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+", errors="replace") as problems:
-        process = subprocess.Popen(command, stdout=output, stderr=problems)
-        reason = _watch(process, limit_bytes=limit_bytes)
-        output.seek(0)
-        problems.seek(0)
-        lines, complaints = output.read().strip().splitlines(), problems.read().strip().splitlines()
-    if process.returncode == 0 and lines:
-        return lines[-1], ""
-    return "", reason or f"exit code {process.returncode}: {_last(complaints):.300}"
-
-
-def _last(complaints: Sequence[str]) -> str:
-    lines = [line for line in complaints if line and not line.startswith("hint:")]
-    return lines[-1] if lines else "nothing on standard error"
-
-
-def _watch(process: subprocess.Popen[bytes], *, limit_bytes: int) -> str:
-    end = time.monotonic() + EXPORT_SECONDS
-    while process.poll() is None:
-        try:
-            used = psutil.Process(process.pid).memory_info().rss
-        except psutil.NoSuchProcess:
-            used = 0
-        if used > limit_bytes or time.monotonic() > end:
-            process.kill()
-            process.wait()
-            over_memory = f"killed above {limit_bytes / GIB:.0f} GiB"
-            return over_memory if used > limit_bytes else f"killed after {EXPORT_SECONDS} s"
-        time.sleep(0.1)
-    return ""
+    return processes.run(command, limit_bytes=limit_bytes, limit_seconds=EXPORT_SECONDS)
 
 
 def _make_weights(name: str, file: Path) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from harness import MAX_LATENCY_RATIO, MAX_MEMORY_RATIO, MIN_TIME_RATIO, Exported
@@ -108,14 +108,22 @@ def comparison(data: Json | None, option: str) -> str:
     return f"{machine_line(data['machine'])}\n\n{table(header, map(_peer_row, data['rows']), text_columns=1)}"
 
 
-def bar(forty_data: Json | None, peers: Json | None, tflite: Json | None, run_data: Json | None) -> str:
-    """What this version set out to reach, what it reaches, and whether that is enough."""
+def bar(
+    forty_data: Json | None,
+    peers: Json | None,
+    tflite: Json | None,
+    run_data: Json | None,
+    *,
+    more: Iterable[Sequence[str]] = (),
+) -> str:
+    """What this version set out to reach, what it reaches, and whether that is enough. ``more`` rows follow."""
     rows = [
         *(_parity_bar(forty_data, form) for form in Format),
         *_comparison_bar("ONNX against Keras's own export", peers),
         *_comparison_bar("TFLite against TFLiteConverter", tflite),
         *_seconds_bar(peers),
         _pipeline_bar(run_data),
+        *more,
     ]
     return table(("what", "needed", "measured", ""), rows, text_columns=4)
 

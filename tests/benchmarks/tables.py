@@ -1,9 +1,11 @@
 """Fills the generated parts of the documentation, and keeps the measurements that they show.
 
-    python tests/benchmarks/tables.py [--records DIR]... [--peers FILE] [--tflite FILE] [--run FORMATS=LOG]... [--check]
+    python tests/benchmarks/tables.py [--records DIR]... [--peers FILE] [--tflite FILE] [--int8 FILE]
+        [--run FORMATS=LOG]... [--check]
 
 ``--records``: artifact directories of `kexport all` and `kexport bench` -> parity/float32-forty.json.
-``--peers``, ``--tflite``: ``--json`` of export_vs_peers.py and of tflite_vs_converter.py -> the same names in parity/.
+``--peers``, ``--tflite``, ``--int8``: ``--json`` of export_vs_peers.py, of tflite_vs_converter.py, of int8_vs_peers.py
+-> the same names in parity/.
 ``--run onnx,tflite=FILE``: the standard error of a whole `kexport all` -> parity/runs.json.
 What is not given stays as it is committed. Tables are always made again; ``--check`` writes nothing and
 exits 1 where a document differs from what the code and the committed JSON say.
@@ -20,6 +22,7 @@ from typing import Any
 
 import code_blocks
 import evidence
+import int8_blocks
 import md_text
 import measured_blocks
 
@@ -31,6 +34,7 @@ FORTY = "parity/float32-forty.json"
 FORTY_REPORT = "parity/float32-forty.md"
 PEERS = "parity/export-vs-peers.json"
 TFLITE = "parity/tflite-vs-converter.json"
+INT8 = "parity/int8-vs-peers.json"
 RUNS = "parity/runs.json"
 AGAIN = "python tests/benchmarks/tables.py"
 
@@ -56,7 +60,7 @@ def store_given(options: argparse.Namespace, root: Path) -> None:
     found: dict[str, Any] = {}
     if options.records:
         found[FORTY] = evidence.from_records(options.records)
-    for name, path in ((PEERS, options.peers), (TFLITE, options.tflite)):
+    for name, path in ((PEERS, options.peers), (TFLITE, options.tflite), (INT8, options.int8)):
         if path is not None:
             found[name] = evidence.from_comparison(path)
     logs = dict(map(_run, options.run))
@@ -77,12 +81,14 @@ def generated(root: Path) -> dict[str, str]:
 
 def blocks(root: Path) -> dict[str, str]:
     """Every block by name."""
-    forty, peers, tflite, runs = (load(root / name) for name in (FORTY, PEERS, TFLITE, RUNS))
+    forty, peers, tflite, int8, runs = (load(root / name) for name in (FORTY, PEERS, TFLITE, INT8, RUNS))
     return {name: make() for name, make in code_blocks.BLOCKS.items()} | {
-        "bar": measured_blocks.bar(forty, peers, tflite, runs),
+        "bar": measured_blocks.bar(forty, peers, tflite, runs, more=int8_blocks.bar(int8)),
         "runs": measured_blocks.runs(runs),
         "export-vs-peers": measured_blocks.comparison(peers, "--peers"),
         "tflite-vs-converter": measured_blocks.comparison(tflite, "--tflite"),
+        "int8-vs-peers": int8_blocks.accuracy(int8),
+        "int8-speed": int8_blocks.speed(int8),
         "forty": measured_blocks.forty(forty),
     }
 
@@ -118,10 +124,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--records", type=Path, action="append", default=[], help="artifact directory; repeatable")
     parser.add_argument("--peers", type=Path, help="--json of export_vs_peers.py")
     parser.add_argument("--tflite", type=Path, help="--json of tflite_vs_converter.py")
+    parser.add_argument("--int8", type=Path, help="--json of int8_vs_peers.py")
     parser.add_argument("--run", action="append", default=[], metavar="FORMATS=LOG", help="log of a kexport all")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 on drift")
     options = parser.parse_args(arguments)
-    if options.check and (options.records or options.peers or options.tflite or options.run):
+    if options.check and any((options.records, options.peers, options.tflite, options.int8, options.run)):
         parser.error("--check looks at what is committed: expected no measurements beside it")
     return options
 

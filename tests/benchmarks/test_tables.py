@@ -17,7 +17,10 @@ import pytest
 from kexport import store
 from kexport.records import Artifact, BenchRecord, Check, Cost, OutputParity, ParityRecord, Record, Status
 
-SCRIPTS = ("tables", "code_blocks", "measured_blocks", "evidence", "md_text", "harness", "side_by_side")
+SCRIPTS = (
+    "tables", "code_blocks", "measured_blocks", "evidence", "md_text", "harness", "side_by_side", "processes",
+    "int8_blocks", "int8_speed", "int8_accuracy", "int8_networks", "int8_peers",
+)  # fmt: skip
 MACHINE = {"processor": "P", "cores": "2", "memory_gib": "24.0", "version keras": "3.15.1"}
 NAMES = ("bar", "runs", "export-vs-peers", "tflite-vs-converter", "forty", "bounds")
 LOG = """[1/2] x: PASS
