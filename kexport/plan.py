@@ -96,21 +96,8 @@ def cells(models: Sequence[Named], options: ExportOptions) -> tuple[Cell, ...]:
 
 
 def _pairs(target: TargetFile) -> list[tuple[Format, Scheme]]:
-    """Every format in each scheme that it can have. UsageError for a format or a scheme that would be left out."""
-    pairs = [(form, scheme) for form in target.formats for scheme in target.schemes if scheme in SCHEMES[form]]
-    for form in target.formats:
-        if form not in {pair[0] for pair in pairs}:
-            raise UsageError(
-                f"{form} cannot be {', '.join(target.schemes)}: expected one of {', '.join(SCHEMES[form])}",
-                hint="kexport list schemes",
-            )
-    for scheme in target.schemes:
-        if scheme not in {pair[1] for pair in pairs}:
-            able = ", ".join(form for form in Format if scheme in SCHEMES[form])
-            raise UsageError(
-                f"scheme {scheme} of {', '.join(target.formats)}: expected {able}", hint="kexport list schemes"
-            )
-    return pairs
+    """Every format in each scheme that it can have; each has one, as a target is checked when it is made."""
+    return [(form, scheme) for form in target.formats for scheme in target.schemes if scheme in SCHEMES[form]]
 
 
 def _check_io(options: ExportOptions, pairs: list[tuple[Format, Scheme]]) -> None:

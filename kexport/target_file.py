@@ -55,11 +55,15 @@ class TargetFile:
             if not given:
                 yield f"{name}: expected at least one of {', '.join(legal)}, got []"
         for form in self.formats:
-            for scheme in self.schemes:
-                if scheme not in SCHEMES[form]:
-                    yield f"schemes: {form} cannot be {scheme}, expected one of {', '.join(SCHEMES[form])}"
+            if not set(self.schemes) & set(SCHEMES[form]):
+                given = ", ".join(self.schemes)
+                yield f"schemes: {form} cannot be {given}, expected one of {', '.join(SCHEMES[form])}"
             if self.engine not in (Engine.AUTO, *ENGINES[form]):
                 yield f"engine: {self.engine} cannot write {form}, expected one of auto, {', '.join(ENGINES[form])}"
+        for scheme in self.schemes:
+            able = [form for form in Format if scheme in SCHEMES[form]]
+            if not set(able) & set(self.formats) and len(self.schemes) > 1:
+                yield f"schemes: none of {', '.join(self.formats)} can be {scheme}, expected {', '.join(able)}"
 
 
 def names() -> tuple[str, ...]:
