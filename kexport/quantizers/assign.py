@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from kexport.graph import Graph, Node
-from kexport.operations import Activate, Add, Clip, Conv, Dense, Multiply, Pad, ScaleShift
+from kexport.operations import Add, Conv, Dense
 from kexport.quantization import Precision, has_int8_form, shares_scale
-
-ELEMENTWISE = (Activate, Clip, Multiply, Pad, ScaleShift)
 
 
 def assign(graph: Graph, *, keep_float: Collection[str] = ()) -> dict[str, Precision]:
     """The precision of every node that is not FLOAT32; ``keep_float`` names nodes that must stay so.
 
     What makes an output keeps its full resolution: a last dense layer has int8 weights and float logits. What
-    only moves numbers between float nodes stays float, as conversions would cost more than they save. So does a
-    stem that ends in a depthwise convolution (`stem`).
+    only moves numbers between float nodes stays float, as conversions would cost more than they save.
     """
-    keep_float = {*keep_float, *stem(graph)}
     chosen: dict[str, Precision] = {}
     for node in graph:
         long_sum = isinstance(node.operation, Add) and len(node.inputs) != 2
@@ -35,31 +31,6 @@ def assign(graph: Graph, *, keep_float: Collection[str] = ()) -> dict[str, Preci
         if isinstance(node.operation, Dense) and node.name in chosen and not _read_as_int8(graph, node, chosen):
             chosen[node.name] = Precision.WEIGHTS
     return chosen
-
-
-def stem(graph: Graph) -> set[str]:
-    """The nodes from the image to the first depthwise convolution, if only element-wise ones and it follow the first.
-
-    There every later layer's error begins, images are largest and channels fewest: integer kernels gain no time
-    (on x86, ONNX Runtime's are slower), and float32 costs a few hundred weights.
-    """
-    found: set[str] = set()
-    reached = {spec.name for spec in graph.inputs}
-    convolved = False
-    for node in graph:
-        operation = node.operation
-        convolves = isinstance(operation, Conv)
-        ends = isinstance(operation, Conv) and convolved
-        if not reached.issuperset(node.inputs) or not (convolves or isinstance(operation, ELEMENTWISE)):
-            return set()
-        if isinstance(operation, Conv) and convolved and not operation.depthwise:
-            return set()
-        found.add(node.name)
-        if ends:
-            return found
-        reached.add(node.name)
-        convolved = convolved or convolves
-    return set()
 
 
 def _float_inputs(graph: Graph) -> set[str]:
