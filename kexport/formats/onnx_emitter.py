@@ -52,6 +52,7 @@ class Emitter:
     _places: dict[str, dict[Layout, str]] = field(default_factory=dict)
     _readers: dict[str, int] = field(default_factory=dict)
     _shown: set[str] = field(default_factory=set)
+    _uses: dict[str, list[Any]] = field(default_factory=dict)  # the nodes that read or make a name
 
     def rank(self, value: str) -> int:
         """Number of axes of a graph value."""
@@ -113,7 +114,10 @@ class Emitter:
         """Add an ONNX node whose only output (and own name) is ``output``; returns that name."""
         from onnx import helper
 
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
+        made = helper.make_node(kind, list(inputs), [output], name=output, **attributes)
+        self.nodes.append(made)
+        for name in dict.fromkeys((*inputs, output)):
+            self._uses.setdefault(name, []).append(made)
         return output
 
     def cast(self, value: str, output: str, dtype: str) -> str:
@@ -168,7 +172,7 @@ class Emitter:
         name = self.read(value, Layout.NHWC)
         if name != public:
             self.free(public)
-        if name in self._shown or not any(node.output[0] == name for node in self.nodes):
+        if name in self._shown or not any(node.output[0] == name for node in self._uses.get(name, ())):
             self.node("Identity", [name], public)
         else:
             self._rename(name, public)
@@ -179,10 +183,13 @@ class Emitter:
         self._rename(public, f"{public}:layer")
 
     def _rename(self, old: str, new: str) -> None:
-        for node in self.nodes:
-            for names in (node.input, node.output):
-                if old in names:
-                    names[:] = [new if name == old else name for name in names]
+        users = self._uses.pop(old, [])
+        if not users:
+            return
+        self._uses.setdefault(new, []).extend(users)
+        for node in users:
+            node.input[:] = [new if name == old else name for name in node.input]
+            node.output[:] = [new if name == old else name for name in node.output]
         for places in self._places.values():
             if old in places.values():
                 places.update({layout: new for layout, name in places.items() if name == old})
