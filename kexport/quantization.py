@@ -76,13 +76,18 @@ class Affine:
 
     def quantize(self, real: npt.NDArray[np.floating]) -> npt.NDArray[np.int8]:
         """Round half to even, saturate (as ONNX QuantizeLinear)."""
-        numbers = np.rint(np.asarray(real, np.float32) / np.float32(self.scale)) + self.zero_point
-        stored: npt.NDArray[np.int8] = np.clip(numbers, LOWEST, HIGHEST).astype(np.int8)
+        numbers: npt.NDArray[np.float32] = np.asarray(np.asarray(real, np.float32) / np.float32(self.scale))
+        np.rint(numbers, out=numbers)
+        numbers += np.float32(self.zero_point)
+        stored: npt.NDArray[np.int8] = np.clip(numbers, LOWEST, HIGHEST, out=numbers).astype(np.int8)
         return stored
 
     def dequantize(self, stored: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
         """The real numbers."""
-        return (stored.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)
+        real = np.asarray(stored.astype(np.float32))
+        real -= np.float32(self.zero_point)
+        real *= np.float32(self.scale)
+        return real
 
 
 PROBABILITY = Affine(scale=1 / 256, zero_point=LOWEST)  # [0, 255/256]: what LiteRT fixes for LOGISTIC and SOFTMAX

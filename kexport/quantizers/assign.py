@@ -7,6 +7,7 @@ from collections.abc import Collection
 from kexport.graph import Graph, Node
 from kexport.operations import Add, Conv, Dense
 from kexport.quantization import Precision, has_int8_form, shares_scale
+from kexport.quantizers import ranges
 
 
 def assign(graph: Graph, *, keep_float: Collection[str] = ()) -> dict[str, Precision]:
@@ -21,6 +22,8 @@ def assign(graph: Graph, *, keep_float: Collection[str] = ()) -> dict[str, Preci
         if node.name not in keep_float and has_int8_form(node.operation) and not long_sum:
             chosen[node.name] = Precision.INT8
     chosen = {name: how for name, how in chosen.items() if name not in _float_inputs(graph)}
+    for name in _sharing_sigmoids(graph, chosen):
+        del chosen[name]
     while True:
         idle = [node for node in graph if _idle(graph, node, chosen)]
         if not idle:
@@ -31,6 +34,17 @@ def assign(graph: Graph, *, keep_float: Collection[str] = ()) -> dict[str, Preci
         if isinstance(node.operation, Dense) and node.name in chosen and not _read_as_int8(graph, node, chosen):
             chosen[node.name] = Precision.WEIGHTS
     return chosen
+
+
+def _sharing_sigmoids(graph: Graph, chosen: dict[str, Precision]) -> list[str]:
+    """Sigmoids that share their scale, which is fixed to [0, 1), with wider values, as through a Concat."""
+    return [
+        name
+        for group in ranges.groups(graph, chosen)
+        if not ranges.within_unit(graph, group)
+        for name in group
+        if name in chosen and ranges.is_sigmoid(graph.producers[name].operation)
+    ]
 
 
 def _float_inputs(graph: Graph) -> set[str]:

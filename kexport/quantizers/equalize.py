@@ -13,7 +13,7 @@ part: its gate becomes a depthwise convolution that undoes s.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +23,7 @@ from kexport.graph import Graph, Node
 from kexport.operations import Activation, Conv, Dense, GlobalPool, Multiply, Pad, Pool, Reshape, ScaleShift
 from kexport.quantization import Precision
 from kexport.quantizers import Array
-from kexport.quantizers.observe import LINEAR, Observed
+from kexport.quantizers.observe import Observed
 from kexport.quantizers.ranges import split_gate, useful_range
 
 Factors = npt.NDArray[np.float64]
@@ -65,13 +65,18 @@ def _reach(graph: Graph, node: Node, precisions: Mapping[str, Precision]) -> Rea
         return None
     if operation.activation not in (None, Activation.RELU, Activation.RELU6):
         return None
-    gate = split_gate(graph, node.name)
+    gate = _added(split_gate(graph, node.name))
     start = _product(graph, node, gate) if gate else node.name
     found = _readers(graph, start, precisions, share=1.0)
     if found is None or node.name in graph.outputs.values():
         return None
     values, readers = found
     return Reach(values=tuple(dict.fromkeys((node.name, *values))), readers=tuple(readers), gate=gate)
+
+
+def _added(gate: Node | None) -> Node | None:
+    """The gate, if an addition makes it; one that is a convolution already is a reader like any other."""
+    return gate if gate is not None and isinstance(gate.operation, ScaleShift) else None
 
 
 def _product(graph: Graph, node: Node, gate: Node) -> str:
@@ -138,7 +143,8 @@ def _factors(graph: Graph, node: Node, reach: Reach, seen: Mapping[str, Observed
     if not max(-low.min(), high.max()) > 0:
         return None
     trials = _trials(low, high)
-    noises = [_noise(reach, factors, low, high, here.power) for factors in trials]
+    readers = [(Weights.of(reader), share) for reader, share in reach.readers]
+    noises = [_noise(readers, factors, low, high, here.power) for factors in trials]
     best = int(np.argmin(noises))
     wanted = WORTH if reach.gate else 1.0
     return trials[best] if noises[best] < wanted * noises[0] else None
@@ -157,37 +163,44 @@ def _trials(low: Factors, high: Factors) -> list[Factors]:
     return trials
 
 
-def _noise(reach: Reach, factors: Factors, low: Factors, high: Factors, power: Factors) -> float:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Weights:
+    """A reader's weights, summed up over taps: ``(groups, input channels of a group, output channels of a group)``."""
+
+    squares: Factors
+    largest: Factors
+    used: Factors  # how many are not zero
+
+    @classmethod
+    def of(cls, reader: Node) -> Weights:
+        """Those of a convolution or dense layer."""
+        operation = reader.operation
+        assert isinstance(operation, (Conv, Dense))
+        groups = operation.groups if isinstance(operation, Conv) else 1
+        inside, out = operation.kernel.shape[-2:]
+        taps = operation.kernel.reshape(-1, inside, groups, out // groups).transpose(2, 0, 1, 3)
+        return cls(
+            squares=np.square(taps).sum(axis=1, dtype=np.float64),
+            largest=np.abs(taps).max(axis=1).astype(np.float64),
+            used=(taps != 0).sum(axis=1).astype(np.float64),
+        )
+
+
+def _noise(
+    readers: Sequence[tuple[Weights, float]], factors: Factors, low: Factors, high: Factors, power: Factors
+) -> float:
     """The mean inverse signal-to-noise ratio at the readers' outputs, activations' and weights' rounding together."""
     step = (max(0.0, float((high * factors).max())) - min(0.0, float((low * factors).min()))) / 255
     total = 0.0
-    for reader, share in reach.readers:
-        weights = by_input(reader)
-        moved = weights / factors[:, np.newaxis, np.newaxis]
-        steps = np.abs(moved).max(axis=(0, 1)) / 127
-        signal = np.einsum("cto,c->o", np.square(weights), power)
-        values = share * np.square(step) * np.square(moved).sum(axis=(0, 1))
-        used = (moved != 0).astype(np.float64)
-        rounding = np.einsum("cto,c->o", used, power * np.square(factors)) * np.square(steps)
+    for weights, share in readers:
+        shape = (len(weights.squares), 1, -1)
+        scale, energy = factors.reshape(shape), power.reshape(shape)
+        steps = (weights.largest / scale.transpose(0, 2, 1)).max(axis=1, keepdims=True) / 127
+        signal = energy @ weights.squares
+        values = share * np.square(step) * (np.square(1 / scale) @ weights.squares)
+        rounding = ((energy * np.square(scale)) @ weights.used) * np.square(steps)
         total += float(((values + rounding) / np.maximum(signal, 1e-30)).mean())
     return total
-
-
-def by_input(reader: Node) -> npt.NDArray[np.float64]:
-    """The weights as ``(input channel, tap, output channel)``, zero between groups (which are few or depthwise)."""
-    operation = reader.operation
-    assert isinstance(operation, (Conv, Dense))
-    if isinstance(operation, Dense):
-        return operation.kernel.astype(np.float64)[:, np.newaxis, :]
-    rows, columns, inside, out = operation.kernel.shape
-    kernel = operation.kernel.reshape(rows * columns, inside, out).transpose(1, 0, 2).astype(np.float64)
-    if operation.groups == 1:
-        return kernel
-    whole = np.zeros((inside * operation.groups, rows * columns, out // operation.groups))
-    for group in range(operation.groups):
-        part = slice(group * (out // operation.groups), (group + 1) * (out // operation.groups))
-        whole[group * inside : (group + 1) * inside] = kernel[:, :, part]
-    return whole
 
 
 def _applied(graph: Graph, node: Node, reach: Reach, factors: Factors) -> Graph:
@@ -230,6 +243,6 @@ def _gate_conv(gate: Node, factors: Array) -> Node:
 def _rescale(seen: dict[str, Observed], node: Node, reach: Reach, factors: Factors) -> None:
     if reach.gate:  # below -1/2, before scaling, the gate is closed
         seen[node.name] = replace(seen[node.name], low=np.maximum(seen[node.name].low, np.float32(-0.5)))
-    for value in (*reach.values, f"{node.name}{LINEAR}"):
+    for value in reach.values:
         if value in seen:
             seen[value] = seen[value].scaled(factors)

@@ -32,7 +32,7 @@ from kexport.operations import (
     Reshape,
     ScaleShift,
 )
-from kexport.passes import fold_into_producer, fuse_activation
+from kexport.passes import fuse_activation, scale_after_linear
 
 Rewrite = Callable[[Graph, Node], tuple[Node, ...] | None]
 
@@ -43,7 +43,7 @@ def rewrite(graph: Graph) -> Graph:
     graph = _everywhere(graph, _binary_sums)
     graph = _hard_swishes(graph)
     graph = _everywhere(graph, _hard_sigmoid)
-    graph = fold_into_producer(graph, _scale_into_linear)
+    graph = scale_after_linear.run(graph)
     graph = _everywhere(graph, _scale_as_depthwise)
     graph = fuse_activation.run(graph)
     return _dense_from_1x1(graph)
@@ -99,9 +99,7 @@ def _hard_swishes(graph: Graph) -> Graph:
     for node in graph:
         if not _is(node, Activation.HARD_SWISH):
             continue
-        takers = _takers(graph, node.name)
-        if takers is None or not _linear(graph, node.inputs[0]):
-            takers = None
+        takers = _takers(graph, node.name) if _linear(graph, node.inputs[0]) else None
         graph = _split_hard_swish(graph, node, takers)
     return graph
 
@@ -133,7 +131,7 @@ def _split_hard_swish(graph: Graph, node: Node, takers: frozenset[str] | None) -
             nodes.append(replace(each, operation=_times(each.operation, 6.0)))
         else:
             nodes.append(each)
-    return fold_into_producer(replace(graph, nodes=tuple(nodes)), _scale_into_linear)
+    return scale_after_linear.run(replace(graph, nodes=tuple(nodes)))
 
 
 def _times(operation: Operation, factor: float) -> Operation:
@@ -173,12 +171,6 @@ def _proportional(graph: Graph, name: str, value: str) -> bool:
     if node is None or not isinstance(node.operation, (GlobalPool, Pool, Pad, Reshape, Multiply)):
         return False
     return any(_proportional(graph, each, value) for each in node.inputs)
-
-
-def _scale_into_linear(producer: Node, node: Node) -> Operation | None:
-    from kexport.passes.scale_after_linear import _fold
-
-    return _fold(producer, node)
 
 
 def _scale_as_depthwise(graph: Graph, node: Node) -> tuple[Node, ...] | None:

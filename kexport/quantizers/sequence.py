@@ -11,10 +11,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from kexport.graph import Graph, Node, TensorSpec
 from kexport.operations import Conv, Dense
@@ -23,9 +21,8 @@ from kexport.quantizers import Array, Batches, Compile
 from kexport.quantizers.kernels import bias_of, scales_of, with_bias
 from kexport.quantizers.observe import Observed, apart
 from kexport.quantizers.ranges import split_gate
-from kexport.quantizers.rounding import round_kernel
+from kexport.quantizers.rounding import Inputs, Stored, round_kernel
 
-Stored = npt.NDArray[Any]  # int8 where made or read so, float32 otherwise
 BATCH_NUMBERS = 1 << 24  # of a node's input or output that one run handles, about
 
 
@@ -102,7 +99,7 @@ class Walk:
     def _quantized(self, node: Node, operation: Conv | Dense) -> Conv | Dense:
         read = self.network.values[node.inputs[0]] if self.network.int8(node.name) else None
         scales = scales_of(operation, read=read, made=self.network.values.get(node.name))
-        numbers = round_kernel(operation, scales, self._inputs_of(node), seed=zlib.crc32(node.name.encode()))
+        numbers = round_kernel(operation, scales, self._sampled(node), seed=zlib.crc32(node.name.encode()))
         rough = replace(operation, kernel=numbers.astype(np.float32) * scales)
         bias = operation.bias if self._reads_cut(node) else self._corrected(replace(node, operation=rough))
         if read is None:
@@ -127,7 +124,7 @@ class Walk:
             total += rows.sum(axis=0, dtype=np.float64)
             seen += len(rows)
         bias = getattr(linear.operation, "bias", None)
-        wanted = self.network.observed[linear.name].mean
+        wanted = self.network.observed[node.name].linear
         result: Array = ((0.0 if bias is None else bias) + wanted - total / seen).astype(np.float32)
         return result
 
@@ -146,9 +143,10 @@ class Walk:
         for rows in self._slices(node):
             yield run({value: self._read(value, node, rows) for value in node.inputs})[node.name]
 
-    def _inputs_of(self, node: Node) -> Iterator[Array]:
-        for rows in self._slices(node):
-            yield self._read(node.inputs[0], node, rows)
+    def _sampled(self, node: Node) -> Inputs:
+        """What the node reads; only the positions that are looked at become real numbers."""
+        (value,) = node.inputs
+        return Inputs(stored=self.stored[value], real=lambda part: self._real(part, value, node))
 
     def _slices(self, node: Node) -> Iterator[slice]:
         count = len(self.stored[node.inputs[0]])
@@ -159,7 +157,9 @@ class Walk:
 
     def _read(self, value: str, reader: Node, rows: slice) -> Array:
         """The real numbers that the reader works on."""
-        stored = self.stored[value][rows]
+        return self._real(self.stored[value][rows], value, reader)
+
+    def _real(self, stored: Stored, value: str, reader: Node) -> Array:
         if stored.dtype == np.int8:
             return self.network.values[value].dequantize(stored)
         if self.network.int8(reader.name):
