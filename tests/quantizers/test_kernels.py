@@ -1,0 +1,43 @@
+"""int8 kernels: 127 is the largest weight, biases fit 32 bits, dead channels have a legal scale."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kexport.operations import Conv, Dense
+from kexport.quantization import Affine
+from kexport.quantizers.kernels import bias_of, nearest, scales_of, with_bias
+from tests.quantizers.networks import conv, dense
+
+READ, MADE = Affine(scale=0.5, zero_point=3), Affine(scale=0.25)
+
+
+@pytest.mark.parametrize("operation", [conv(4, 6, 3), dense(5, 7), conv(1, 8, 3, groups=8)])
+def test_the_largest_weight_of_every_channel_is_127(operation):
+    scales = scales_of(operation, read=READ, made=MADE)
+    numbers = nearest(operation, scales)
+    flat = np.abs(numbers.reshape(-1, numbers.shape[-1]).astype(int))
+    assert (flat.max(axis=0) == 127).all()
+    assert np.abs(numbers * scales - operation.kernel).max(axis=tuple(range(numbers.ndim - 1))) == pytest.approx(
+        scales / 2, rel=1.0
+    )
+
+
+def test_a_bias_far_above_the_weights_still_fits_and_stays():
+    kernel = np.array([[1e-9, 1.0, 0.0]], np.float32)
+    operation = Dense(kernel=kernel, bias=np.array([1e4, -2.0, 1e-3], np.float32))
+    scales = scales_of(operation, read=READ, made=MADE)
+    made = with_bias(nearest(operation, scales), scales, operation.bias, READ)
+    assert made.bias is not None
+    assert np.abs(made.bias.astype(np.int64)).max() <= 2**30
+    np.testing.assert_allclose(bias_of(made, READ), operation.bias, rtol=1e-4)
+
+
+def test_a_dead_channel_and_a_dead_kernel_have_positive_scales():
+    kernel = np.zeros((1, 1, 2, 3), np.float32)
+    for number in (0.0, 1.0):
+        kernel[0, 0, 0, 0] = number
+        scales = scales_of(Conv(kernel=kernel), read=READ, made=MADE)
+        assert (scales * READ.scale / MADE.scale >= 2.0**-25).all()
+        assert np.isfinite(scales).all()
