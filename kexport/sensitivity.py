@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from kexport.graph import Graph, Node, TensorSpec
 from kexport.operations import Activate, Activation, Conv, Dense
-from kexport.quantizers import Array, Batches, Compile, rewrites
+from kexport.quantizers import Array, Batches, Compile, Stored, rewrites
 from kexport.quantizers.layer_groups import layer_groups
-from kexport.quantizers.sequence import BATCH_NUMBERS, Decided, Network, Stored, Walk, inputs_of
+from kexport.quantizers.sequence import BATCH_NUMBERS, Decided, Network, Walk, inputs_of
 from kexport.quantizers.survey import survey
 from kexport.ranking import LayerDamage
 

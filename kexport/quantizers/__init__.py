@@ -17,6 +17,9 @@ import numpy.typing as npt
 from kexport.graph import Graph
 
 Array = npt.NDArray[np.float32]
+Stored = npt.NDArray[Any]
+"""Numbers of a value as they wait for its readers: int8 where made or read so, float32 otherwise."""
+
 Feeds = Mapping[str, npt.NDArray[Any]]
 Run = Callable[[Feeds], dict[str, Array]]
 Compile = Callable[[Graph], Run]

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from kexport.operations import Conv, Dense
 from kexport.quantization import KERNEL_LARGEST
-from kexport.quantizers import Array
+from kexport.quantizers import Array, Stored
 from kexport.quantizers.kernels import nearest
 
-Stored = npt.NDArray[Any]  # int8 where made or read so, float32 otherwise
 Matrix = npt.NDArray[np.float64]
 DAMPING = 0.01  # of the mean variance, added to every variance
 SMALLEST_VARIANCE = 1e-6  # of the largest mean square about the first images' mean

@@ -17,11 +17,11 @@ import numpy as np
 from kexport.graph import Graph, Node, TensorSpec
 from kexport.operations import Conv, Dense
 from kexport.quantization import Affine, Kernel, Precision
-from kexport.quantizers import Array, Batches, Compile
+from kexport.quantizers import Array, Batches, Compile, Stored
 from kexport.quantizers.kernels import bias_of, scales_of, with_bias
 from kexport.quantizers.observe import Observed, apart
 from kexport.quantizers.ranges import split_gate
-from kexport.quantizers.rounding import Inputs, Stored, round_kernel
+from kexport.quantizers.rounding import Inputs, round_kernel
 
 BATCH_NUMBERS = 1 << 24  # of a node's input or output that one run handles, about
 

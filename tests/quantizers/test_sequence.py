@@ -130,14 +130,14 @@ def test_a_fixed_batch_and_small_runs_give_the_same_numbers(monkeypatch):
 
 def test_what_nobody_reads_any_more_is_forgotten(monkeypatch):
     most = 0
-    visit = sequence._Walk.visit
+    visit = sequence.Walk.visit
 
-    def counting(walk: sequence._Walk, node: object, *, last: bool) -> None:
+    def counting(walk: sequence.Walk, node: object, *, last: bool) -> None:
         nonlocal most
         visit(walk, node, last=last)
         most = max(most, len(walk.stored))
 
-    monkeypatch.setattr(sequence._Walk, "visit", counting)
+    monkeypatch.setattr(sequence.Walk, "visit", counting)
     decided(mobile(RELU))
     assert most <= 4
 
