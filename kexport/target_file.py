@@ -56,8 +56,8 @@ class TargetFile:
                 yield f"{name}: expected at least one of {', '.join(legal)}, got []"
         for form in self.formats:
             if not set(self.schemes) & set(SCHEMES[form]):
-                given = ", ".join(self.schemes)
-                yield f"schemes: {form} cannot be {given}, expected one of {', '.join(SCHEMES[form])}"
+                wanted = ", ".join(self.schemes)
+                yield f"schemes: {form} cannot be {wanted}, expected one of {', '.join(SCHEMES[form])}"
             if self.engine not in (Engine.AUTO, *ENGINES[form]):
                 yield f"engine: {self.engine} cannot write {form}, expected one of auto, {', '.join(ENGINES[form])}"
         for scheme in self.schemes:
