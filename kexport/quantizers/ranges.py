@@ -45,6 +45,8 @@ from kexport.quantizers.observe import Observed
 STEPS = 255
 BINS = 2048
 SHRINKS = np.linspace(1.0, 0.3, 36)
+WIDTHS = np.linspace(1.0, 1.05, 51)
+MOST_DISTINCT, OFTEN = 1024, 8  # of a lattice, and how often each number occurs on average at least
 SMALLEST_RANGE = 1e-6
 MOST_STEPS = 2.0**6  # of an output that one step of what makes it may be
 LEAST_OF_SUM, LEAST_OF_PRODUCT = 2.0**-9, 2.0**-15  # of an output's step that an input's, or their product, must be
@@ -141,8 +143,31 @@ def _fitted(graph: Graph, group: Sequence[str], observed: Mapping[str, Observed]
         return affine(0.0, max(_unseen(observed[name]) for name in group))
     if not search:
         return affine(lowest, highest)
+    lattice = _lattice(group, observed)
+    if lattice is not None:
+        wider = [affine(lowest * width, highest * width) for width in WIDTHS]
+        return wider[int(np.argmin([_lattice_error(lattice, trial) for trial in wider]))]
     trials = [affine(low, high) for low in _shrunk(lowest) for high in _shrunk(highest)]
     return trials[int(np.argmin(_errors(histogram, trials)))]
+
+
+def _lattice(group: Sequence[str], observed: Mapping[str, Observed]) -> Histogram | None:
+    """The distinct numbers and their counts, if they are few: pixels are 256 in each channel, whatever scales them."""
+    numbers = np.concatenate([observed[name].samples.reshape(-1) for name in group])
+    distinct, counts = np.unique(numbers, return_counts=True)
+    few = 1 < len(distinct) <= min(MOST_DISTINCT, len(numbers) // OFTEN)
+    return Histogram(distinct.astype(np.float64), counts.astype(np.float64)) if few else None
+
+
+def _lattice_error(lattice: Histogram, trial: Affine) -> float:
+    """The mean squared error that rounding really makes.
+
+    It is not spread evenly: pixels scaled to [-1, 1] lie all halfway between two numbers if 255 steps cover just
+    that, and the last bit of a float then decides how each is rounded.
+    """
+    numbers = np.clip(np.rint(lattice.centres / trial.scale) + trial.zero_point, LOWEST, HIGHEST)
+    errors = (numbers - trial.zero_point) * trial.scale - lattice.centres
+    return float((lattice.counts * np.square(errors)).sum())
 
 
 def _shrunk(end: float) -> npt.NDArray[np.float64]:

@@ -235,3 +235,16 @@ def test_needed_are_the_borders_and_what_int8_nodes_touch():
     found = ranges.needed(graph, {"expand": Precision.INT8, "logits": Precision.WEIGHTS})
     assert set(found) == {"in0", "softmax", "logits", "stem", "expand"}
     assert len(found) == len(set(found))
+
+
+def test_pixels_do_not_lie_between_two_numbers():
+    """In [-1, 1], each pixel is a half step from two numbers if 255 steps cover just that: then noise would decide."""
+    pixels = np.arange(256, dtype=np.float32).repeat(20).reshape(-1, 1) / np.float32(127.5) - 1
+    sketch = Sketch((4, 4, 1))
+    sketch("conv", Conv(kernel=np.ones((1, 1, 1, 2), np.float32)), "in0")
+    seen = {"in0": observed(pixels), "conv": observed(np.linspace(-1, 1, 99))}
+    found = ranges.choose(sketch.graph(), {"conv": Precision.INT8}, seen)["in0"]
+    places = pixels.astype(np.float64) / found.scale
+    assert np.abs(places - np.floor(places) - 0.5).min() > 1e-4
+    np.testing.assert_array_equal(found.quantize(pixels), found.quantize(pixels * np.float32(1 + 3e-7)))
+    assert (found.low, found.high) == pytest.approx((-1, 1), abs=0.06)
