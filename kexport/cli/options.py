@@ -165,6 +165,7 @@ _OPTIONS = (
     ),
     click.option(
         "--io",
+        metavar="float32|int8|uint8",
         callback=one_member("io", Boundary),
         default=str(Boundary.FLOAT32),
         show_default=True,
