@@ -2,8 +2,9 @@
 
 In the order of `kexport.quantize`: the graph is rewritten so that it consists of what int8 runtimes compute
 (`rewrites`), every node gets a precision (`assign`), float activations are observed (`observe`), channels are
-equalised (`equalize`), values get their scales (`ranges`), and kernels are rounded and biases corrected node by
-node along the quantized network (`sequence`). No part knows a runtime: the step passes one in as `Compile`.
+equalised (`equalize`), values get their scales (`ranges`, from the `bounds` of what their readers tell apart, made
+`legal` for every runtime), and kernels are rounded (`rounding`) and biases corrected node by node along the
+quantized network (`sequence`). No part knows a runtime: the step passes one in as `Compile`.
 """
 
 from __future__ import annotations

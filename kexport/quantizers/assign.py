@@ -7,7 +7,7 @@ from collections.abc import Collection
 from kexport.graph import Graph, Node
 from kexport.operations import Add, Conv, Dense
 from kexport.quantization import Precision, has_int8_form, shares_scale
-from kexport.quantizers import ranges
+from kexport.quantizers import bounds, ranges
 
 
 def assign(graph: Graph, *, keep_float: Collection[str] = ()) -> dict[str, Precision]:
@@ -41,9 +41,9 @@ def _sharing_sigmoids(graph: Graph, chosen: dict[str, Precision]) -> list[str]:
     return [
         name
         for group in ranges.groups(graph, chosen)
-        if not ranges.within_unit(graph, group)
+        if not bounds.within_unit(graph, group)
         for name in group
-        if name in chosen and ranges.is_sigmoid(graph.producers[name].operation)
+        if name in chosen and bounds.is_sigmoid(graph.producers[name].operation)
     ]
 
 

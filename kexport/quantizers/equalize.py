@@ -23,8 +23,8 @@ from kexport.graph import Graph, Node
 from kexport.operations import Activation, Conv, Dense, GlobalPool, Multiply, Pad, Pool, Reshape, ScaleShift
 from kexport.quantization import Precision
 from kexport.quantizers import Array
+from kexport.quantizers.bounds import split_gate, useful_range
 from kexport.quantizers.observe import Observed
-from kexport.quantizers.ranges import split_gate, useful_range
 
 Factors = npt.NDArray[np.float64]
 ALPHAS = (0.25, 0.5, 0.75, 1.0)

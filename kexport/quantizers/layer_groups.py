@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from kexport.graph import Graph, Node
 from kexport.operations import Conv, Dense
 from kexport.quantization import Precision
-from kexport.quantizers.ranges import split_gate
+from kexport.quantizers.bounds import split_gate
 
 
 def layer_groups(graph: Graph, precisions: Mapping[str, Precision]) -> tuple[tuple[str, ...], ...]:

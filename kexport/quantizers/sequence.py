@@ -18,12 +18,12 @@ from kexport.graph import Graph, Node, TensorSpec
 from kexport.operations import Conv, Dense
 from kexport.quantization import Affine, Kernel, Precision
 from kexport.quantizers import Array, Batches, Compile, Stored
+from kexport.quantizers.bounds import split_gate
 from kexport.quantizers.kernels import bias_of, scales_of, with_bias
 from kexport.quantizers.observe import Observed, apart
-from kexport.quantizers.ranges import split_gate
 from kexport.quantizers.rounding import Inputs, round_kernel
 
-BATCH_NUMBERS = 1 << 24  # of a node's input or output that one run handles, about
+BATCH_NUMBERS = 1 << 22  # of a node's input or output that one run handles, about
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import pytest
 
 from kexport.graph import Graph
 from kexport.operations import Activation, Add, Clip, Concat, Conv, GlobalPool, Multiply, Pool, PoolKind, Reshape
-from kexport.quantizers import assign, equalize, observe, ranges, rewrites
+from kexport.quantizers import assign, bounds, equalize, observe, ranges, rewrites
 from tests.formats.plans import Sketch, float_values
 from tests.quantizers.networks import (
     AVERAGE,
@@ -138,7 +138,7 @@ def test_the_statistics_are_those_of_the_new_graph(name):
         after, batches_of(feeds_of(graph)), compile_, values=[n for n in predicted if n in after.shapes]
     )
     for value, seen in predicted.items():
-        if ranges.split_gate(after, value) is None:  # there, what lies below -1/2 is forgotten
+        if bounds.split_gate(after, value) is None:  # there, what lies below -1/2 is forgotten
             np.testing.assert_allclose(seen.low, found[value].low, rtol=1e-3, atol=1e-4, err_msg=value)
         np.testing.assert_allclose(seen.high, found[value].high, rtol=1e-3, atol=1e-4, err_msg=value)
         np.testing.assert_allclose(seen.mean, found[value].mean, rtol=1e-3, atol=1e-4, err_msg=value)

@@ -9,7 +9,7 @@ from kexport.formats.tflite_limits import scale_limits
 from kexport.graph import Graph
 from kexport.operations import Activation, Add, Clip, Concat, Conv, Multiply, Pool, PoolKind, ScaleShift
 from kexport.quantization import PROBABILITY, Affine, Kernel, Precision, QuantPlan
-from kexport.quantizers import assign, observe, ranges, rewrites
+from kexport.quantizers import assign, bounds, observe, ranges, rewrites
 from kexport.quantizers.kernels import nearest, scales_of, with_bias
 from tests.formats.plans import Sketch
 from tests.quantizers.networks import RELU, RELU6, activate, batches_of, compile_, conv, dense, feeds_of, mobile
@@ -171,7 +171,7 @@ def attention(kernel: np.ndarray) -> Graph:
 @pytest.mark.parametrize("size", [1, 3])
 def test_a_gate_that_mixes_channels_is_no_hard_swish(size):
     graph = attention(conv(4, 4, size).kernel)
-    assert ranges.split_gate(graph, "u") is None
+    assert bounds.split_gate(graph, "u") is None
     scales, seen = chosen(graph)
     assert scales["u"].low < 0.7 * seen["u"].extremes[0]
 

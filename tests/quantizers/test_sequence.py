@@ -10,7 +10,7 @@ import pytest
 from kexport.graph import Graph
 from kexport.operations import Activation, Add, Conv, Dense, Multiply
 from kexport.quantization import Precision, QuantPlan
-from kexport.quantizers import assign, observe, ranges, rewrites, sequence
+from kexport.quantizers import assign, bounds, observe, ranges, rewrites, sequence
 from tests.formats.plans import Sketch, emulate, float_values
 from tests.numpy_reference import compute
 from tests.quantizers.networks import RELU, activate, batches_of, compile_, conv, dense, feeds_of, mobile
@@ -81,7 +81,7 @@ def test_the_gate_of_a_hard_swish_keeps_its_half():
     """It reads u cut at -1/2, whose mean differs from float's, and rightly so."""
     graph = rewrites.rewrite(mobile(Activation.HARD_SWISH))
     _, made, _ = decided(graph)
-    gates = [gate.name for node in graph if (gate := ranges.split_gate(graph, node.name)) is not None]
+    gates = [gate.name for node in graph if (gate := bounds.split_gate(graph, node.name)) is not None]
     assert gates
     for name in gates:
         if name in made.biases:
