@@ -55,6 +55,7 @@ def export(
     calibration: Place | None = None,
     evaluation: Place | None = None,
     io: str = "float32",
+    max_drop: float | None = None,
     timeout_seconds: float = 1800.0,
     alpha: float | None = None,
     input_shape: tuple[int, int, int] | None = None,
@@ -73,7 +74,8 @@ def export(
     with its own code: as with ``trust``, which allows code in model files. ``weights`` is ``imagenet``,
     ``random:SEED`` or a weights file. ``layers`` are the names of those whose outputs are wanted, ``labels`` is a
     file with the names of the classes. ``calibration`` is a folder of images, a ``.npz`` file or ``synthetic:SEED``;
-    ``evaluation`` is a folder or a CSV file of photographs that accuracy is measured on. Raises UsageError for a
+    ``evaluation`` is a folder or a CSV file of photographs that accuracy is measured on, ``max_drop`` what int8 may
+    lose of top-1 on them, in points: the fewest layers stay in float32 for it. Raises UsageError for a
     request that cannot be, StoreError for a directory that cannot be written, and EnvironmentFailure where this
     environment can do none of it.
     """
@@ -102,6 +104,7 @@ def export(
             calibration=None if calibration is None else str(calibration),
             io=_members("io", Boundary, io)[0],
             evaluation=None if evaluation is None else str(evaluation),
+            max_drop=max_drop,
             timeout_minutes=timeout_seconds / 60,
         )
         request = Request(

@@ -8,16 +8,17 @@ along this search.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from kexport.quantization import QuantPlan
 from kexport.ranking import LayerDamage
-from kexport.records import DropSearch, DropTrial
+from kexport.records import AccuracyRecord, DropSearch, DropTrial
 
 Make = Callable[[frozenset[str]], QuantPlan]
-Measure = Callable[[QuantPlan], tuple[float, float, float]]
-"""The drop of a plan in points, and the ends of its 95 % interval."""
+Measure = Callable[[QuantPlan], AccuracyRecord]
+"""What a plan's own file does to labelled photographs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +61,7 @@ def search(bound_points: float, *, make: Make, measure: Measure, rank: Callable[
 
 def _try(count: int, layers: Sequence[LayerDamage], bound_points: float, make: Make, measure: Measure) -> _Tried:
     plan = make(frozenset(name for layer in layers[:count] for name in layer.nodes))
-    drop, low, high = measure(plan)
-    trial = DropTrial(float_layers=count, drop_points=drop, low_points=low, high_points=high, met=drop <= bound_points)
-    return _Tried(plan=plan, trial=trial)
+    return _Tried(plan=plan, trial=trial_of(count, measure(plan), bound_points))
 
 
 def _chosen(tried: dict[int, _Tried], ranked: Sequence[LayerDamage], bound_points: float, *, layers: int) -> Mixed:
@@ -82,7 +81,7 @@ def _chosen(tried: dict[int, _Tried], ranked: Sequence[LayerDamage], bound_point
 
 def _order(drop: float) -> tuple[bool, float]:
     """NaN behind every number."""
-    return (drop != drop, drop)  # noqa: PLR0124
+    return (math.isnan(drop), drop)
 
 
 def told(search_: DropSearch) -> str:
@@ -96,16 +95,32 @@ def told(search_: DropSearch) -> str:
     return f"top-1 drop of {_drop(taken)} {'is inside' if taken.met else 'exceeds'} {_bound(search_)} {where}{more}"
 
 
-def problem(search_: DropSearch) -> str:
-    """What speaks against an artifact whose bound no plan could meet; empty if one could."""
-    if search_.met:
-        return ""
-    tried = ", ".join(
-        f"{trial.drop_points:.2f} with {trial.float_layers}" for trial in sorted(search_.trials, key=_count)
+def problems(search_: DropSearch | None, scored: AccuracyRecord | None) -> Iterator[str]:
+    """What the bound says against an artifact: no plan met it, or this file does not though the plan did."""
+    if search_ is None:
+        return
+    if not search_.met:
+        tried = ", ".join(
+            f"{each.drop_points:.2f} with {each.float_layers}" for each in sorted(search_.trials, key=_count)
+        )
+        yield (
+            f"{_bound(search_)} was not met: the least top-1 drop is {_drop(search_.taken)}; "
+            f"drop in points with float32 layers: {tried}, of {search_.layers}"
+        )
+    elif scored is not None and scored.top1_drop_points is not None:
+        own = trial_of(0, scored, search_.bound_points)
+        if not own.met:
+            yield f"the top-1 drop of this file is {_drop(own)}, the bound is {_bound(search_)}"
+
+
+def trial_of(float_layers: int, scored: AccuracyRecord, bound_points: float) -> DropTrial:
+    """The drop of labelled images as one step of the search."""
+    drop, low, high = (
+        math.nan if value is None else value
+        for value in (scored.top1_drop_points, scored.low_points, scored.high_points)
     )
-    return (
-        f"{_bound(search_)} was not met: the least top-1 drop is {_drop(search_.taken)}; "
-        f"drop in points with float32 layers: {tried}, of {search_.layers}"
+    return DropTrial(
+        float_layers=float_layers, drop_points=drop, low_points=low, high_points=high, met=drop <= bound_points
     )
 
 

@@ -224,6 +224,7 @@ def _options(cell: Cell) -> Iterator[str]:
         "--engine": None if cell.engine in (Engine.AUTO, Engine.KERAS) else cell.engine,
         "--calibration": cell.calibration,
         "--eval": cell.evaluation,
+        "--max-drop": None if cell.max_drop is None else f"{cell.max_drop:g}",
         "--io": None if cell.io is Boundary.FLOAT32 else cell.io,
     }
     for option, value in chosen.items():

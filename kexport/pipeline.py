@@ -191,6 +191,7 @@ def cell_of(record: Record) -> Cell:
     assert record.source is not None
     model = model_of(record.source)
     batch = record.artifact.inputs[0].shape[0]
+    search = record.quantization.search if record.quantization else None
     unless_said = SERVING_BATCH if record.format == Format.TFLITE else None
     engine, scheme = Engine(record.artifact.engine), Scheme(record.scheme)
     return Cell(
@@ -201,6 +202,7 @@ def cell_of(record: Record) -> Cell:
         batch=None if batch == unless_said else batch,
         opset=record.artifact.opset or Cell.opset,
         calibration=record.quantization.calibration or None if record.quantization else None,
+        max_drop=search.bound_points if search else None,
         io=Boundary(record.artifact.inputs[0].dtype) if scheme is Scheme.INT8 else Boundary.FLOAT32,
     )
 

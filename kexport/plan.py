@@ -14,7 +14,18 @@ from kexport import calibration, evaluation, labels, target_file
 from kexport.catalog import APPLICATIONS, Application
 from kexport.errors import SourceError, UsageError
 from kexport.named import Factory, ModelFile, Named, select, told
-from kexport.specs import SCHEMES, Boundary, Cell, Engine, Format, ModelSpec, Scheme, WeightsSpec
+from kexport.specs import (
+    CALIBRATED,
+    SCHEMES,
+    Boundary,
+    Cell,
+    Engine,
+    Format,
+    ModelSpec,
+    Scheme,
+    WeightsSpec,
+    check_max_drop,
+)
 from kexport.target_file import TargetFile
 
 DEFAULTS = TargetFile(description="what is made unless said", formats=(Format.ONNX, Format.TFLITE))
@@ -51,6 +62,7 @@ class ExportOptions:
     calibration: str | None = None
     evaluation: str | None = None
     io: Boundary = Boundary.FLOAT32
+    max_drop: float | None = None
     as_json: bool = False
     timeout_minutes: float = DEFAULT_TIMEOUT_MINUTES
     output: Path = Path("artifacts")
@@ -78,6 +90,7 @@ def cells(models: Sequence[Named], options: ExportOptions) -> tuple[Cell, ...]:
     ]
     pairs = _pairs(target)
     _check_io(options, pairs)
+    _check_max_drop(options, target)
     return tuple(
         Cell(
             model=spec,
@@ -89,6 +102,7 @@ def cells(models: Sequence[Named], options: ExportOptions) -> tuple[Cell, ...]:
             calibration=options.calibration,
             evaluation=options.evaluation,
             io=options.io if (form, scheme) == INTEGER_IO else Boundary.FLOAT32,
+            max_drop=options.max_drop if scheme in CALIBRATED else None,
         )
         for spec in specs
         for form, scheme in pairs
@@ -105,6 +119,24 @@ def _check_io(options: ExportOptions, pairs: list[tuple[Format, Scheme]]) -> Non
         raise UsageError(
             f"--io {options.io}: only TFLite files of scheme int8 have integer inputs and outputs",
             hint="--formats tflite --schemes int8",
+        )
+
+
+def _check_max_drop(options: ExportOptions, target: TargetFile) -> None:
+    """UsageError for a bound that nothing could be held to."""
+    if options.max_drop is None:
+        return
+    check_max_drop(options.max_drop)
+    if Scheme.INT8 not in target.schemes:
+        raise UsageError(
+            f"--max-drop {options.max_drop:g} with {', '.join(target.schemes)}: expected scheme int8, whose layers can "
+            "stay in float32 one by one",
+            hint="--schemes int8",
+        )
+    if options.evaluation is None:
+        raise UsageError(
+            f"--max-drop {options.max_drop:g}: expected --eval as well, labelled photographs to measure the drop on",
+            hint="--eval photos",
         )
 
 
@@ -135,16 +167,30 @@ def _spec(application: Application, options: ExportOptions, target: TargetFile, 
 
 def described(source: str, *, trust: bool) -> ModelSpec:
     """The one model that ``source`` names, for a look at its layers. Raises UsageError where it names several."""
+    found = _one(source, "list layers")
+    options = ExportOptions(trust=trust)
+    if isinstance(found, Application):
+        return ModelSpec(application=found.name, weights=WeightsSpec(kind="random", seed=0))
+    return own(found, options, settings(options))
+
+
+def single(source: str, options: ExportOptions, *, command: str) -> ModelSpec:
+    """The one model that ``source`` names, as the options want it. Raises UsageError where it names several."""
+    found, target = _one(source, command), settings(options)
+    _check_images(options)
+    if isinstance(found, Application):
+        return _spec(found, options, target, _weights(options.weights, models=1))
+    return own(found, options, target)
+
+
+def _one(source: str, command: str) -> Named:
     found = select([source])
     if len(found) != 1:
         raise UsageError(
             f"{source!r} names {len(found)} models: {', '.join(told(model) for model in found)}; expected one",
-            hint=f"kexport list layers {told(found[0])}",
+            hint=f"kexport {command} {told(found[0])}",
         )
-    options = ExportOptions(trust=trust)
-    if isinstance(found[0], Application):
-        return ModelSpec(application=found[0].name, weights=WeightsSpec(kind="random", seed=0))
-    return own(found[0], options, settings(options))
+    return found[0]
 
 
 def own(model: ModelFile | Factory, options: ExportOptions, target: TargetFile) -> ModelSpec:

@@ -7,7 +7,8 @@ from collections.abc import Collection
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from kexport import machine, plan_file
+from kexport import machine, mixed, plan_file
+from kexport.bounding import Bound, Tell
 from kexport.calibration import CalibrationSet
 from kexport.formats.tflite_limits import scale_limits
 from kexport.graph import Graph
@@ -16,7 +17,7 @@ from kexport.prepared import Prepared
 from kexport.quantization import QuantPlan
 from kexport.quantize import quantize, weights_only
 from kexport.quantizers import Compile, Run
-from kexport.records import QuantizationRecord, decode_as, encode
+from kexport.records import DropSearch, QuantizationRecord, decode_as, encode
 from kexport.runtimes.ort_graph import GraphSession
 from kexport.scoring import open_calibration_for
 from kexport.specs import Cell, Scheme
@@ -27,9 +28,9 @@ UNFIT = "calibrated on synthetic images: not fit to deploy"
 
 
 def plan_of(
-    cell: Cell, graph: Graph, ready: Prepared, folder: Path, *, threads: int
+    cell: Cell, graph: Graph, ready: Prepared, folder: Path, *, threads: int, tell: Tell = lambda _: None
 ) -> tuple[QuantPlan, QuantizationRecord]:
-    """The plan of a quantized cell and what its record says of it. ``graph`` is optimized.
+    """The plan of a quantized cell and what its record says of it. ``graph`` is optimized; ``tell`` hears of trials.
 
     Raises UsageError and SourceError for images that cannot be right, UnsupportedError where no scales are found.
     """
@@ -39,7 +40,7 @@ def plan_of(
     place = folder / FOLDER
     with _locked(folder / LOCK):
         if not plan_file.exists(place):
-            _make(cell, graph, ready, place, threads=threads)
+            _make(cell, graph, ready, place, threads=threads, tell=tell)
     record: QuantizationRecord = decode_as(QuantizationRecord, (place / FACTS).read_bytes())
     return plan_file.load(place), record
 
@@ -50,11 +51,11 @@ def _locked(path: Path) -> AbstractContextManager[object]:
     return FileLock(path)
 
 
-def _make(cell: Cell, graph: Graph, ready: Prepared, place: Path, *, threads: int) -> None:
+def _make(cell: Cell, graph: Graph, ready: Prepared, place: Path, *, threads: int, tell: Tell) -> None:
     assert cell.calibration is not None
     start = time.perf_counter()
     images = open_calibration_for(ready.facts, cell.calibration)
-    plan = quantize(graph, lambda: images.batches(_batch(images)), compiler(threads), refused=_refused)
+    plan, search = _bounded(cell, graph, ready, place.parent, images, threads=threads, tell=tell)
     place.mkdir(exist_ok=True)
     facts = _facts(
         plan,
@@ -65,10 +66,32 @@ def _make(cell: Cell, graph: Graph, ready: Prepared, place: Path, *, threads: in
         fit_to_deploy=images.fit_to_deploy,
         seconds=time.perf_counter() - start,
         peak_memory_bytes=machine.peak_memory_bytes(),
-        notes=(*images.notes, *plan.notes, *(() if images.fit_to_deploy else (UNFIT,))),
+        search=search,
+        notes=(
+            *images.notes,
+            *plan.notes,
+            *((mixed.told(search),) if search else ()),
+            *(() if images.fit_to_deploy else (UNFIT,)),
+        ),
     )
     (place / FACTS).write_text(encode(facts))
     plan_file.save(plan, place)
+
+
+def _bounded(
+    cell: Cell, graph: Graph, ready: Prepared, folder: Path, images: CalibrationSet, *, threads: int, tell: Tell
+) -> tuple[QuantPlan, DropSearch | None]:
+    """The plan in int8, or with as many float layers as the cell's bound takes."""
+    compile_ = compiler(threads)
+
+    def make(kept: frozenset[str]) -> QuantPlan:
+        return quantize(graph, lambda: images.batches(_batch(images)), compile_, keep_float=kept, refused=_refused)
+
+    if cell.max_drop is None:
+        return make(frozenset()), None
+    bound = Bound(cell=cell, facts=ready.facts, folder=folder, threads=threads, tell=tell)
+    found = bound.search(graph, images, make=make, compile_=compile_)
+    return found.plan, found.search
 
 
 def compiler(threads: int) -> Compile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -49,7 +50,7 @@ class Ranking:
     @property
     def worst_first(self) -> tuple[LayerDamage, ...]:
         """The layers by damage; equal ones in the order of the network."""
-        return tuple(sorted(self.layers, key=lambda layer: (-layer.noise, layer.place)))
+        return worst_first(self.layers)
 
     def noise_share(self, layer: LayerDamage) -> float:
         """The layer's part of the noise of all layers together, as if they added up; NaN if that is infinite."""
@@ -59,3 +60,8 @@ class Ranking:
     def parameter_share(self, layer: LayerDamage) -> float:
         """The layer's part of the weights of all layers."""
         return layer.parameters / max(1, sum(each.parameters for each in self.layers))
+
+
+def worst_first(layers: Iterable[LayerDamage]) -> tuple[LayerDamage, ...]:
+    """The layers by damage; equal ones in the order of the network."""
+    return tuple(sorted(layers, key=lambda layer: (-layer.noise, layer.place)))

@@ -218,9 +218,9 @@ class QuantizationRecord:
     """How an artifact was quantized. ``fit_to_deploy`` is false where the calibration images are synthetic.
 
     ``calibration`` is what was asked for, ``calibration_sha256`` the set's digest; ``float_layers`` are the layers
-    with weights that stayed float32, ``notes`` warnings about the images and the plan. ``seconds`` is what reading the
-    images and making the plan took, ``peak_memory_bytes`` the peak of the process that did it; one plan serves all
-    formats.
+    with weights that stayed float32, and ``search`` says why where ``--max-drop`` was given; ``notes`` are warnings
+    about the images and the plan. ``seconds`` is what reading the images and making the plan took, with the search,
+    ``peak_memory_bytes`` the peak of the process that did it; one plan serves all formats.
     """
 
     calibration: str
@@ -230,6 +230,7 @@ class QuantizationRecord:
     fit_to_deploy: bool
     int8_layers: int
     float_layers: tuple[str, ...] = ()
+    search: DropSearch | None = None
     seconds: float = 0.0
     peak_memory_bytes: int = 0
     notes: tuple[str, ...] = ()

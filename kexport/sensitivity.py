@@ -9,14 +9,16 @@ those values that are still read: take few images, 16 or so.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from kexport.calibration import CalibrationSet
 from kexport.graph import Graph, Node, TensorSpec
+from kexport.image_sets import Images
 from kexport.operations import Activate, Activation, Conv, Dense
 from kexport.quantizers import Array, Batches, Compile, Stored, rewrites
 from kexport.quantizers.layer_groups import layer_groups
@@ -24,8 +26,28 @@ from kexport.quantizers.sequence import BATCH_NUMBERS, Decided, Network, Walk, i
 from kexport.quantizers.survey import survey
 from kexport.ranking import LayerDamage
 
+IMAGES, FEWEST = 16, 4
+BATCH, _PIXELS = 8, 224 * 224
 Numbers = npt.NDArray[np.float64]
 Values = Mapping[str, npt.NDArray[Any]]
+
+
+def usual_images(shape: tuple[int, int, int]) -> int:
+    """`IMAGES`, or fewer of those larger than 224x224 pixels, so that memory stays the same."""
+    return max(FEWEST, IMAGES * _PIXELS // max(_PIXELS, shape[0] * shape[1]))
+
+
+def few(images: CalibrationSet, count: int) -> Iterator[dict[str, Images]]:
+    """``count`` images evenly over the set, or all of a smaller one, in its order and in batches."""
+    held: list[Images] = []
+    for index, feeds in enumerate(images.batches(1)):
+        if index * count // images.count != (index - 1) * count // images.count or images.count <= count:
+            held.append(feeds[images.input_name])
+        if len(held) == BATCH:
+            yield {images.input_name: np.concatenate(held)}
+            held = []
+    if held:
+        yield {images.input_name: np.concatenate(held)}
 
 
 def rank(graph: Graph, batches: Batches, compile_: Compile) -> tuple[LayerDamage, ...]:

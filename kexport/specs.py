@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -177,7 +178,8 @@ class Cell:
     """One artifact to make: a model times a target.
 
     ``calibration`` is what ``--calibration`` names (`kexport.calibration`), ``evaluation`` what ``--eval`` names
-    (`kexport.evaluation`), ``io`` the type of inputs and outputs.
+    (`kexport.evaluation`), ``io`` the type of inputs and outputs. ``max_drop`` bounds the top-1 drop of a calibrated
+    scheme on the evaluation images, in points of 100.
     """
 
     model: ModelSpec
@@ -189,9 +191,12 @@ class Cell:
     calibration: str | None = None
     evaluation: str | None = None
     io: Boundary = Boundary.FLOAT32
+    max_drop: float | None = None
 
     def __post_init__(self) -> None:
         _check_scheme(self)
+        if self.max_drop is not None:
+            check_max_drop(self.max_drop)
         if not MIN_OPSET <= self.opset <= MAX_OPSET:
             raise UsageError(
                 f"opset {self.opset}: kexport writes {MIN_OPSET} to {MAX_OPSET}", hint=f"--opset {DEFAULT_OPSET}"
@@ -214,6 +219,18 @@ class Cell:
     def label(self) -> str:
         """How the cell is called in tables and messages."""
         return f"{self.model.name} {self.format} {self.scheme}"
+
+
+def check_max_drop(points: float) -> None:
+    """Raise UsageError unless a drop of top-1 can be bounded by so many points."""
+    why = (
+        "points are shares of 100 images"
+        if math.isnan(points) or points > 0
+        else ("a drop below 0 is a gain, which no quantization can promise")
+    )
+    if not 0 <= points <= 100:
+        expected = "100 or less" if points > 100 else "0 or more" if points < 0 else "0 to 100"
+        raise UsageError(f"--max-drop {points:g}: expected {expected}; {why}", hint="--max-drop 0.5")
 
 
 ENGINES: dict[Format, tuple[Engine, ...]] = {

@@ -1,7 +1,7 @@
-"""The process that does one task of a run: ``python -m kexport.worker prepare|cell|layers REQUEST RESULT``.
+"""The process that does one task of a run: ``python -m kexport.worker KIND REQUEST RESULT``.
 
 `prepare` holds Keras: it builds the model, computes the reference and lowers the graph, once per model.
-`layers` only builds it, and lists its layers.
+`layers` only builds it, and lists its layers; `sensitivity` ranks them by what quantizing each costs.
 `cell` makes and checks one artifact; it needs no Keras unless the artifact's engine does. Steps are told
 on stdout as JSON lines. This is the only place where any exception is caught: it becomes the record of
 the cell, with its traceback if it is a bug.
@@ -24,9 +24,11 @@ from kexport import (
     durable,
     graph_file,
     machine,
+    mixed,
     planning,
     prepared,
     produce,
+    ranker,
     reference,
     scoring,
     source,
@@ -89,10 +91,14 @@ class Clock:
 
     seconds: dict[str, float] = field(default_factory=dict)
 
+    def tell(self, name: str) -> None:
+        """Say where a step is."""
+        print(json.dumps({"step": name}), flush=True)
+
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Time one step."""
-        print(json.dumps({"step": name}), flush=True)
+        self.tell(name)
         start = time.perf_counter()
         try:
             yield
@@ -163,6 +169,7 @@ def make_cell(request: CellRequest, clock: Clock) -> Record:
     with clock.step("accuracy"):
         scored = scoring.score(staged, cell, ready.facts, folder, threads=request.threads)
     problems = [*compare.failures(compared.checks), *scoring.problems(scored)]
+    problems += mixed.problems(quantized.search if quantized else None, scored)
     record = Record(
         model=cell.model.name,
         format=cell.format,
@@ -278,7 +285,7 @@ def _write(
         with clock.step("write"):
             return produce.write_native(graph, cell, staged, _metadata(ready)), None
     with clock.step("quantize"):
-        plan, quantized = planning.plan_of(cell, graph, ready, folder, threads=request.threads)
+        plan, quantized = planning.plan_of(cell, graph, ready, folder, threads=request.threads, tell=clock.tell)
     with clock.step("write"):
         return produce.write_quantized(plan, cell, staged, _metadata(ready)), quantized
 
@@ -351,6 +358,10 @@ def _run(kind: str, text: bytes, clock: Clock) -> Record:
         model: PrepareRequest = decode_as(PrepareRequest, text)
         names = {"model": model.model.name, "file_format": "", "scheme": "", "reproduce": ""}
         task = lambda: list_layers(model) if kind == "layers" else prepare(model, clock)  # noqa: E731
+    elif kind == ranker.KIND:
+        asked: ranker.RankRequest = decode_as(ranker.RankRequest, text)
+        names = {"model": asked.model.name, "file_format": "", "scheme": "", "reproduce": ""}
+        task = lambda: ranker.answer(asked, clock.step)  # noqa: E731
     else:
         one: CellRequest = decode_as(CellRequest, text)
         cell = one.cell

@@ -46,7 +46,10 @@ VALUES = {
     "named",
 }
 SEAMS = {"passes", "quantizers", "lowerings", "formats", "engines", "runtimes", "reports", "weights", "loading"}
-PIPELINE = {"plan", "pipeline", "orchestra", "measuring", "scoring", "planning", "worker", "restored", "layer_listing"}
+PIPELINE = {
+    "plan", "pipeline", "orchestra", "measuring", "scoring", "planning", "bounding", "worker", "restored",
+    "layer_listing", "layer_ranking", "ranker",
+}  # fmt: skip
 CLI = {"cli", "api", "__main__"}
 LAYERS = ("values", "seams", "steps", "pipeline", "cli")
 

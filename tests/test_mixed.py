@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 
-from kexport.mixed import Mixed, problem, search, told
+from kexport.mixed import Mixed, problems, search, told
 from kexport.operations import Dense
 from kexport.quantization import QuantPlan
 from kexport.ranking import LayerDamage
+from kexport.records import AccuracyRecord
 from tests.formats.plans import Sketch
 
 LAYERS = tuple(
@@ -28,6 +29,14 @@ LAYERS = tuple(
     )
     for place in range(20)
 )
+
+
+def scored(drop: float | None) -> AccuracyRecord:
+    drops = {} if drop is None else {"top1_drop_points": drop, "low_points": drop - 1, "high_points": drop + 1}
+    return AccuracyRecord(
+        images=400, labelled=drop is not None, top1_agreement=0.9, output_sqnr_db=20.0, logits_sqnr_db=20.0,
+        logits_images=400, non_finite=0, **drops,
+    )  # fmt: skip
 
 
 class Trials:
@@ -47,9 +56,8 @@ class Trials:
         self.kept = [*getattr(self, "kept", []), plan]
         return plan
 
-    def measure(self, plan: QuantPlan) -> tuple[float, float, float]:
-        drop = self.drop(self.counts[id(plan)])
-        return drop, drop - 1, drop + 1
+    def measure(self, plan: QuantPlan) -> AccuracyRecord:
+        return scored(self.drop(self.counts[id(plan)]))
 
     def rank(self) -> tuple[LayerDamage, ...]:
         self.ranked += 1
@@ -63,7 +71,7 @@ def test_int8_comes_first_and_nothing_is_ranked_if_it_is_enough() -> None:
     trials = Trials(lambda _: 0.5)
     found = trials.search(0.5)
     assert (trials.asked, trials.ranked, found.search.met, found.search.float_layers) == ([0], 0, True, ())
-    assert problem(found.search) == ""
+    assert list(problems(found.search, scored(0.5))) == []
     assert told(found.search) == (
         "top-1 drop of 0.50 points (95 % interval -0.50 to 1.50) is inside --max-drop 0.5 with every layer in int8"
         "; the interval reaches beyond it: more evaluation images would narrow it"
@@ -102,7 +110,8 @@ def test_the_best_plan_is_kept_where_the_bound_cannot_be_met() -> None:
     assert trials.asked == [0, 1, 2, 4, 8, 10], "up to half of the layers"
     assert (found.search.met, found.search.float_layers) == (False, ("layer0", "layer1"))
     assert trials.counts[id(found.plan)] == 2, "of two as good ones the one with fewer float layers"
-    assert problem(found.search) == (
+    (problem,) = problems(found.search, scored(9.0))
+    assert problem == (
         "--max-drop 0.5 was not met: the least top-1 drop is 1.00 points (95 % interval 0.00 to 2.00); "
         "drop in points with float32 layers: 3.00 with 0, 2.00 with 1, 1.00 with 2, 1.50 with 4, 1.00 with 8, "
         "1.25 with 10, of 20"
@@ -125,3 +134,12 @@ def test_a_drop_that_is_not_a_number_is_never_inside() -> None:
 def test_a_gain_is_inside_zero() -> None:
     found = Trials(lambda _: -0.25).search(0.0)
     assert found.search.met
+
+
+def test_each_file_is_held_to_the_bound() -> None:
+    found = Trials(lambda _: 0.5).search(0.5).search
+    assert list(problems(found, scored(0.75))) == [
+        "the top-1 drop of this file is 0.75 points (95 % interval -0.25 to 1.75), the bound is --max-drop 0.5"
+    ]
+    assert len(list(problems(found, scored(math.nan)))) == 1
+    assert list(problems(found, None)) == list(problems(None, scored(9.0))) == []

@@ -22,6 +22,7 @@ from kexport.cli.export import command as export_command
 from kexport.cli.listing import command as list_command
 from kexport.cli.parity import command as parity_command
 from kexport.cli.report import command as report_command
+from kexport.cli.sensitivity import command as sensitivity_command
 from kexport.cli.verify import command as verify_command
 from kexport.errors import KexportError
 
@@ -52,6 +53,7 @@ for _command in (
     all_command,
     parity_command,
     bench_command,
+    sensitivity_command,
     report_command,
     verify_command,
     doctor_command,

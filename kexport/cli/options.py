@@ -25,6 +25,13 @@ def export_options(function: Command) -> Command:
     return function
 
 
+def model_options(function: Command) -> Command:
+    """Add the options that say which network is meant."""
+    for decorate in reversed(_MODEL_OPTIONS):
+        function = decorate(function)
+    return function
+
+
 def members(kind: str, legal: type[StrEnum]) -> Callback:
     """Reads a comma-separated list, each member once, in the order given; UnknownNameError offers the closest."""
 
@@ -79,19 +86,13 @@ def _member(kind: str, legal: type[StrEnum], name: str) -> StrEnum:
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Data on stdout as JSON, e.g. --json > run.json")
 
-_OPTIONS = (
-    click.option(
-        "--formats",
-        metavar="NAME,...",
-        callback=members("format", Format),
-        help="File formats; onnx,tflite unless said, e.g. --formats onnx,tflite,savedmodel",
-    ),
-    click.option(
-        "--schemes",
-        metavar="NAME,...",
-        callback=members("scheme", Scheme),
-        help="Numeric precisions; float32 unless said, e.g. --schemes float32,float16",
-    ),
+calibration_option = click.option(
+    "--calibration",
+    metavar="DIR|FILE.npz|synthetic:SEED",
+    help="Images that int8 ranges are measured on, about 100, e.g. --calibration photos",
+)
+
+_MODEL_OPTIONS = (
     click.option(
         "--weights",
         default="imagenet",
@@ -130,6 +131,22 @@ _OPTIONS = (
         is_flag=True,
         help="Load Lambda layers and custom classes of a model file: its code runs, e.g. --trust",
     ),
+)
+
+_OPTIONS = (
+    click.option(
+        "--formats",
+        metavar="NAME,...",
+        callback=members("format", Format),
+        help="File formats; onnx,tflite unless said, e.g. --formats onnx,tflite,savedmodel",
+    ),
+    click.option(
+        "--schemes",
+        metavar="NAME,...",
+        callback=members("scheme", Scheme),
+        help="Numeric precisions; float32 unless said, e.g. --schemes float32,float16",
+    ),
+    *_MODEL_OPTIONS,
     click.option(
         "--batch",
         metavar="N|dynamic",
@@ -158,11 +175,7 @@ _OPTIONS = (
         "--force", is_flag=True, help="Make everything again, as without --resume, e.g. kexport export VGG16 --force"
     ),
     click.option("--bench", is_flag=True, help="Measure latency as well, e.g. kexport export MobileNet --bench"),
-    click.option(
-        "--calibration",
-        metavar="DIR|FILE.npz|synthetic:SEED",
-        help="Images that int8 ranges are measured on, about 100, e.g. --calibration photos",
-    ),
+    calibration_option,
     click.option(
         "--io",
         metavar="float32|int8|uint8",
@@ -176,6 +189,13 @@ _OPTIONS = (
         "evaluation",
         metavar="DIR|FILE.csv",
         help="Photographs to measure accuracy on: a folder per class, <class index>_*.jpg or a CSV, e.g. --eval photos",
+    ),
+    click.option(
+        "--max-drop",
+        type=float,
+        metavar="POINTS",
+        help="Top-1 that int8 may lose on the photographs of --eval: the fewest layers stay float32 for it, "
+        "e.g. --schemes int8 --max-drop 0.5",
     ),
     json_option,
     click.option(

@@ -11,13 +11,16 @@ from kexport.reports.md import markdown
 from kexport.reports.tables import Table
 
 BAR, BAR_WIDTH = "█▏▎▍▌▋▊▉", 20
-HEADER = ("layer", "class", "place", "SQNR dB", "share of noise", "share of weights", "M multiplications")
+_NUMBERS = ("share of noise", "SQNR dB", "place", "share of weights", "M multiplications")
+HEADER = ("layer", "class", "noise", *_NUMBERS)
 
 
 def damage_table(ranking: Ranking) -> Table:
     """Every layer, most sensitive first, with a bar of its share of the noise."""
-    rows = tuple((*_cells(ranking, layer), _bar(ranking, layer)) for layer in ranking.worst_first)
-    return Table(title=title(ranking), header=(*HEADER, ""), rows=rows, text_columns=2, notes=ranking.notes)
+    rows = tuple(
+        (layer.name, layer.kind, _bar(ranking, layer), *_cells(ranking, layer)) for layer in ranking.worst_first
+    )
+    return Table(title=title(ranking), header=HEADER, rows=rows, text_columns=3, notes=ranking.notes)
 
 
 def render_md(ranking: Ranking) -> str:
@@ -40,11 +43,9 @@ EXPLANATION = (
 
 def _cells(ranking: Ranking, layer: LayerDamage) -> tuple[str, ...]:
     return (
-        layer.name,
-        layer.kind,
-        str(layer.place + 1),
-        decibels(layer.sqnr_db),
         percent(ranking.noise_share(layer)),
+        decibels(layer.sqnr_db),
+        str(layer.place + 1),
         percent(ranking.parameter_share(layer)),
         f"{layer.multiplications / 1e6:.2f}",
     )
@@ -152,11 +153,12 @@ def _axis_title(count: int) -> str:
 
 def _html_table(ranking: Ranking) -> Iterator[str]:
     largest = max((ranking.noise_share(layer) for layer in ranking.layers), default=0.0)
-    yield "<table><thead><tr>" + "".join(f"<th>{html.escape(name)}" for name in (*HEADER, "")) + "</thead><tbody>\n"
+    yield "<table><thead><tr>" + "".join(f"<th>{html.escape(name)}" for name in HEADER) + "</thead><tbody>\n"
     for layer in ranking.worst_first:
-        cells = "".join(f"<td>{html.escape(cell)}" for cell in _cells(ranking, layer))
+        names = f"<td>{html.escape(layer.name)}<td>{html.escape(layer.kind)}"
         part = ranking.noise_share(layer) / largest if largest > 0 else 0.0
-        yield f'<tr>{cells}<td class=bar><i style="width:{100 * part:.1f}%"></i>\n'
+        cells = "".join(f"<td>{html.escape(cell)}" for cell in _cells(ranking, layer))
+        yield f'<tr>{names}<td class=bar><i style="width:{100 * part:.1f}%"></i>{cells}\n'
     yield "</tbody></table>"
 
 
@@ -171,6 +173,6 @@ h1{font-size:1.35rem}.note{color:var(--worst)}svg{width:100%;height:auto}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;margin-top:1rem}
 th,td{text-align:right;padding:.2rem .6rem;border-bottom:1px solid var(--line)}
 th{color:var(--soft);font-weight:600;font-size:.85rem}
-th:nth-child(-n+2),td:nth-child(-n+2){text-align:left}
+th:nth-child(-n+3),td:nth-child(-n+3){text-align:left}
 .bar{width:14%}.bar i{display:block;height:.7rem;background:var(--bar)}
 """

@@ -26,7 +26,12 @@ def tables(records: Sequence[Record]) -> tuple[RenderableType, ...]:
     """The parity table, size against accuracy, the runtimes compared and the latencies, each only if it has a row."""
     ordered = sorted(records, key=lambda record: (record.model, record.format, record.scheme))
     made = (parity_table(ordered), tradeoff_table(ordered), comparison_table(ordered), benchmark_table(ordered))
-    return tuple(item for table in made if table.rows for item in (_rich(table), *_notes(table)))
+    return tuple(item for table in made if table.rows for item in shown(table))
+
+
+def shown(table: Table) -> tuple[RenderableType, ...]:
+    """One table and its notes."""
+    return (_rich(table), *_notes(table))
 
 
 def verdict_text(records: Sequence[Record]) -> Text:
