@@ -130,3 +130,54 @@ def test_one_weight_file_is_for_one_model(tmp_path: Path) -> None:
 def test_options_check_themselves(typed: dict[str, object], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         ExportOptions(**typed)  # type: ignore[arg-type]
+
+
+INT8 = {"schemes": (Scheme.INT8,), "calibration": "synthetic:0"}
+
+
+def test_a_bound_holds_for_calibrated_schemes(tmp_path: Path) -> None:
+    made = plan(
+        schemes=(Scheme.FLOAT32, Scheme.INT8), calibration="synthetic:0", evaluation=str(tmp_path), max_drop=0.5
+    )
+    assert {cell.scheme: cell.max_drop for cell in made} == {Scheme.FLOAT32: None, Scheme.INT8: 0.5}
+
+
+@pytest.mark.parametrize(
+    ("typed", "said", "hint"),
+    [
+        (
+            {**INT8, "max_drop": -5.0},
+            "--max-drop -5: expected 0 or more; a drop below 0 is a gain, which no quantization can promise",
+            "--max-drop 0.5",
+        ),
+        (
+            {**INT8, "max_drop": float("nan")},
+            "--max-drop nan: expected 0 to 100; points are shares of 100 images",
+            "--max-drop 0.5",
+        ),
+        (
+            {**INT8, "max_drop": 100.5},
+            "--max-drop 100.5: expected 100 or less; points are shares of 100 images",
+            "--max-drop 0.5",
+        ),
+        (
+            {**INT8, "max_drop": float("inf")},
+            "--max-drop inf: expected 100 or less; points are shares of 100 images",
+            "--max-drop 0.5",
+        ),
+        (
+            {"max_drop": 0.5},
+            "--max-drop 0.5 with float32: expected scheme int8, whose layers can stay in float32 one by one",
+            "--schemes int8",
+        ),
+        (
+            {**INT8, "max_drop": 0.5},
+            "--max-drop 0.5: expected --eval as well, labelled photographs to measure the drop on",
+            "--eval photos",
+        ),
+    ],
+)
+def test_bounds_that_nothing_could_be_held_to(typed: dict[str, object], said: str, hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        plan(**typed)
+    assert (caught.value.message, caught.value.hint) == (said, hint)

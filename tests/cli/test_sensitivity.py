@@ -1,0 +1,81 @@
+"""``kexport sensitivity``: refusals at once, and one real ranking in a worker process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SMALL = ("MobileNetV3Small", "--weights", "random:0", "--input-shape", "64,64,3", "--classes", "10")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "hint"),
+    [
+        (
+            ("MobileNetV3Small",),
+            "kexport sensitivity needs calibration images: what int8 costs depends on what the network sees",
+            "kexport sensitivity MobileNetV3Small --calibration photos",
+        ),
+        (
+            ("mobilenet_v3", "--calibration", "synthetic:0"),
+            "'mobilenet_v3' names 2 models: MobileNetV3Small, MobileNetV3Large; expected one",
+            "kexport sensitivity MobileNetV3Small",
+        ),
+        (
+            (*SMALL, "--calibration", "none"),
+            "--calibration 'none': there is no such file or folder; expected a folder of images, a .npz file or "
+            "synthetic:SEED",
+            "--calibration FOLDER, with about 100 photographs like those that the network will meet",
+        ),
+        (
+            (*SMALL, "--calibration", "synthetic:0", "--images", "0"),
+            "--images 0: expected 1 to 1000",
+            "--images 16",
+        ),
+        (
+            (*SMALL, "--calibration", "synthetic:0", "--format", "hmtl"),
+            "unknown report format 'hmtl': did you mean html?",
+            "kexport sensitivity SOURCE --format md",
+        ),
+        (
+            (*SMALL, "--calibration", "synthetic:0", "-o", "layers.pdf"),
+            "-o 'layers.pdf': expected a name that ends in .html, .md or .json",
+            "-o layers.html",
+        ),
+    ],
+)
+def test_refused_at_once(call: Any, arguments: tuple[str, ...], said: str, hint: str) -> None:
+    ended = call("sensitivity", *arguments)
+    assert (ended.code, ended.out, ended.err) == (2, "", f"error: {said}\nhint: {hint}\n")
+
+
+def test_ranking_of_a_network(call: Any, tmp_path: Path) -> None:
+    page = tmp_path / "layers.html"
+    ended = call("sensitivity", *SMALL, "--calibration", "synthetic:0", "--images", "4", "--json", "-o", str(page))
+    assert ended.code == 0, ended.err
+    found = json.loads(ended.out)
+    assert (found["model"], found["calibration"], found["images"]) == ("MobileNetV3Small", "synthetic:0", 4)
+    assert found["notes"] == ["calibrated on 32 synthetic images: not fit to deploy"]
+    layers = found["layers"]
+    assert [layer["place"] for layer in layers] == list(range(len(layers)))
+    assert {layer["kind"] for layer in layers} == {"Conv2D", "DepthwiseConv2D"}
+    names = [layer["name"] for layer in layers]
+    assert names[0] == "conv"
+    assert "expanded_conv_project" in names
+    assert len(set(names)) == len(names)
+    assert all(0 < layer["sqnr_db"] < 200 for layer in layers)
+    assert "MobileNetV3Small sensitivity: rank layers" in ended.err
+    assert page.read_text().count("<rect") == len(layers)
+
+
+def test_what_a_worker_refuses_is_told(call: Any, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    ended = call("sensitivity", *SMALL, "--calibration", str(tmp_path / "empty"))
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.endswith(
+        f"error: {tmp_path / 'empty'}: holds no images (.bmp, .gif, .jpeg, .jpg, .png, .webp)\n"
+        "hint: --calibration FOLDER, with about 100 photographs like those that the network will meet\n"
+    )
