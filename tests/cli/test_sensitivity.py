@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 
-SMALL = ("MobileNetV3Small", "--weights", "random:0", "--input-shape", "64,64,3", "--classes", "10")
+from kexport.calibration import SYNTHETIC_COUNT
+
+SMALL = ("MobileNet", "--weights", "random:0", "--alpha", "0.25", "--input-shape", "32,32,3", "--classes", "10")
+NO_FILE = (
+    "--calibration 'none': there is no such file or folder; expected a folder of images, a .npz file or synthetic:SEED"
+)
 
 
 @pytest.mark.parametrize(
@@ -26,8 +31,7 @@ SMALL = ("MobileNetV3Small", "--weights", "random:0", "--input-shape", "64,64,3"
         ),
         (
             (*SMALL, "--calibration", "none"),
-            "--calibration 'none': there is no such file or folder; expected a folder of images, a .npz file or "
-            "synthetic:SEED",
+            NO_FILE,
             "--calibration FOLDER, with about 100 photographs like those that the network will meet",
         ),
         (
@@ -57,17 +61,16 @@ def test_ranking_of_a_network(call: Any, tmp_path: Path) -> None:
     ended = call("sensitivity", *SMALL, "--calibration", "synthetic:0", "--images", "4", "--json", "-o", str(page))
     assert ended.code == 0, ended.err
     found = json.loads(ended.out)
-    assert (found["model"], found["calibration"], found["images"]) == ("MobileNetV3Small", "synthetic:0", 4)
-    assert found["notes"] == ["calibrated on 32 synthetic images: not fit to deploy"]
+    assert (found["model"], found["calibration"], found["images"]) == ("MobileNet", "synthetic:0", 4)
+    assert found["notes"] == [f"calibrated on {SYNTHETIC_COUNT} synthetic images: not fit to deploy"]
     layers = found["layers"]
     assert [layer["place"] for layer in layers] == list(range(len(layers)))
     assert {layer["kind"] for layer in layers} == {"Conv2D", "DepthwiseConv2D"}
     names = [layer["name"] for layer in layers]
-    assert names[0] == "conv"
-    assert "expanded_conv_project" in names
-    assert len(set(names)) == len(names)
+    blocks = [f"conv_{kind}_{block}" for block in range(1, 14) for kind in ("dw", "pw")]
+    assert names == ["conv1", *blocks, "conv_preds"]
     assert all(0 < layer["sqnr_db"] < 200 for layer in layers)
-    assert "MobileNetV3Small sensitivity: rank layers" in ended.err
+    assert "MobileNet sensitivity: rank layers" in ended.err
     assert page.read_text().count("<rect") == len(layers)
 
 
@@ -76,6 +79,6 @@ def test_what_a_worker_refuses_is_told(call: Any, tmp_path: Path) -> None:
     ended = call("sensitivity", *SMALL, "--calibration", str(tmp_path / "empty"))
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.endswith(
-        f"error: {tmp_path / 'empty'}: holds no images (.bmp, .gif, .jpeg, .jpg, .png, .webp)\n"
+        f"error: {tmp_path / 'empty'}: holds no images (.jpg, .jpeg, .png, .bmp, .webp, .tif, .tiff)\n"
         "hint: --calibration FOLDER, with about 100 photographs like those that the network will meet\n"
     )
