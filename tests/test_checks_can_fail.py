@@ -14,7 +14,7 @@ from kexport import graph_file, prepared, worker
 from kexport.graph import Graph, Node
 from kexport.operations import Conv, Dense
 from kexport.records import Record, Status
-from kexport.source import build
+from kexport.source import Built, make
 from kexport.specs import Cell, Format, ModelSpec, WeightsSpec
 
 MODELS = {
@@ -199,13 +199,14 @@ def test_a_reference_without_signal_is_an_error(
 ) -> None:
     """Where Keras itself says nothing, no artifact is made: agreement would prove nothing."""
 
-    def damaged(spec: ModelSpec) -> object:
-        model = build(spec)
+    def damaged(spec: ModelSpec) -> Built:
+        built = make(spec)
+        model = built.model
         kernel = model.layers[-1].kernel if hasattr(model.layers[-1], "kernel") else model.get_layer("logits").kernel
         kernel.assign(change(kernel.numpy()))
-        return model
+        return built
 
-    monkeypatch.setattr(worker.source, "build", damaged)
+    monkeypatch.setattr(worker.source, "make", damaged)
     request = worker.PrepareRequest(model=MODELS["MobileNetV3Small"], folder=str(tmp_path))
     (tmp_path / "request.json").write_text(worker.encode(request))
     assert worker.main(["prepare", str(tmp_path / "request.json"), str(tmp_path / "result.json")]) == 0
