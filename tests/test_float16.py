@@ -69,7 +69,7 @@ def failures(subject: Subject, path: Path, file_format: Format, session: runtime
 @pytest.mark.parametrize("file_format", WRITERS)
 def test_half_the_file_and_within_its_bounds(subject: Subject, file_format: Format, tmp_path: Path) -> None:
     sizes = {}
-    for scheme in Scheme:
+    for scheme in (Scheme.FLOAT32, Scheme.FLOAT16):
         path = tmp_path / scheme
         written = WRITERS[file_format](subject.graph, path, scheme=scheme)
         sizes[scheme] = path.stat().st_size
