@@ -1,9 +1,10 @@
 """Step: how much each layer's quantization alone hurts the logits.
 
-The float network is walked once, as calibration does. At each layer the walk branches: the layer and what follows
-it up to the next one are quantized exactly as a plan would (rounding, bias correction, scales), and the rest of the
-network runs in float from there, so that nothing before the layer is computed twice. All images are held, but only
-those values that are still read: take few images, 16 or so.
+The float network is walked once, as calibration does. At each layer the walk branches: the layer and what follows it
+up to the next one are quantized with the scales and the bias correction of a plan, and the rest of the network runs in
+float from there, so that nothing before the layer is computed twice. Weights are rounded to the nearest: rounding that
+looks at the images would fit these few, and show no damage on them. All images are held, but only those values that
+are still read: take few images, 16 or so.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from kexport.graph import Graph, Node, TensorSpec
 from kexport.image_sets import Images
 from kexport.operations import Activate, Activation, Conv, Dense
 from kexport.quantizers import Array, Batches, Compile, Stored, rewrites
+from kexport.quantizers.kernels import nearest
 from kexport.quantizers.layer_groups import layer_groups
+from kexport.quantizers.rounding import Inputs
 from kexport.quantizers.sequence import BATCH_NUMBERS, Decided, Network, Walk, inputs_of
 from kexport.quantizers.survey import survey
 from kexport.ranking import LayerDamage
@@ -82,7 +85,18 @@ def _float(network: Network) -> Network:
 def _walk(network: Network, stored: Mapping[str, Stored], compile_: Compile, *, precise: Sequence[str]) -> Walk:
     """A walk on which the nodes named in ``precise`` are quantized, and no others."""
     chosen = {name: network.precisions[name] for name in precise}
-    return Walk(network=replace(network, precisions=chosen), compile_=compile_, stored=dict(stored), decided=Decided())
+    return Walk(
+        network=replace(network, precisions=chosen),
+        compile_=compile_,
+        stored=dict(stored),
+        decided=Decided(),
+        rounding=_to_nearest,
+    )
+
+
+def _to_nearest(operation: Conv | Dense, scales: Array, inputs: Inputs, *, seed: int) -> npt.NDArray[np.int8]:
+    del inputs, seed
+    return nearest(operation, scales)
 
 
 def _branch(

@@ -9,10 +9,11 @@ readers as int8: all images at once are held, but only between a maker and its l
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from kexport.graph import Graph, Node, TensorSpec
 from kexport.operations import Conv, Dense
@@ -81,12 +82,16 @@ def _packed(network: Network, value: str, real: Array) -> Stored:
 
 @dataclass(frozen=True, kw_only=True)
 class Walk:
-    """Where a walk along the graph stands: ``stored`` holds what was made so far and is still read."""
+    """Where a walk along the graph stands: ``stored`` holds what was made so far and is still read.
+
+    ``rounding`` is `round_kernel` or takes the same arguments.
+    """
 
     network: Network
     compile_: Compile
     stored: dict[str, Stored]
     decided: Decided
+    rounding: Callable[..., npt.NDArray[np.int8]] = round_kernel
 
     def visit(self, node: Node, *, last: bool) -> None:
         """Decide the node's numbers, then store what it makes unless nobody reads it."""
@@ -99,7 +104,7 @@ class Walk:
     def _quantized(self, node: Node, operation: Conv | Dense) -> Conv | Dense:
         read = self.network.values[node.inputs[0]] if self.network.int8(node.name) else None
         scales = scales_of(operation, read=read, made=self.network.values.get(node.name))
-        numbers = round_kernel(operation, scales, self._sampled(node), seed=zlib.crc32(node.name.encode()))
+        numbers = self.rounding(operation, scales, self._sampled(node), seed=zlib.crc32(node.name.encode()))
         rough = replace(operation, kernel=numbers.astype(np.float32) * scales)
         bias = operation.bias if self._reads_cut(node) else self._corrected(replace(node, operation=rough))
         if read is None:

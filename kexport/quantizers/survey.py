@@ -10,9 +10,12 @@ from kexport.quantizers.sequence import Network
 
 
 def survey(graph: Graph, batches: Batches, compile_: Compile, *, keep_float: Collection[str] = ()) -> Network:
-    """The network of a rewritten graph: equal to it in float32, and ready to be quantized node by node."""
-    precisions = assign.assign(graph, keep_float=keep_float)
-    values = ranges.needed(graph, precisions)
-    seen = observe.observe(graph, batches, compile_, values=values)
-    graph, seen = equalize.equalize(graph, precisions, seen)
+    """The network of a rewritten graph: equal to it in float32, and ready to be quantized node by node.
+
+    Channels are equalised as if nothing were kept in float: what a float layer makes is rounded as soon as an int8
+    layer reads it, and needs it as much.
+    """
+    everything, precisions = assign.assign(graph), assign.assign(graph, keep_float=keep_float)
+    seen = observe.observe(graph, batches, compile_, values=ranges.needed(graph, everything))
+    graph, seen = equalize.equalize(graph, everything, seen)
     return Network(graph=graph, precisions=precisions, values=ranges.choose(graph, precisions, seen), observed=seen)

@@ -95,7 +95,7 @@ def render_html(ranking: Ranking) -> str:
 def svg(ranking: Ranking) -> str:
     """One column per layer in the order of the network; the higher, the noisier its logits are."""
     values = [_clipped(layer) for layer in ranking.layers]
-    low, high = _limits(values)
+    low, high = _limits([value for value in values if value < LEAST_NOISE])
     column = (WIDTH - LEFT - RIGHT) / max(1, len(values))
     label = html.escape(title(ranking), quote=True)
     parts = (
@@ -113,13 +113,13 @@ def _clipped(layer: LayerDamage) -> float:
 
 
 def _limits(values: list[float]) -> tuple[float, float]:
-    """Multiples of ten around the values, the lower one below the worst."""
+    """Multiples of ten around the values, at least 1 dB away from them."""
     low = math.floor((min(values, default=0.0) - 1) / 10) * 10
-    return low, max(low + 20, math.ceil(max(values, default=0.0) / 10) * 10)
+    return low, max(low + 20, math.ceil((max(values, default=0.0) + 1) / 10) * 10)
 
 
 def _y(value: float, low: float, high: float) -> float:
-    return TOP + (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
+    return TOP + (min(value, high) - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
 
 
 def _grid(low: float, high: float) -> Iterator[str]:
