@@ -87,6 +87,20 @@ def test_layers_without_noise_are_infinitely_good() -> None:
     assert conv.sqnr_db > 100
 
 
+def test_weights_are_not_fitted_to_the_few_images() -> None:
+    """With 4 images and 256 weights per class, rounding by these images would seem 30 dB better."""
+    random = np.random.default_rng(1)
+    sketch = Sketch((1, 1, 256))
+    sketch("conv", Conv(kernel=np.eye(256, dtype=np.float32).reshape(1, 1, 256, 256)), "in0")
+    sketch("classes", Dense(kernel=(random.normal(size=(256, 40)) / 16).astype(np.float32)), "conv")
+    few, others = (random.normal(size=(count, 1, 1, 256)).astype(np.float32) for count in (4, 400))
+    found = [
+        rank(sketch.graph(), lambda images=images: iter([{"in0": images}]), compile_)[-1].sqnr_db
+        for images in (few, others)
+    ]
+    assert found[0] == pytest.approx(found[1], abs=3.0)
+
+
 def test_what_a_layer_costs() -> None:
     stem, first, *_, logits = rank(network(), batches, compile_)
     assert (stem.kind, stem.parameters, stem.multiplications) == ("conv 1x1", 6 * 8 + 8, 64 * 6 * 8)
