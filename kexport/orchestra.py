@@ -89,7 +89,8 @@ class Orchestra:
         self._labels[name], self._cells[name] = f"{model.name} keras", cells
         keep = not self.recheck and any(produce.needs_keras(cell, "") for cell in cells)
         sets = {"evaluation": cells[0].evaluation, "calibration": cells[0].calibration}
-        request = PrepareRequest(model=model, folder=str(folder), keep_weights=keep, **sets)
+        calibrated = any(cell.scheme in CALIBRATED for cell in cells)
+        request = PrepareRequest(model=model, folder=str(folder), keep_weights=keep, calibrated=calibrated, **sets)
         (folder / "prepare.json").write_text(encode(request))
         return Task(
             name=name,

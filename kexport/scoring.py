@@ -28,13 +28,16 @@ BATCH, _PIXELS = 8, 224 * 224
 _NAMED = 10
 
 
-def prepare(model: Any, facts: SourceFacts, folder: Path, *, images: str | None, calibration: str | None) -> None:
+def prepare(
+    model: Any, facts: SourceFacts, folder: Path, *, images: str | None, calibration: str | None, calibrated: bool
+) -> None:
     """Judge both sets; let Keras see the evaluation ``images``, if any, and leave its outputs in ``folder``.
 
+    ``calibrated``: some artifact will be judged on the first calibration images, so Keras sees them too.
     Raises UsageError and SourceError for images that cannot be right.
     """
     given = open_calibration_for(facts, calibration) if calibration is not None else None
-    if given is not None:
+    if given is not None and calibrated:
         prepared.save_reference(_calibrated(model, facts, given), folder, prepared.CALIBRATED)
     seen = given.members if given is not None else ()
     if images is None:

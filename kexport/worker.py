@@ -53,7 +53,7 @@ LAYERS = "layers.json"
 class PrepareRequest:
     """Build ``model`` and write everything that cells need into ``folder``. ``keep_weights``: some need Keras.
 
-    ``evaluation`` and ``calibration`` name sets of images, as `Cell` has them.
+    ``evaluation`` and ``calibration`` name sets of images, as `Cell` has them; ``calibrated``: a scheme needs them.
     """
 
     model: ModelSpec
@@ -61,6 +61,7 @@ class PrepareRequest:
     keep_weights: bool = False
     evaluation: str | None = None
     calibration: str | None = None
+    calibrated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +128,14 @@ def prepare(request: PrepareRequest, clock: Clock) -> Record:
         prepared.save_reference(outputs, folder)
     if request.evaluation is not None or request.calibration is not None:
         with clock.step("photographs"):
-            scoring.prepare(model, facts, folder, images=request.evaluation, calibration=request.calibration)
+            scoring.prepare(
+                model,
+                facts,
+                folder,
+                images=request.evaluation,
+                calibration=request.calibration,
+                calibrated=request.calibrated,
+            )
     with clock.step("lower"):
         refusal = _save_graph(model, folder)
     if request.keep_weights or refusal:
