@@ -22,9 +22,7 @@ from kexport.graph import Graph, Node, TensorSpec
 from kexport.image_sets import Images
 from kexport.operations import Activate, Activation, Conv, Dense
 from kexport.quantizers import Array, Batches, Compile, Stored, rewrites
-from kexport.quantizers.kernels import nearest
 from kexport.quantizers.layer_groups import layer_groups
-from kexport.quantizers.rounding import Inputs
 from kexport.quantizers.sequence import BATCH_NUMBERS, Decided, Network, Walk, inputs_of
 from kexport.quantizers.survey import survey
 from kexport.ranking import LayerDamage
@@ -90,13 +88,7 @@ def _walk(network: Network, stored: Mapping[str, Stored], compile_: Compile, *, 
         compile_=compile_,
         stored=dict(stored),
         decided=Decided(),
-        rounding=_to_nearest,
     )
-
-
-def _to_nearest(operation: Conv | Dense, scales: Array, inputs: Inputs, *, seed: int) -> npt.NDArray[np.int8]:
-    del inputs, seed
-    return nearest(operation, scales)
 
 
 def _branch(

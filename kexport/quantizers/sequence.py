@@ -1,29 +1,32 @@
 """Kernels and biases, node by node along the quantized network.
 
-Each node sees what the quantized nodes before it made of the calibration images. The error that it makes on
-average, per channel, against the float network goes into its bias (Nagel et al. 2019, "Data-Free Quantization
+Each node sees what the quantized nodes before it made of the calibration images. Its kernel is fitted to that and
+rounded; the error that it makes on average, per channel, against the float network goes into its bias (Nagel et al. 2019, "Data-Free Quantization
 Through Weight Equalization and Bias Correction", 4.2, here with data and sequentially). Values wait for their
 readers as int8: all images at once are held, but only between a maker and its last reader.
 """
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from kexport.graph import Graph, Node, TensorSpec
 from kexport.operations import Conv, Dense
 from kexport.quantization import Affine, Kernel, Precision
 from kexport.quantizers import Array, Batches, Compile, Stored
 from kexport.quantizers.bounds import split_gate
-from kexport.quantizers.kernels import bias_of, scales_of, with_bias
+from kexport.quantizers.kernels import bias_of, nearest, scales_of, with_bias
+from kexport.quantizers.moments import Moments, gather
 from kexport.quantizers.observe import Observed, apart
-from kexport.quantizers.rounding import Inputs, round_kernel
+from kexport.quantizers.positions import Inputs, image_size, taps_of
+from kexport.quantizers.refit import refit
+from kexport.quantizers.rounding import round_kernel
+from kexport.quantizers.targets import Target, targets
 
+MOST_TAPS = 1200
 BATCH_NUMBERS = 1 << 22  # of a node's input or output that one run handles, about
 
 
@@ -56,7 +59,10 @@ class Decided:
 
 def decide(network: Network, batches: Batches, compile_: Compile) -> Decided:
     """Every kernel and bias, in the order of the graph."""
-    walk = Walk(network=network, compile_=compile_, stored=inputs_of(network, batches), decided=Decided())
+    stored = inputs_of(network, batches)
+    images = len(next(iter(stored.values())))
+    wanted = targets(network.graph, batches, compile_, names=_fitted(network), images=images)
+    walk = Walk(network=network, compile_=compile_, stored=stored, decided=Decided(), targets=wanted)
     left = {name: len(readers) for name, readers in network.graph.consumers.items()}
     for node in network.graph:
         walk.visit(node, last=not left[node.name])
@@ -65,6 +71,28 @@ def decide(network: Network, batches: Batches, compile_: Compile) -> Decided:
             if not left[value]:
                 del walk.stored[value]
     return walk.decided
+
+
+def _fitted(network: Network) -> tuple[str, ...]:
+    """The linear nodes whose kernels are fitted and rounded together.
+
+    Kernels with more than `MOST_TAPS` weights per output are rounded to the nearest: their errors average out, and
+    their covariance would not fit in memory. The gate of a hard swish keeps its form.
+    """
+    return tuple(
+        node.name
+        for node in network.graph
+        if isinstance(node.operation, (Conv, Dense))
+        and node.name in network.precisions
+        and taps_of(node.operation) <= MOST_TAPS
+        and not reads_cut(network.graph, node)
+    )
+
+
+def reads_cut(graph: Graph, node: Node) -> bool:
+    """The gate of a hard swish reads u cut at -1/2: its mean differs from float's, and that is right."""
+    gate = split_gate(graph, node.inputs[0])
+    return gate is not None and gate.name == node.name
 
 
 def inputs_of(network: Network, batches: Batches) -> dict[str, Stored]:
@@ -84,14 +112,14 @@ def _packed(network: Network, value: str, real: Array) -> Stored:
 class Walk:
     """Where a walk along the graph stands: ``stored`` holds what was made so far and is still read.
 
-    ``rounding`` is `round_kernel` or takes the same arguments.
+    Kernels of nodes without a target are rounded to the nearest.
     """
 
     network: Network
     compile_: Compile
     stored: dict[str, Stored]
     decided: Decided
-    rounding: Callable[..., npt.NDArray[np.int8]] = round_kernel
+    targets: dict[str, Target] = field(default_factory=dict)
 
     def visit(self, node: Node, *, last: bool) -> None:
         """Decide the node's numbers, then store what it makes unless nobody reads it."""
@@ -102,11 +130,15 @@ class Walk:
             self._store(node)
 
     def _quantized(self, node: Node, operation: Conv | Dense) -> Conv | Dense:
+        moments = self._moments(node, operation)
+        if moments is not None:
+            operation = replace(operation, kernel=refit(operation, moments))
         read = self.network.values[node.inputs[0]] if self.network.int8(node.name) else None
         scales = scales_of(operation, read=read, made=self.network.values.get(node.name))
-        numbers = self.rounding(operation, scales, self._sampled(node), seed=zlib.crc32(node.name.encode()))
+        numbers = nearest(operation, scales) if moments is None else round_kernel(operation, scales, moments)
         rough = replace(operation, kernel=numbers.astype(np.float32) * scales)
-        bias = operation.bias if self._reads_cut(node) else self._corrected(replace(node, operation=rough))
+        cut = reads_cut(self.network.graph, node)
+        bias = operation.bias if cut else self._corrected(replace(node, operation=rough))
         if read is None:
             self.decided.kernels[node.name] = Kernel(numbers=numbers, scales=scales)
         else:
@@ -115,10 +147,16 @@ class Walk:
         self.decided.biases[node.name] = np.zeros(len(scales), np.float32) if bias is None else bias
         return replace(rough, bias=self.decided.biases[node.name])
 
-    def _reads_cut(self, node: Node) -> bool:
-        """The gate of a hard swish reads u cut at -1/2: its mean differs from float's, and that is right."""
-        gate = split_gate(self.network.graph, node.inputs[0])
-        return gate is not None and gate.name == node.name
+    def _moments(self, node: Node, operation: Conv | Dense) -> Moments | None:
+        """What the node reads and lacks; its target is not needed again."""
+        target = self.targets.pop(node.name, None)
+        if target is None:
+            return None
+        (value,) = node.inputs
+        inputs = Inputs(stored=self.stored[value], real=lambda part: self._real(part, value, node))
+        bias = 0.0 if operation.bias is None else operation.bias
+        wanted = (target.whole - bias).reshape(len(inputs.stored), -1, operation.kernel.shape[-1])
+        return gather(operation, inputs, image_size(node), wanted)
 
     def _corrected(self, node: Node) -> Array:
         """The bias with which the node's mean, before activation, is that of the float network, channel by channel."""
@@ -147,11 +185,6 @@ class Walk:
         run = self.compile_(fragment(self.network.graph, node))
         for rows in self._slices(node):
             yield run({value: self._read(value, node, rows) for value in node.inputs})[node.name]
-
-    def _sampled(self, node: Node) -> Inputs:
-        """What the node reads; only the positions that are looked at become real numbers."""
-        (value,) = node.inputs
-        return Inputs(stored=self.stored[value], real=lambda part: self._real(part, value, node))
 
     def _slices(self, node: Node) -> Iterator[slice]:
         count = len(self.stored[node.inputs[0]])
