@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from kexport.operations import (
 )
 from kexport.quantization import Precision, QuantPlan
 from kexport.quantize import quantize, weights_only
+from kexport.quantizers import sequence
 from tests.formats.plans import Sketch, emulate
 from tests.quantizers.networks import (
     AVERAGE,
@@ -168,6 +170,60 @@ def test_the_outputs_lose_little(name):
     assert min(found.values()) >= least, found
     assert Precision.INT8 in plan.precisions.values()
     assert scale_limits(plan) == ()
+
+
+def uneven() -> Graph:
+    """Four numbers in sixteen channels, from large to a hundredth of it; a sum keeps them from being equalised."""
+    sizes = np.logspace(0, -2, 16).astype(np.float32)
+    net = Sketch((8, 8, 4))
+    for name, operation in (("left", conv(4, 16)), ("right", conv(4, 16, seed=2))):
+        net(name, replace(operation, kernel=operation.kernel * sizes, bias=operation.bias * sizes), "in0")
+    net("sum", Add(), "left", "right")
+    last = conv(16, 16, seed=3, activation=RELU)
+    net("last", replace(last, kernel=last.kernel / sizes[:, np.newaxis]), "sum")
+    net("logits", dense(16, 8), net("pool", AVERAGE, "last"))
+    return net.graph(logits="logits")
+
+
+def error_on_unseen_images(graph: Graph) -> float:
+    """The mean squared error of the logits, over their variance, on images that the plan was not made with."""
+    plan, feeds = planned(graph), feeds_of(graph, count=64, seed=91)
+    value = plan.graph.outputs["logits"]
+    found, wanted = emulate(plan, feeds)[value], outputs(graph, feeds)["logits"]
+    real = plan.values[value].dequantize(found) if found.dtype == np.int8 else found
+    return float(np.square(real - wanted).mean() / wanted.var(axis=0).mean())
+
+
+@pytest.mark.parametrize(
+    ("make", "most"),
+    [(uneven, 0.7), (lambda: mobile(Activation.HARD_SWISH, excite=True), 0.97), (lambda: mobile(RELU6), 1.05)],
+    ids=["much_to_gain", "something", "nothing"],
+)
+def test_fitted_kernels_on_unseen_images(make, most, monkeypatch):
+    fitted = error_on_unseen_images(make())
+    monkeypatch.setattr(sequence, "refit", lambda operation, moments: operation.kernel)
+    plain = error_on_unseen_images(make())
+    assert fitted < most * plain, (fitted, plain)
+
+
+def test_dense_layers_on_large_images():
+    """So large that not all of their positions are looked at."""
+    net = Sketch((24, 24, 3))
+    net("up", dense(8, 32, activation=RELU), net("stem", conv(3, 8), "in0"))
+    net("logits", dense(8, 5), net("pool", AVERAGE, net("down", dense(32, 8), "up")))
+    graph = net.graph()
+    assert min(signal_to_noise(graph, planned(graph)).values()) > 25
+
+
+def test_a_single_image_is_enough_to_calibrate():
+    graph = mobile(RELU)
+    feeds = feeds_of(graph, count=1)
+    plan = quantize(graph, batches_of(feeds), compile_)
+    assert all(np.isfinite(kernel.scales).all() for kernel in plan.kernels.values())
+    found = emulate(plan, feeds)["logits"]
+    real = plan.values["logits"].dequantize(found) if found.dtype == np.int8 else found
+    wanted = outputs(graph, feeds)["logits"]
+    assert np.square(real - wanted).mean() < 0.01 * np.square(wanted).mean()
 
 
 def test_the_plan_is_the_same_every_time():

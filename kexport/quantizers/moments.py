@@ -24,7 +24,8 @@ class Moments:
 
     ``covariance`` is ``(folds, groups, taps, taps)``, of what the kernel reads; ``cross`` ``(folds, groups, taps,
     outputs)``, of that and of what the kernel lacks; ``lack`` ``(folds,)``, the sum of squares of what it lacks.
-    ``power`` ``(groups, taps)`` is the mean square of what it reads about the first images' mean.
+    ``power`` ``(groups, taps)`` is the mean square of what it reads about the first images' mean; ``windows`` counts
+    them, all folds together. There are `FOLDS` folds, or as many as images: every fold holds some.
     """
 
     covariance: Matrix
@@ -44,7 +45,7 @@ def gather(operation: Conv | Dense, inputs: Inputs, size: tuple[int, int], targe
     """The moments of what the operation reads.
 
     ``size`` is that of its output; ``target``, ``(images, positions, outputs)`` on the grid of `positions`, is what it
-    should make before its activation. Without one it lacks nothing.
+    should make before its activation, without its bias. Without a target it lacks nothing.
     """
     sums = _Sums(operation, folds=min(FOLDS, len(inputs.stored)))
     for part, rows in windows(operation, inputs, size):
@@ -53,13 +54,16 @@ def gather(operation: Conv | Dense, inputs: Inputs, size: tuple[int, int], targe
 
 
 class _Sums:
-    """Running sums over windows, fold by fold."""
+    """Running sums over windows, fold by fold, in float64.
+
+    What is read is summed about the first images' mean: then little cancels, and a constant adds exactly nothing.
+    """
 
     def __init__(self, operation: Conv | Dense, *, folds: int) -> None:
         groups, taps = groups_of(operation), taps_of(operation)
         outputs = operation.kernel.shape[-1] // groups
         self.kernel = matrices(operation).astype(np.float32)
-        self.shift: Array | None = None
+        self.shift = np.zeros((groups, 1, taps))
         self.squares = np.zeros((folds, groups, taps, taps))
         self.cross = np.zeros((folds, groups, taps, outputs))
         self.lack = np.zeros(folds)
@@ -69,8 +73,8 @@ class _Sums:
 
     def add(self, start: int, rows: Array, target: Array | None) -> None:
         """Rows ``(groups, images, positions, taps)`` of the images from ``start`` on."""
-        if self.shift is None:
-            self.shift = rows.mean(axis=(1, 2))[:, np.newaxis]
+        if not self.seen.any():
+            self.shift = rows.mean(axis=(1, 2), dtype=np.float64)[:, np.newaxis]
         for fold in range(len(self.seen)):
             mine = slice((fold - start) % len(self.seen), None, len(self.seen))
             if rows[:, mine].size:
@@ -82,7 +86,7 @@ class _Sums:
         centred = read - self.shift
         turned = centred.transpose(0, 2, 1)
         self.squares[fold] += np.matmul(turned, centred)
-        self.read[fold] += centred.sum(axis=1, dtype=np.float64)
+        self.read[fold] += centred.sum(axis=1)
         self.seen[fold] += read.shape[1]
         if target is None:
             return
@@ -92,23 +96,23 @@ class _Sums:
         self.lack[fold] += np.square(lack, dtype=np.float64).sum()
 
     def central(self) -> Moments:
-        """About the mean of all windows."""
-        count = self.seen.sum()
-        read, lacked = self.read.sum(axis=0) / count, self.lacked.sum(axis=0) / count
-        seen = self.seen[:, np.newaxis, np.newaxis, np.newaxis]
+        """About the mean of all windows, in the place of the sums."""
+        power = np.einsum("fgtt->gt", self.squares) / self.seen.sum()
+        mean = self.lacked.sum(axis=0) / self.seen.sum()
+        self.lack += self.seen * np.square(mean).sum() - 2 * (self.lacked * mean).sum(axis=(1, 2))
+        _centre(self.cross, self.read, self.lacked, self.seen)
+        _centre(self.squares, self.read, self.read, self.seen)
         return Moments(
-            covariance=self.squares
-            - _outer(self.read, read)
-            - _outer(read[np.newaxis], self.read)
-            + seen * _outer(read, read),
-            cross=self.cross
-            - _outer(self.read, lacked)
-            - _outer(read[np.newaxis], self.lacked)
-            + seen * _outer(read, lacked),
-            lack=self.lack - 2 * (self.lacked * lacked).sum(axis=(1, 2)) + self.seen * np.square(lacked).sum(),
-            power=np.einsum("fgtt->gt", self.squares) / count,
-            windows=int(count),
+            covariance=self.squares, cross=self.cross, lack=self.lack, power=power, windows=int(self.seen.sum())
         )
+
+
+def _centre(products: Matrix, left: Matrix, right: Matrix, seen: Matrix) -> None:
+    """Sums of products become those about the means: ``sum (x - m)(y - n)' = sum xy' - x n' - m y' + m n'``."""
+    left_mean, right_mean = left.sum(axis=0) / seen.sum(), right.sum(axis=0) / seen.sum()
+    for fold, count in enumerate(seen):
+        products[fold] -= _outer(left[fold], right_mean)
+        products[fold] -= _outer(left_mean, right[fold] - count * right_mean)
 
 
 def _outer(left: Matrix, right: Matrix) -> Matrix:

@@ -1,7 +1,7 @@
 """Where images are looked at when a kernel is decided: the same positions in the float and in the quantized network.
 
 Positions of a kernel's output lie on a regular grid, coarser the more images there are: what matters is how many
-windows a kernel is decided from, all images together.
+windows a kernel is decided from, all images together. A dense layer has a window of one position.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ SAMPLED = ":sampled"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Inputs:
-    """What a kernel reads on all images: NHWC numbers as they are stored, and how to make some of them real."""
+    """What a kernel reads on all images: numbers as they are stored, and how to make some of them real, float32.
+
+    For a convolution they are NHWC, for a dense layer ``(images, ..., C)``.
+    """
 
     stored: Stored
     real: Callable[[Stored], Array]
@@ -38,13 +41,18 @@ class Grid:
     step: int
 
     def along(self, axis: int, size: int) -> npt.NDArray[np.int64]:
-        """The rows (axis 0) or columns of an image of ``size``."""
+        """The rows (axis 0) or columns of an image that has ``size`` of them."""
         return np.arange(self.first[axis], size, self.step)
+
+    def cut(self, value: Array, size: tuple[int, int]) -> Array:
+        """``(images, rows, columns, C)`` of a value ``(images, ..., C)`` that has ``size`` positions."""
+        whole = value.reshape(len(value), *size, value.shape[-1])
+        return whole[:, self.along(0, size[0])][:, :, self.along(1, size[1])]
 
 
 def taps_of(operation: Conv | Dense) -> int:
     """Weights of one output channel."""
-    return operation.kernel.size // operation.kernel.shape[-1]
+    return int(np.prod(operation.kernel.shape[:-1]))
 
 
 def groups_of(operation: Conv | Dense) -> int:
@@ -53,9 +61,10 @@ def groups_of(operation: Conv | Dense) -> int:
 
 
 def grid(operation: Conv | Dense, size: tuple[int, int], images: int) -> Grid:
-    """The grid for the operation's output of ``size``, if there are so many images."""
+    """The grid for the operation's output of ``size``, if there are so many images; the same for the same arguments."""
     rows = min(max(LEAST_ROWS, ROWS_PER_TAP * taps_of(operation)), MOST_ROWS)
-    step = max(1, ceil(sqrt(size[0] * size[1] * images / rows)))
+    excess = size[0] * size[1] * images / rows
+    step = max(1, ceil(excess if 1 in size else sqrt(excess)))
     return Grid(first=(min((step - 1) // 2, size[0] - 1), min((step - 1) // 2, size[1] - 1)), step=step)
 
 
@@ -66,10 +75,8 @@ def image_size(node: Node) -> tuple[int, int]:
 
 
 def sampler(graph: Graph, value: str, operation: Conv | Dense, images: int) -> tuple[Node, ...]:
-    """Nodes after which ``value``, an output of the operation, is there at the grid's positions only."""
+    """Nodes after which ``value``, an image that the operation makes, is there at the grid's positions only."""
     node = graph.producers[value]
-    if len(node.shape) != 4:
-        return ()
     chosen = grid(operation, image_size(node), images)
     crop = Crop(cropping=((chosen.first[0], 0), (chosen.first[1], 0)))
     cut = Node(name=f"{value}:cut", operation=crop, inputs=(value,), shape=crop.infer(node.shape))
@@ -80,17 +87,17 @@ def sampler(graph: Graph, value: str, operation: Conv | Dense, images: int) -> t
 def windows(operation: Conv | Dense, inputs: Inputs, size: tuple[int, int]) -> Iterator[tuple[slice, Array]]:
     """Some images at a time, and what the outputs on the grid see there: ``(groups, images, positions, taps)``.
 
-    ``size`` is that of the operation's output.
+    ``size`` is that of the operation's output. Positions are row by row, taps in the order of the kernel's.
     """
-    places = _places(operation, inputs, size) if isinstance(operation, Conv) else None
-    positions = size[0] * size[1] if places is None else len(places[0]) * len(places[1])
-    taps, groups, count = taps_of(operation), groups_of(operation), len(inputs.stored)
+    places = _places(operation, size, images=len(inputs.stored))
+    positions = len(places[0]) * len(places[1])
+    taps, groups, inside = taps_of(operation), groups_of(operation), operation.kernel.shape[-2]
     step = max(1, BATCH_NUMBERS // (positions * taps * groups))
-    for start in range(0, count, step):
-        part = slice(start, min(start + step, count))
+    for start in range(0, len(inputs.stored), step):
+        part = slice(start, min(start + step, len(inputs.stored)))
         stored = inputs.stored[part]
-        rows = inputs.real(stored) if places is None else _windows(stored, inputs.real, *places)
-        inside = operation.kernel.shape[-2]
+        image = stored if isinstance(operation, Conv) else stored.reshape(len(stored), *size, inside)
+        rows = _windows(image, inputs.real, *places)
         by_group = rows.reshape(-1, taps // inside, groups, inside).transpose(2, 0, 1, 3)
         yield part, by_group.reshape(groups, len(stored), positions, taps)
 
@@ -98,14 +105,18 @@ def windows(operation: Conv | Dense, inputs: Inputs, size: tuple[int, int]) -> I
 Places = npt.NDArray[np.int64]
 
 
-def _places(operation: Conv, inputs: Inputs, size: tuple[int, int]) -> tuple[Places, Places]:
+def _places(operation: Conv | Dense, size: tuple[int, int], *, images: int) -> tuple[Places, Places]:
     """The image's rows and columns under every window: ``(positions along the axis, window)``."""
-    chosen = grid(operation, size, len(inputs.stored))
-    found = []
-    for axis in (0, 1):
-        starts = chosen.along(axis, size[axis]) * operation.strides[axis] - operation.padding[axis][0]
-        found.append(starts[:, np.newaxis] + np.arange(operation.kernel.shape[axis]) * operation.dilation[axis])
-    return found[0], found[1]
+    chosen = grid(operation, size, images)
+    rows, columns = (chosen.along(axis, size[axis])[:, np.newaxis] for axis in (0, 1))
+    if isinstance(operation, Dense):
+        return rows, columns
+    return _under(operation, 0, rows), _under(operation, 1, columns)
+
+
+def _under(operation: Conv, axis: int, places: Places) -> Places:
+    offsets = np.arange(operation.kernel.shape[axis]) * operation.dilation[axis]
+    return places * operation.strides[axis] - operation.padding[axis][0] + offsets
 
 
 def _windows(part: Stored, real: Callable[[Stored], Array], rows: Places, columns: Places) -> Array:

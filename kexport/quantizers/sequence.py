@@ -1,9 +1,10 @@
 """Kernels and biases, node by node along the quantized network.
 
 Each node sees what the quantized nodes before it made of the calibration images. Its kernel is fitted to that and
-rounded; the error that it makes on average, per channel, against the float network goes into its bias (Nagel et al. 2019, "Data-Free Quantization
-Through Weight Equalization and Bias Correction", 4.2, here with data and sequentially). Values wait for their
-readers as int8: all images at once are held, but only between a maker and its last reader.
+rounded; the error that it makes on average, per channel, against the float network goes into its bias (Nagel et al.
+2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", 4.2, here with data and sequentially).
+Values wait for their readers as int8: all images at once are held, but only between a maker and its last reader. What
+the float network makes is held for all kernels from the beginning, at some positions of every image, until its turn.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from kexport.quantizers.refit import refit
 from kexport.quantizers.rounding import round_kernel
 from kexport.quantizers.targets import Target, targets
 
-MOST_TAPS = 1200
+MOST_TAPS = 1200  # weights per output of a kernel that is fitted
 BATCH_NUMBERS = 1 << 22  # of a node's input or output that one run handles, about
 
 
@@ -112,7 +113,7 @@ def _packed(network: Network, value: str, real: Array) -> Stored:
 class Walk:
     """Where a walk along the graph stands: ``stored`` holds what was made so far and is still read.
 
-    Kernels of nodes without a target are rounded to the nearest.
+    ``targets`` are those of nodes that come yet; kernels of nodes without one are rounded to the nearest, unfitted.
     """
 
     network: Network
@@ -148,7 +149,7 @@ class Walk:
         return replace(rough, bias=self.decided.biases[node.name])
 
     def _moments(self, node: Node, operation: Conv | Dense) -> Moments | None:
-        """What the node reads and lacks; its target is not needed again."""
+        """What the node reads and lacks, if it has a target, which is not needed again."""
         target = self.targets.pop(node.name, None)
         if target is None:
             return None

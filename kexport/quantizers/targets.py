@@ -12,46 +12,63 @@ from kexport.graph import Graph, Node
 from kexport.operations import Conv, Dense
 from kexport.quantizers import Array, Batches, Compile
 from kexport.quantizers.observe import LINEAR, apart
-from kexport.quantizers.positions import sampler
+from kexport.quantizers.positions import grid, image_size, sampler
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Target:
-    """One node's, batch by batch, in half the bytes: 11 bits are far more than int8 leaves."""
+    """One node's, batch by batch, in half the bytes: 11 bits of every channel's largest are far more than int8 leaves.
 
-    parts: list[tuple[float, npt.NDArray[np.float16]]] = field(default_factory=list)
+    Each part is the channels' largest magnitudes, ``(outputs,)``, and ``(images, rows, columns, outputs)`` in them.
+    """
+
+    parts: list[tuple[Array, npt.NDArray[np.float16]]] = field(default_factory=list)
 
     def add(self, made: Array) -> None:
         """One more batch."""
-        largest = float(np.abs(made).max(initial=0.0)) or 1.0
-        self.parts.append((largest, (made / np.float32(largest)).astype(np.float16)))
+        largest = np.abs(made).max(axis=(0, 1, 2))
+        largest[largest == 0.0] = 1.0
+        self.parts.append((largest, (made / largest).astype(np.float16)))
 
     @property
     def whole(self) -> Array:
-        """``(images, ..., outputs)``."""
-        return np.concatenate([part.astype(np.float32) * np.float32(largest) for largest, part in self.parts])
+        """``(images, rows, columns, outputs)``, float32."""
+        return np.concatenate([part * largest for largest, part in self.parts])
 
 
 def targets(
     graph: Graph, batches: Batches, compile_: Compile, *, names: Collection[str], images: int
 ) -> dict[str, Target]:
-    """The targets of the linear nodes ``names``, if the batches hold so many images together."""
+    """The targets of the linear nodes ``names``, if the batches hold so many images together.
+
+    Images are cut to the grid by the run itself, so that it holds no more than one batch's values at a time.
+    """
     if not names:
         return {}
     whole = apart(graph)
-    extra: list[Node] = []
-    values: dict[str, str] = {}
-    for name in names:
-        operation = graph.producers[name].operation
-        assert isinstance(operation, (Conv, Dense))
-        value = f"{name}{LINEAR}" if f"{name}{LINEAR}" in whole.producers else name
-        made = sampler(whole, value, operation, images)
-        extra += made
-        values[name] = made[-1].name if made else value
-    run = compile_(replace(whole, nodes=(*whole.nodes, *extra), outputs={value: value for value in values.values()}))
-    found = {name: Target() for name in values}
+    linear = {name: whole.producers.get(f"{name}{LINEAR}", whole.producers[name]) for name in names}
+    extra = {name: _sampler(whole, node, images) for name, node in linear.items()}
+    shown = {name: (extra[name] or (node,))[-1].name for name, node in linear.items()}
+    nodes = (*whole.nodes, *(node for added in extra.values() for node in added))
+    run = compile_(replace(whole, nodes=nodes, outputs={value: value for value in shown.values()}))
+    found = {name: Target() for name in names}
     for feeds in batches():
-        batch = run(feeds)
-        for name, value in values.items():
-            found[name].add(batch[value])
+        made = run(feeds)
+        for name, value in shown.items():
+            found[name].add(made[value] if extra[name] else _cut(linear[name], made[value], images))
     return found
+
+
+def _linear(node: Node) -> Conv | Dense:
+    assert isinstance(node.operation, (Conv, Dense)), f"{node.name} has no kernel"
+    return node.operation
+
+
+def _sampler(graph: Graph, node: Node, images: int) -> tuple[Node, ...]:
+    """Nodes that cut an image to the grid, the last of them makes it; none for what is no image."""
+    return sampler(graph, node.name, _linear(node), images) if len(node.shape) == 4 else ()
+
+
+def _cut(node: Node, made: Array, images: int) -> Array:
+    size = image_size(node)
+    return grid(_linear(node), size, images).cut(made, size)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 import pytest
 
-from kexport.graph import Graph
+from kexport.graph import Graph, Node
 from kexport.operations import Activation, Add, Conv, Dense, Multiply
 from kexport.quantization import Precision, QuantPlan
-from kexport.quantizers import assign, bounds, observe, ranges, rewrites, sequence
+from kexport.quantizers import assign, bounds, observe, ranges, rewrites, sequence, survey
+from kexport.quantizers.kernels import nearest, scales_of
 from tests.formats.plans import Sketch, emulate, float_values
 from tests.numpy_reference import compute
 from tests.quantizers.networks import RELU, activate, batches_of, compile_, conv, dense, feeds_of, mobile
@@ -151,3 +153,69 @@ def test_a_network_of_rows():
     found = decided(net.graph())
     wanted, means = before_activation(found, "b")
     np.testing.assert_allclose(means, wanted, atol=5e-3)
+
+
+def test_too_many_taps_are_rounded_to_the_nearest(monkeypatch):
+    """The 3x3 stem has 27 weights per output, the expansion 8."""
+    monkeypatch.setattr(sequence, "MOST_TAPS", 26)
+    network, made, _ = decided(mobile(RELU))
+    operations = {name: network.graph.producers[name].operation for name in ("stem", "expand")}
+    same = {
+        name: np.array_equal(nearest(operation, scales_of(operation)), made.kernels[name].numbers)
+        for name, operation in operations.items()
+        if isinstance(operation, Conv)
+    }
+    assert same == {"stem": True, "expand": False}
+
+
+def test_targets_are_forgotten_when_they_were_used(monkeypatch):
+    left: list[set[str]] = []
+    visit = sequence.Walk.visit
+
+    def watching(walk: sequence.Walk, node: Node, *, last: bool) -> None:
+        visit(walk, node, last=last)
+        left.append(set(walk.targets))
+
+    monkeypatch.setattr(sequence.Walk, "visit", watching)
+    network, made, _ = decided(mobile(RELU))
+    linear = [name for name in network.graph.producers if name in made.kernels]
+    assert left[0] == set(linear[1:])
+    assert left[-1] == set()
+
+
+def test_gates_and_float_nodes_have_no_target(monkeypatch):
+    asked: list[str] = []
+    targets = sequence.targets
+
+    def watching(*arguments: Any, names: Collection[str], **options: Any) -> Any:
+        asked.extend(names)
+        return targets(*arguments, names=names, **options)
+
+    monkeypatch.setattr(sequence, "targets", watching)
+    graph = rewrites.rewrite(mobile(Activation.HARD_SWISH))
+    batches = batches_of(feeds_of(graph))
+    kept = next(node.name for node in graph if node.name.startswith("project"))
+    network = survey.survey(graph, batches, compile_, keep_float=[kept])
+    made = sequence.decide(network, batches, compile_)
+    gates = [gate.name for node in graph if (gate := bounds.split_gate(network.graph, node.name)) is not None]
+    assert set(gates) & set(made.kernels), "equalisation makes convolutions of gates"
+    linear = [node.name for node in network.graph if isinstance(node.operation, (Conv, Dense))]
+    assert asked == [name for name in linear if name != kept and name not in gates]
+
+
+def test_kernels_whose_inputs_stay_float_are_only_rounded(monkeypatch):
+    """Nothing is wrong with what they read: nothing is to be fitted."""
+    fitted: dict[str, bool] = {}
+    refit = sequence.refit
+
+    def watching(operation: Conv | Dense, moments: Any) -> np.ndarray:
+        kernel = refit(operation, moments)
+        fitted[str(operation.kernel.shape)] = not np.array_equal(kernel, operation.kernel)
+        return kernel
+
+    monkeypatch.setattr(sequence, "refit", watching)
+    graph = mobile(RELU)
+    _, made, _ = decided(graph, dict.fromkeys(("stem", "expand"), Precision.WEIGHTS))
+    assert set(fitted) == {"(3, 3, 3, 8)", "(1, 1, 8, 16)"}
+    assert not fitted["(3, 3, 3, 8)"]
+    assert set(made.kernels) == {"stem", "expand"}
