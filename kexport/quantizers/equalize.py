@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from kexport.errors import GraphError
 from kexport.graph import Graph, Node
 from kexport.operations import Activation, Conv, Dense, GlobalPool, Multiply, Pad, Pool, Reshape, ScaleShift
 from kexport.quantization import Precision
@@ -57,6 +58,31 @@ def equalize(
             graph = _applied(graph, node, reach, factors)
             _rescale(seen, node, reach, factors)
     return graph, seen
+
+
+def scalable(graph: Graph, name: str) -> bool:
+    """Whether all that reads the linear node ``name`` can undo a factor on what it makes."""
+    return _every_reach(graph, name) is not None
+
+
+def rescale(
+    graph: Graph, name: str, observed: Mapping[str, Observed], factor: float
+) -> tuple[Graph, dict[str, Observed]]:
+    """The graph in which the `scalable` node ``name`` makes all numbers times ``factor``, and its readers undo it."""
+    reach = _every_reach(graph, name)
+    if reach is None:
+        raise GraphError(f"node {name!r} cannot be scaled: not all that reads it can undo that")
+    node, seen = graph.producers[name], dict(observed)
+    factors = np.full(node.shape[-1] or 0, factor)
+    graph = _applied(graph, node, reach, factors)
+    _rescale(seen, node, reach, factors)
+    return graph, seen
+
+
+def _every_reach(graph: Graph, name: str) -> Reach | None:
+    """The reach of a node that no hard swish reads, whatever computes in which precision."""
+    reach = _reach(graph, graph.producers[name], dict.fromkeys(graph.producers, Precision.INT8))
+    return None if reach is None or reach.gate else reach
 
 
 def _reach(graph: Graph, node: Node, precisions: Mapping[str, Precision]) -> Reach | None:
