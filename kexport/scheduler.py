@@ -24,6 +24,7 @@ from types import FrameType
 from typing import IO, Any
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+ALONE = {"OPENBLAS_NUM_THREADS": "1"}  # numpy's matrices are small, and waiting runtimes spin on the other cores
 POLL_SECONDS = 0.05
 TICK_SECONDS = 1.0
 TAIL_BYTES = 8192
@@ -106,7 +107,7 @@ def child_environment(
     available = cores or len(os.sched_getaffinity(0))
     threads = str(max(1, available // jobs))
     fixed = {"PYTHONHASHSEED": "0", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    return {**dict.fromkeys(THREAD_VARIABLES, threads), **os.environ, **fixed, **(environment or {})}
+    return {**dict.fromkeys(THREAD_VARIABLES, threads), **ALONE, **os.environ, **fixed, **(environment or {})}
 
 
 def run(

@@ -203,7 +203,7 @@ def test_impossible_requests_are_refused() -> None:
 
 
 def test_environment_of_children(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TF_NUM_INTEROP_THREADS", "5")
     variables = child_environment({"OMP_NUM_THREADS": "7"}, jobs=2, cores=8)
@@ -211,6 +211,7 @@ def test_environment_of_children(monkeypatch: pytest.MonkeyPatch) -> None:
     assert variables["OMP_NUM_THREADS"] == "7"
     assert variables["TF_NUM_INTRAOP_THREADS"] == "4"
     assert variables["TF_NUM_INTEROP_THREADS"] == "5"
+    assert variables["OPENBLAS_NUM_THREADS"] == "1"
     assert variables["PATH"] == os.environ["PATH"]
 
 
