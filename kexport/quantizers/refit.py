@@ -37,7 +37,8 @@ def refit(operation: Conv | Dense, moments: Moments) -> Array:
 
 def _unseen_error(moments: Moments, covariance: Matrix, cross: Matrix, ridge: float) -> float:
     """The sum of squares over all folds, each with what was learnt on the others."""
-    damping, error = ridge * _unit(covariance), 0.0
+    left = 1.0 - 1.0 / len(moments.lack)  # of the images, with every fold as large
+    damping, error = left * ridge * _unit(covariance), 0.0
     for fold, lack in enumerate(moments.lack):
         unseen, wanted = moments.covariance[fold], moments.cross[fold]
         change = np.linalg.solve(covariance - unseen + damping, cross - wanted)
