@@ -20,7 +20,7 @@ from kexport.formats.onnx_emitter import Emitter, Layout
 from kexport.formats.onnx_operators import emit_node
 from kexport.formats.onnx_qdq_forms import fast
 from kexport.formats.onnx_qdq_graph import explicit
-from kexport.formats.onnx_stored import AddConstant, Load, Store, StoredClip, StoredPad, unsigned
+from kexport.formats.onnx_stored import AddConstant, Load, Store, StoredClip, StoredPad, StoredRow, unsigned
 from kexport.graph import Node
 from kexport.operations import Conv, Crop, GlobalPool, Operation, Pad, Pool, ScaleShift
 from kexport.quantization import KERNEL_LARGEST, QuantPlan
@@ -156,6 +156,15 @@ def _pad(emitter: Emitter, node: Node, operation: StoredPad) -> None:
     emitter.define(node.name, emitter.node("Pad", [value, amounts, zero], node.name, mode="constant"), Layout.NCHW)
 
 
+def _row(emitter: Emitter, node: Node, operation: StoredRow) -> None:
+    """Tile of integers."""
+    (source,) = node.inputs
+    layout = min(emitter.layouts(source))
+    repeats = [1, 1, 1, operation.columns] if layout is Layout.NCHW else [1, 1, operation.columns, 1]
+    inputs = [emitter.place(source, layout), emitter.integers(f"{node.name}:repeats", repeats)]
+    emitter.define(node.name, emitter.node("Tile", inputs, node.name), layout)
+
+
 _OPERATORS: dict[type[Operation], Callable[[Emitter, Node, Any], None]] = {
     Store: _store,
     Load: _load,
@@ -163,4 +172,5 @@ _OPERATORS: dict[type[Operation], Callable[[Emitter, Node, Any], None]] = {
     AddConstant: _add_constant,
     StoredClip: _clip,
     StoredPad: _pad,
+    StoredRow: _row,
 }

@@ -19,6 +19,7 @@ from kexport.formats.onnx_stored import (
     Stored,
     StoredClip,
     StoredPad,
+    StoredRow,
     StoredWeight,
     stored_weights,
 )
@@ -31,6 +32,7 @@ from kexport.operations import (
     Conv,
     Dense,
     GlobalPool,
+    Multiply,
     Operation,
     Pad,
     Reshape,
@@ -40,6 +42,7 @@ from kexport.operations import (
 )
 from kexport.quantization import Affine, Precision, QuantPlan, bounds_of
 
+MANY_PIXELS = 28 * 28
 RECTIFIERS = (Activation.RELU, Activation.RELU6)
 
 
@@ -116,7 +119,7 @@ class _Builder:
 
     def add_int8(self, node: Node) -> None:
         """An int8 node: its linear part stored, and a clip behind it unless that changes nothing."""
-        inputs = tuple(self._int8(value) for value in node.inputs)
+        inputs = tuple(self._factor(node, value) for value in node.inputs)
         if _is_clip(node.operation):
             self._clip(node, inputs[0])
         elif isinstance(node.operation, Pad):
@@ -126,6 +129,22 @@ class _Builder:
         else:
             self._linear(node, f"{node.name}:linear", inputs)
             self._clip(node, self._stores[f"{node.name}:linear"])
+
+    def _factor(self, node: Node, value: str) -> str:
+        """Where the node finds a value; a gate of many pixels as a row of them.
+
+        ONNX Runtime multiplies run by run; a gate's own runs are its channels (56 x 56 x 16: 40 us, by rows 15).
+        """
+        stored, shape = self._int8(value), self.plan.graph.shapes[value]
+        if not isinstance(node.operation, Multiply) or len(shape) != 4 or shape[1:3] != (1, 1):
+            return stored
+        _, rows, columns, channels = node.shape
+        if (rows or 1) * (columns or 1) < MANY_PIXELS or shape[-1] != channels:
+            return stored
+        repeat = StoredRow(affine=self.plan.values[value], columns=columns or 1)
+        row = Node(name=f"{node.name}:row", operation=repeat, inputs=(stored,), shape=repeat.infer(shape))
+        self.nodes.append(row)
+        return row.name
 
     def _clip(self, node: Node, value: str) -> None:
         if self.plan.saturates(node):

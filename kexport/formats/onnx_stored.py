@@ -64,6 +64,17 @@ class StoredPad(Stored):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class StoredRow(Stored):
+    """A stored 1 x 1 image repeated along a row: ``(N, 1, columns, C)``."""
+
+    columns: int
+
+    def infer(self, *inputs: Shape) -> Shape:  # noqa: D102
+        ((batch, height, _, channels),) = inputs
+        return (batch, height, self.columns, channels)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Load(Operation):
     """A stored value for its float readers.
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kexport.formats import onnx_qdq, onnx_qdq_forms
+from kexport.formats import onnx_qdq, onnx_qdq_forms, onnx_qdq_graph
 from kexport.operations import (
     Activate,
     Activation,
@@ -222,3 +222,21 @@ def test_an_image_is_prepared_in_its_own_layout(tmp_path, scale, offset):
             assert tensors[f"prepare:{label}"].shape == expected
     assert "BatchNormalization" not in kinds
     assert [node for node in onnx.load(tmp_path / "optimized.onnx").graph.node if node.op_type == "Transpose"] == []
+
+
+@pytest.mark.parametrize(("size", "gates"), [(28, 1), (27, 0)])
+def test_the_gate_of_many_pixels_is_a_row(tmp_path, monkeypatch, size, gates):
+    """As many equal bits as without the row; it is made in the layout of the image, without a Transpose."""
+    import onnx
+
+    layers = [("a", conv(6, 8), ("in0",)), ("pool", AVERAGE, ("a",)), ("gate", conv(8, 8), ("pool",)),
+              ("product", Multiply(), ("a", "gate")), ("end", conv(8, 9), ("product",))]  # fmt: skip
+    plan, image = planned((size, size, 6), layers)
+    optimized = tmp_path / "optimized.onnx"
+    onnx_qdq.write(plan, tmp_path / "m.onnx")
+    found = run(tmp_path / "m.onnx", image, optimized)
+    kinds = [node.op_type for node in onnx.load(optimized).graph.node]
+    assert (kinds.count("Tile"), kinds.count("QLinearMul"), kinds.count("Transpose")) == (gates, 1, 0)
+    monkeypatch.setattr(onnx_qdq_graph, "MANY_PIXELS", size * size + 1)
+    onnx_qdq.write(plan, tmp_path / "plain.onnx")
+    np.testing.assert_array_equal(found, run(tmp_path / "plain.onnx", image, optimized))
