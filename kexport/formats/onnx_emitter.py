@@ -32,6 +32,7 @@ class Layout(StrEnum):
 
 
 FLOAT16_MAX = 65504.0
+MANY_SCALES = 64  # from here on, a node takes fewer bytes than the numbers that it computes
 TO_NCHW, TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
@@ -164,8 +165,14 @@ class Emitter:
             scales = weight.scales.reshape(-1, *(1 for _ in made[axis + 1 :]))
             return self.node("Mul", [real, self.numbers(f"{name}:scales", scales)], name)
         zero_points = self.numbers(f"zeros:{dtype}:{weight.scales.size}", np.zeros(weight.scales.size, dtype))
-        inputs = [stored, self.numbers(f"{name}:scales", weight.scales), zero_points]
-        return self.node("DequantizeLinear", inputs, name, axis=axis)
+        return self.node("DequantizeLinear", [stored, self._scales(name, weight), zero_points], name, axis=axis)
+
+    def _scales(self, name: str, weight: StoredWeight) -> str:
+        """The scales themselves, or where they are many, as a multiple of those of a weight that is there already."""
+        other, factor = weight.multiple or ("", 1.0)
+        if len(weight.scales) < MANY_SCALES or f"{other}:scales" not in self.initializers:
+            return self.numbers(f"{name}:scales", weight.scales)
+        return self.node("Mul", [f"{other}:scales", self.exact_scalar(f"{name}:scale", factor)], f"{name}:scales")
 
     def show(self, value: str, public: str) -> None:
         """Give the graph value its public name; a value that is shown twice or is an input gets a copy."""

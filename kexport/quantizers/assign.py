@@ -10,9 +10,10 @@ from kexport.quantization import Precision, has_int8_form, shares_scale
 from kexport.quantizers import bounds, ranges
 
 
-def assign(graph: Graph, *, keep_float: Collection[str] = ()) -> dict[str, Precision]:
+def assign(graph: Graph, *, keep_float: Collection[str] = (), stored: Collection[str] = ()) -> dict[str, Precision]:
     """The precision of every node that is not FLOAT32; ``keep_float`` names nodes that must stay so.
 
+    What the float nodes ``stored`` make is read as int8, as if they were int8 themselves.
     What makes an output keeps its full resolution: a last dense layer has int8 weights and float logits. What
     only moves numbers between float nodes stays float, as conversions would cost more than they save.
     """
@@ -25,7 +26,7 @@ def assign(graph: Graph, *, keep_float: Collection[str] = ()) -> dict[str, Preci
     for name in _sharing_sigmoids(graph, chosen):
         del chosen[name]
     while True:
-        idle = [node for node in graph if _idle(graph, node, chosen)]
+        idle = [node for node in graph if _idle(graph, node, chosen, stored)]
         if not idle:
             break
         for node in idle:
@@ -61,11 +62,11 @@ def _read_as_int8(graph: Graph, node: Node, chosen: dict[str, Precision]) -> boo
     return any(reader.name in chosen for reader in graph.consumers[node.name])
 
 
-def _idle(graph: Graph, node: Node, chosen: dict[str, Precision]) -> bool:
+def _idle(graph: Graph, node: Node, chosen: dict[str, Precision], stored: Collection[str]) -> bool:
     """An int8 node that computes nothing worth converting for: all that feeds it, or all that reads it, is float."""
     if chosen.get(node.name) is not Precision.INT8 or isinstance(node.operation, (Conv, Dense)):
         return False
-    fed = any(value in chosen for value in node.inputs)
+    fed = any(value in chosen or value in stored for value in node.inputs)
     read = _read_as_int8(graph, node, chosen)
     moves = shares_scale(node.operation)
     return not fed if not moves else not (fed and read) and not (fed and node.name in graph.outputs.values())

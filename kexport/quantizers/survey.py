@@ -18,15 +18,18 @@ def survey(graph: Graph, batches: Batches, compile_: Compile, *, keep_float: Col
     """
     first = stem.find(graph)
     if first is None:
-        return _survey(graph, batches, compile_, keep_float=keep_float)
+        return _survey(graph, batches, compile_, keep_float=keep_float, stored=())
     seen = observe.observe(_up_to(graph, first.product), batches, compile_, values=(first.image, first.product))
     opened = stem.on_levels(graph, first, seen)
-    network = _survey(opened, batches, compile_, keep_float={*keep_float, *first.in_float})
+    kept = {*keep_float, *first.in_float}
+    network = _survey(opened, batches, compile_, keep_float=kept, stored=(first.depthwise,))
     return _exact(network, first)
 
 
-def _survey(graph: Graph, batches: Batches, compile_: Compile, *, keep_float: Collection[str]) -> Network:
-    everything, precisions = assign.assign(graph), assign.assign(graph, keep_float=keep_float)
+def _survey(
+    graph: Graph, batches: Batches, compile_: Compile, *, keep_float: Collection[str], stored: Collection[str]
+) -> Network:
+    everything, precisions = assign.assign(graph), assign.assign(graph, keep_float=keep_float, stored=stored)
     seen = observe.observe(graph, batches, compile_, values=ranges.needed(graph, everything))
     graph, seen = equalize.equalize(graph, everything, seen)
     return Network(graph=graph, precisions=precisions, values=ranges.choose(graph, precisions, seen), observed=seen)

@@ -353,3 +353,32 @@ def test_the_file_in_memory_is_the_file_on_disk(tmp_path):
     graph = chain("clip").graph
     float_writer.write(graph, tmp_path / "m.onnx")
     assert float_writer.float_bytes(graph) == (tmp_path / "m.onnx").read_bytes()
+
+
+def test_scales_of_many_biases_are_computed_while_loading(tmp_path, monkeypatch):
+    """A multiple of the kernel's: four bytes less for each channel, and the same bits."""
+    import onnx
+
+    from kexport.formats import onnx_emitter
+
+    layers = [
+        ("wide", Conv(kernel=numbers(1, 1, 3, 128), bias=numbers(128, seed=1)), ["in"]),
+        ("narrow", Conv(kernel=numbers(1, 1, 128, 8, seed=2), bias=numbers(8, seed=3)), ["wide"]),
+    ]
+    graph = build({"in": (6, 6, 3)}, layers)
+    feeds = feeds_of(graph)
+    plan = plan_of(graph, feeds)
+    onnx_qdq.write(plan, tmp_path / "computed.onnx")
+    monkeypatch.setattr(onnx_emitter, "MANY_SCALES", 1 << 30)
+    onnx_qdq.write(plan, tmp_path / "written.onnx")
+    computed, written = (onnx.load(tmp_path / f"{name}.onnx").graph for name in ("computed", "written"))
+    assert [node.name for node in computed.node if node.op_type == "Mul"] == ["wide:bias:scales"]
+    assert "wide:bias:scales" not in {item.name for item in computed.initializer}
+    assert "wide:bias:scales" in {item.name for item in written.initializer}
+    made, ran = [], []
+    for name in ("computed", "written"):
+        made.append(run(tmp_path / f"{name}.onnx", feeds, tmp_path / f"{name}-run.onnx")["output_narrow"])
+        ran.append(kinds(tmp_path / f"{name}-run.onnx"))
+    np.testing.assert_array_equal(*made)
+    assert ran[0] == ran[1]
+    assert ran[0]["QLinearConv"] == 2

@@ -117,6 +117,14 @@ def test_in_float_it_is_still_the_same_network():
     assert np.square(found - wanted).mean() < 1e-5 * wanted.var()
 
 
+def test_what_reads_the_result_reads_int8():
+    """A mean in float32 would depend on the order of its sum."""
+    network, found = surveyed(small_v3(), photographs())
+    readers = network.graph.consumers[found.depthwise]
+    assert {node.name for node in readers} == {"squeeze", "gated"}
+    assert all(network.int8(node.name) for node in readers)
+
+
 def plans(feeds: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> tuple[QuantPlan, QuantPlan]:
     """With the stem in float32, and all in int8."""
     graph = small_v3()
