@@ -5,7 +5,7 @@ float kernel makes of exact inputs, the kernel that comes nearest is ``W + (X'X 
 filter, as rounding errors are about equally large in all inputs and the signal is not. (Nagel et al. 2020, "Up or
 Down? Adaptive Rounding for Post-Training Quantization", reconstruct the same target by rounding.) How far to go,
 ``r``, is what does best on images that the fit has not seen; where nothing does better by `WORTH`, or there is one
-image only, the kernel stays.
+image only, or too few windows to tell, the kernel stays.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from kexport.quantizers.moments import Matrix, Moments, matrices
 
 RIDGES = (0.01, 0.1, 1.0, 10.0)  # of the mean variance of what the kernel reads
 WORTH = 0.01  # of the mean squared error on unseen images that a fit has to remove
+LEAST_WINDOWS = 16  # that a fit is judged on: with fewer, what looks better on unseen images is chance
 
 
 def refit(operation: Conv | Dense, moments: Moments) -> Array:
     """The fitted kernel, float32 in the shape of the operation's; its own where fitting does not help."""
-    if len(moments.lack) < 2:
+    if len(moments.lack) < 2 or moments.windows < LEAST_WINDOWS:
         return operation.kernel
     covariance, cross = moments.covariance.sum(axis=0), moments.cross.sum(axis=0)
     errors = [_unseen_error(moments, covariance, cross, ridge) for ridge in RIDGES]
