@@ -87,9 +87,11 @@ def _is_depthwise(node: Node) -> bool:
 def on_levels(graph: Graph, stem: Stem, seen: Mapping[str, Observed]) -> Graph:
     """The graph with pixels, and what the hard swish makes, on whole levels; kernels take the steps.
 
-    Where the levels do not hold zero, padding moves by less than half of one.
+    The levels reach to zero, seen or not: so none is beyond `LEVELS` + 1, and a single colour has a step. Where they
+    do not hold it, padding moves by less than half of one.
     """
-    low, high = seen[stem.image].extremes
+    darkest, brightest = seen[stem.image].extremes
+    low, high = min(darkest, 0.0), max(brightest, 0.0)
     step = max((high - low) / LEVELS, 1e-20)
     zero = -low / step - (LEVELS + 1) / 2
     offset = zero - np.rint(zero)

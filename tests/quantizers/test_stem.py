@@ -103,6 +103,16 @@ def test_pixels_become_their_own_levels():
         assert len(np.unique(levels - pixels)) == 1
 
 
+@pytest.mark.parametrize(("low", "high"), [(100, 101), (100, 255), (-255, -100), (7, 7), (-1, -1)])
+def test_levels_stay_small_where_no_pixel_is_near_zero(low, high):
+    """Sums are exact only if no level is beyond 256; images of a single colour are quantized too."""
+    feeds = photographs(low=low, high=high)
+    for rescaling in (True, False):
+        network, found = surveyed(small_v3(rescaling=rescaling), feeds)
+        levels = float_values(network.graph, feeds)[network.graph.producers[found.conv].inputs[0]]
+        assert np.abs(levels).max() <= stem.LEVELS + 1
+
+
 def test_the_result_has_a_scale_that_is_a_power_of_two():
     network, found = surveyed(small_v3(), photographs())
     scale = network.values[found.depthwise].scale
