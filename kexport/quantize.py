@@ -10,6 +10,7 @@ from kexport.graph import Graph
 from kexport.operations import Conv, Dense
 from kexport.quantization import Kernel, Precision, QuantPlan
 from kexport.quantizers import Batches, Compile, rewrites, sequence, survey
+from kexport.quantizers.distinct import distinct
 from kexport.quantizers.kernels import nearest, scales_of
 
 ROUNDS = 4
@@ -27,9 +28,10 @@ def quantize(
     """The int8 plan of an optimized graph.
 
     ``keep_float`` names nodes that must stay float32; ``refused`` names those whose scales a runtime would not take:
-    they become float32 too, and the plan is made again. Raises UnsupportedError if that does not end.
+    they become float32 too, and the plan is made again. Images that are copies of others count once. Raises
+    UnsupportedError if that does not end.
     """
-    graph = rewrites.rewrite(graph)
+    graph, batches = rewrites.rewrite(graph), distinct(batches)
     kept = set(keep_float)
     for _ in range(ROUNDS):
         plan = _plan(graph, batches, compile_, keep_float=kept)
