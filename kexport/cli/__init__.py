@@ -61,12 +61,16 @@ for _command in (
     group.add_command(_command)
 
 
+TOLD_BY_CLICK = frozenset({"--help", "-h", "--version"})
+"""Options after which click itself writes to stdout, and nothing else is written."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; a bug ends in a traceback and a line that asks for a report."""
     sys.excepthook = _report_bug
     output.ready()
     try:
-        code = group.main(arguments, prog_name="kexport", standalone_mode=False)
+        code = _run(sys.argv[1:] if arguments is None else arguments)
     except KexportError as error:
         output.failure(error.message, hint=error.hint)
         return error.exit_code
@@ -77,6 +81,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         output.message("interrupted; kexport ... --resume goes on from here")
         return INTERRUPTED
     return code if isinstance(code, int) else 0
+
+
+def _run(arguments: Sequence[str]) -> object:
+    try:
+        return group.main(list(arguments), prog_name="kexport", standalone_mode=False)
+    except OSError as error:
+        if TOLD_BY_CLICK.isdisjoint(arguments):
+            raise
+        raise output.unwritable(error) from error
 
 
 def _help(error: click.ClickException) -> str:

@@ -38,12 +38,16 @@ def data(text: str) -> None:
     try:
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
         sys.stdout.flush()
-    except BrokenPipeError:
-        _to_nowhere()
-        raise SystemExit(BROKEN_PIPE) from None
     except OSError as error:
-        _to_nowhere()
-        raise EnvironmentFailure(f"standard output cannot be written: {error.strerror}", hint="df -h") from error
+        raise unwritable(error) from error
+
+
+def unwritable(error: OSError) -> EnvironmentFailure:
+    """What to raise for a stdout that could not be written; exits 141 without a word when nobody reads any more."""
+    _to_nowhere()
+    if isinstance(error, BrokenPipeError):
+        raise SystemExit(BROKEN_PIPE) from None
+    return EnvironmentFailure(f"standard output cannot be written: {error.strerror}", hint="df -h")
 
 
 def _to_nowhere() -> None:

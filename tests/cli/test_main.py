@@ -124,10 +124,11 @@ def test_an_empty_folder_name_is_not_the_present_folder(call) -> None:  # type: 
     )
 
 
-def test_a_full_disk_behind_stdout_is_told() -> None:
+@pytest.mark.parametrize("arguments", ["list", "--help", "export --help", "--version"])
+def test_a_full_disk_behind_stdout_is_told(arguments: str) -> None:
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
-            [sys.executable, "-m", "kexport", "list"],
+            [sys.executable, "-m", "kexport", *arguments.split()],
             stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False,
         )  # fmt: skip
     assert ended.returncode == 3
