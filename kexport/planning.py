@@ -23,7 +23,7 @@ from kexport.scoring import open_calibration_for
 from kexport.specs import Cell, Scheme
 
 FOLDER, FACTS, LOCK = "int8", "quantization.json", "int8.lock"
-LARGEST_BATCH, BATCH_NUMBERS = 8, 1 << 20
+LARGEST_BATCH, BATCH_NUMBERS = 8, 1 << 19
 UNFIT = "calibrated on synthetic images: not fit to deploy"
 
 
