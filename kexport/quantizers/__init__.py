@@ -4,8 +4,7 @@ In the order of `kexport.quantize`: copies of images are left out (`distinct`), 
 consists of what int8 runtimes compute (`rewrites`), a first layer that int8 would spoil stays float (`stem`), every
 node gets a precision (`assign`), float activations are observed (`observe`), channels are equalised (`equalize`),
 values get their scales (`ranges`, from the `bounds` of what their readers tell apart, made `legal` for every runtime),
-and kernels and biases are decided node by
-node along the quantized network (`sequence`).
+and kernels and biases are decided node by node along the quantized network (`sequence`).
 There the float network's outputs (`targets`) are compared with what a kernel makes at some `positions` of every image;
 from the second `moments` of what it reads and lacks it is fitted (`refit`) and rounded (`rounding`), and its bias is
 corrected. No part knows a runtime: the step passes one in as `Compile`.

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from hashlib import blake2b
 
-import numpy as np
-
 from kexport.quantizers import Batches, Feeds
 
 
@@ -32,5 +30,5 @@ def _keys(feeds: Feeds) -> Iterator[bytes]:
     for rows in zip(*feeds.values(), strict=True):
         digest = blake2b()
         for row in rows:
-            digest.update(np.ascontiguousarray(row))
+            digest.update(row.tobytes())
         yield digest.digest()

@@ -164,7 +164,7 @@ def test_an_offset_of_the_images_is_no_matter():
 
 
 def test_a_kernel_stays_where_few_windows_would_judge_it():
-    """A dense layer has one window of an image: with a handful, a fit that looks better on unseen ones does so by chance."""
+    """A dense layer has one window of an image: with a handful, what looks better on unseen ones does so by chance."""
     operation, chosen = dense(6, 3), 0
     for seed in range(40):
         exact, read = noisy(6, count=8, seed=seed)
