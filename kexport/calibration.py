@@ -58,6 +58,11 @@ class CalibrationSet:
         """How many images there are."""
         return len(self.members)
 
+    @property
+    def near_duplicates(self) -> int:
+        """How many of them look nearly like an earlier one; synthetic ones are noise, and all different."""
+        return 0 if self.kind is Kind.SYNTHETIC else len(image_sets.near_duplicates(self.members))
+
     def batches(self, size: int) -> Iterator[dict[str, Images]]:
         """Every image once, in the set's order: float32 (``size``, height, width, channels) by the input's name.
 

@@ -67,10 +67,15 @@ def member(name: str, path: Path, fitted: npt.NDArray[np.uint8]) -> Member:
     return Member(name=name, sha256=durable.file_digest(path), small_hash=likeness.small_hash(fitted))
 
 
+def near_duplicates(members: Sequence[Member]) -> dict[int, int]:
+    """The places of images that look nearly like an earlier one, and its place."""
+    hashes = [member.small_hash for member in members]
+    return {later: earlier for earlier, later in likeness.near_pairs(hashes, hashes) if earlier < later}
+
+
 def duplicate_note(members: Sequence[Member]) -> tuple[str, ...]:
     """A warning where images look nearly the same; nothing where all differ."""
-    hashes = [member.small_hash for member in members]
-    copies = {later: earlier for earlier, later in likeness.near_pairs(hashes, hashes) if earlier < later}
+    copies = near_duplicates(members)
     if not copies:
         return ()
     later, earlier = min(copies.items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 from kexport import machine, mixed, plan_file
@@ -23,6 +24,8 @@ from kexport.scoring import open_calibration_for
 from kexport.specs import Cell, Scheme
 
 FOLDER, FACTS, LOCK = "int8", "quantization.json", "int8.lock"
+MOST_ALIKE = 0.1  # of the images: with more near-duplicates, a fit is judged on what it has seen
+UNFITTED = "kernels were not fitted: too many images are near-duplicates to judge a fit on"
 LARGEST_BATCH, BATCH_NUMBERS = 8, 1 << 19
 UNFIT = "calibrated on synthetic images: not fit to deploy"
 
@@ -70,6 +73,7 @@ def _make(cell: Cell, graph: Graph, ready: Prepared, place: Path, *, threads: in
         notes=(
             *images.notes,
             *plan.notes,
+            *(() if _tell_apart(images) else (UNFITTED,)),
             *((mixed.told(search),) if search else ()),
             *(() if images.fit_to_deploy else (UNFIT,)),
         ),
@@ -84,8 +88,11 @@ def _bounded(
     """The plan in int8, or with as many float layers as the cell's bound takes."""
     compile_ = compiler(threads)
 
+    fit = _tell_apart(images)
+
     def make(kept: frozenset[str]) -> QuantPlan:
-        return quantize(graph, lambda: images.batches(_batch(images)), compile_, keep_float=kept, refused=_refused)
+        stream = partial(images.batches, _batch(images))
+        return quantize(graph, stream, compile_, keep_float=kept, refused=_refused, fit=fit)
 
     if cell.max_drop is None:
         return make(frozenset()), None
@@ -101,6 +108,10 @@ def compiler(threads: int) -> Compile:
         return GraphSession(graph, threads=threads).run
 
     return compile_
+
+
+def _tell_apart(images: CalibrationSet) -> bool:
+    return images.near_duplicates <= MOST_ALIKE * images.count
 
 
 def _batch(images: CalibrationSet) -> int:

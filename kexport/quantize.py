@@ -24,17 +24,19 @@ def quantize(
     *,
     keep_float: Collection[str] = (),
     refused: Refused | None = None,
+    fit: bool = True,
 ) -> QuantPlan:
     """The int8 plan of an optimized graph.
 
     ``keep_float`` names nodes that must stay float32; ``refused`` names those whose scales a runtime would not take:
-    they become float32 too, and the plan is made again. Images that are copies of others count once. Raises
+    they become float32 too, and the plan is made again. ``fit`` False leaves kernels as they are before rounding, for
+    images that are too much alike to judge a fit on. Images that are copies of others count once. Raises
     UnsupportedError if that does not end.
     """
     graph, batches = rewrites.rewrite(graph), distinct(batches)
     kept = set(keep_float)
     for _ in range(ROUNDS):
-        plan = _plan(graph, batches, compile_, keep_float=kept)
+        plan = _plan(graph, batches, compile_, keep_float=kept, fit=fit)
         new = set(refused(plan)) - kept if refused else set()
         if not new:
             return plan
@@ -42,9 +44,9 @@ def quantize(
     raise UnsupportedError(f"no scales were found for {', '.join(sorted(new))}", hint="--schemes float16")
 
 
-def _plan(graph: Graph, batches: Batches, compile_: Compile, *, keep_float: Collection[str]) -> QuantPlan:
+def _plan(graph: Graph, batches: Batches, compile_: Compile, *, keep_float: Collection[str], fit: bool) -> QuantPlan:
     network = survey.survey(graph, batches, compile_, keep_float=keep_float)
-    decided = sequence.decide(network, batches, compile_)
+    decided = sequence.decide(network, batches, compile_, fit=fit)
     return QuantPlan(
         graph=_with_biases(network.graph, decided),
         values=network.values,

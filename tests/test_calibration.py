@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kexport import calibration, catalog, likeness, photographs
+from kexport import calibration, catalog, likeness, photographs, planning
 from kexport.calibration import CalibrationSet, Kind, open_calibration
 from kexport.errors import KexportError, SourceError, UsageError
 from kexport.images import seeded_images
@@ -304,7 +304,23 @@ def test_near_duplicates(tmp_path: Path) -> None:
     folder(tmp_path, images)
     folder(tmp_path, images[5:6], "again.jpg")  # the same picture, compressed with losses
     (note,) = opened(tmp_path).notes
+    assert opened(tmp_path).near_duplicates == 1
     assert note == ("1 of 34 images are near-duplicates (such as again.jpg of 005_x.png): they add no information")
+
+
+def test_a_fit_needs_images_that_differ(tmp_path: Path) -> None:
+    """One in ten may be a copy; frames of a film leave nothing unseen to judge on."""
+    images = pictures(20, 64)
+    folder(tmp_path, images)
+    for count in range(1, 4):
+        folder(tmp_path, images[count : count + 1], f"again{count}.jpg")
+        assert planning._tell_apart(opened(tmp_path)) is (count < 3), count
+
+
+def test_synthetic_images_all_differ() -> None:
+    images = opened("synthetic:0", "MobileNet")
+    assert images.near_duplicates == 0
+    assert planning._tell_apart(images)
 
 
 def test_near_pairs_are_those_of_a_plain_search() -> None:

@@ -185,6 +185,18 @@ def uneven() -> Graph:
     return net.graph(logits="logits")
 
 
+def test_kernels_that_must_not_be_fitted_are_not(monkeypatch):
+    def called(*_: object) -> None:
+        raise AssertionError("fitted")
+
+    fitted = planned(mobile(RELU))
+    monkeypatch.setattr(sequence, "refit", called)
+    with pytest.raises(AssertionError, match="fitted"):
+        planned(mobile(RELU))
+    plain = planned(mobile(RELU), fit=False)
+    assert plain.kernels.keys() == fitted.kernels.keys()
+
+
 def error_on_unseen_images(graph: Graph) -> float:
     """The mean squared error of the logits, over their variance, on images that the plan was not made with."""
     plan, feeds = planned(graph), feeds_of(graph, count=64, seed=91)

@@ -58,12 +58,12 @@ class Decided:
     biases: dict[str, Array] = field(default_factory=dict)
 
 
-def decide(network: Network, batches: Batches, compile_: Compile) -> Decided:
-    """Every kernel and bias, in the order of the graph."""
+def decide(network: Network, batches: Batches, compile_: Compile, *, fit: bool = True) -> Decided:
+    """Every kernel and bias, in the order of the graph. ``fit`` False rounds kernels as they are."""
     stored = inputs_of(network, batches)
     images = len(next(iter(stored.values())))
     wanted = targets(network.graph, batches, compile_, names=_fitted(network), images=images)
-    walk = Walk(network=network, compile_=compile_, stored=stored, decided=Decided(), targets=wanted)
+    walk = Walk(network=network, compile_=compile_, stored=stored, decided=Decided(), targets=wanted, fit=fit)
     left = {name: len(readers) for name, readers in network.graph.consumers.items()}
     for node in network.graph:
         walk.visit(node, last=not left[node.name])
@@ -121,6 +121,7 @@ class Walk:
     stored: dict[str, Stored]
     decided: Decided
     targets: dict[str, Target] = field(default_factory=dict)
+    fit: bool = True
 
     def visit(self, node: Node, *, last: bool) -> None:
         """Decide the node's numbers, then store what it makes unless nobody reads it."""
@@ -132,7 +133,7 @@ class Walk:
 
     def _quantized(self, node: Node, operation: Conv | Dense) -> Conv | Dense:
         moments = self._moments(node, operation)
-        if moments is not None:
+        if moments is not None and self.fit:
             operation = replace(operation, kernel=refit(operation, moments))
         read = self.network.values[node.inputs[0]] if self.network.int8(node.name) else None
         scales = scales_of(operation, read=read, made=self.network.values.get(node.name))
