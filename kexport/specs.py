@@ -166,6 +166,11 @@ class ModelSpec:
         return self.application or self.file or str(self.factory)
 
     @property
+    def as_published(self) -> bool:
+        """Whether it is an application with its own head, width and size; the weights may be any."""
+        return bool(self.application) and self == ModelSpec(application=self.application, weights=self.weights)
+
+    @property
     def kind(self) -> str:
         """``application``, ``file``, ``live`` or ``factory``."""
         if self.file is not None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from kexport import (
+    catalog,
     compare,
     durable,
     graph_file,
@@ -169,7 +170,7 @@ def make_cell(request: CellRequest, clock: Clock) -> Record:
     cell, folder, directory = request.cell, Path(request.folder), Path(request.directory)
     ready = prepared.load(folder)
     choice = produce.choose(cell, ready.refusal)
-    bounds = tolerances.load(cell.format, _bounds_of(cell))
+    bounds = _bounds_of(cell)
     staged = folder / cell.file_name
     written, quantized = _write(request, choice, staged, ready=ready, clock=clock)
     with clock.step("parity"):
@@ -217,7 +218,7 @@ def recheck_cell(request: CellRequest, clock: Clock) -> Record:
     if path.exists():
         try:
             with clock.step("parity"):
-                compared, _ = _compare(request, path, ready, tolerances.load(cell.format, _bounds_of(cell)))
+                compared, _ = _compare(request, path, ready, _bounds_of(cell))
             problems += compare.failures(compared.checks)
         except ArtifactError as error:
             problems.append(error.message)
@@ -236,9 +237,11 @@ def recheck_cell(request: CellRequest, clock: Clock) -> Record:
     return record
 
 
-def _bounds_of(cell: Cell) -> str:
-    """The section of the bounds: integer outputs have their own."""
-    return cell.scheme if cell.io is Boundary.FLOAT32 else f"{cell.scheme}-io"
+def _bounds_of(cell: Cell) -> tuple[tolerances.Bound, ...]:
+    """Integer outputs have their own; an application as it was published has its family's."""
+    section = cell.scheme if cell.io is Boundary.FLOAT32 else f"{cell.scheme}-io"
+    family = catalog.application(cell.model.application).family if cell.model.as_published else ""
+    return tolerances.load(cell.format, section, family=family)
 
 
 def _require_same_weights(stored: Record, ready: Prepared) -> None:
