@@ -13,7 +13,7 @@ from kexport import cli as command_line
 from kexport import pipeline, target_file, tolerances
 from kexport.cli import all_models, export, group
 from kexport.errors import KexportError
-from kexport.specs import ENGINES, SCHEMES, Format
+from kexport.specs import ENGINES, SCHEMES, Format, Scheme
 
 
 def commands() -> str:
@@ -68,6 +68,12 @@ def bounds() -> str:
     return table(("format", "scheme", "figure", "bound", "why"), rows, text_columns=5)
 
 
+def floors() -> str:
+    """One row per family of applications."""
+    rows = [(family, f"{bound.limit:g}", bound.why) for family, bound in tolerances.floors(Scheme.INT8).items()]
+    return table(("family", "int8: SQNR of the logits, dB, at least", "why"), rows, text_columns=1)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "options": options,
@@ -76,6 +82,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "formats": formats,
     "targets": targets,
     "bounds": bounds,
+    "floors": floors,
 }
 
 

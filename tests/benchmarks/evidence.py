@@ -24,17 +24,17 @@ VERDICT = re.compile(
 )
 
 
-def from_records(directories: Sequence[Path]) -> dict[str, Any]:
-    """The float32 records of all directories; the later directory wins. ValueError if machines differ."""
+def from_records(directories: Sequence[Path], scheme: str = SCHEME) -> dict[str, Any]:
+    """The records of one scheme in all directories; the later directory wins. ValueError if machines differ."""
     found = {
         (record.model, record.format): record
         for directory in directories
         for record in store.read_records(directory)
-        if record.scheme == SCHEME
+        if record.scheme == scheme
     }
     records = [found[key] for key in sorted(found)]
     if not records:
-        raise ValueError(f"no {SCHEME} records in {', '.join(path.name for path in directories)}")
+        raise ValueError(f"no {scheme} records in {', '.join(path.name for path in directories)}")
     sessions = list(_sessions(records))
     return {
         "schema": SCHEMA,
@@ -44,6 +44,16 @@ def from_records(directories: Sequence[Path]) -> dict[str, Any]:
         "cells": [_cell(record) for record in records],
         "sessions": [_session(*pair) for pair in sessions],
     }
+
+
+def beside(given: dict[str, Any], committed: dict[str, Any] | None) -> dict[str, Any]:
+    """What was measured now, and the committed cells of formats that were not, of the same machine and versions."""
+    facts = ("schema", "machine", "versions", "weights")
+    if committed is None or any(given[fact] != committed[fact] for fact in facts):
+        return given
+    measured = {cell["format"] for cell in given["cells"]}
+    kept = [cell for cell in committed["cells"] if cell["format"] not in measured]
+    return given | {"cells": sorted([*given["cells"], *kept], key=lambda cell: (cell["model"], cell["format"]))}
 
 
 def from_comparison(path: Path) -> dict[str, Any]:

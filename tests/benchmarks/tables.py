@@ -1,9 +1,10 @@
 """Fills the generated parts of the documentation, and keeps the measurements that they show.
 
     python tests/benchmarks/tables.py [--records DIR]... [--peers FILE] [--tflite FILE] [--int8 FILE]
-        [--run FORMATS=LOG]... [--check]
+        [--records-int8 DIR]... [--run FORMATS=LOG]... [--check]
 
 ``--records``: artifact directories of `kexport all` and `kexport bench` -> parity/float32-forty.json.
+``--records-int8``: artifact directories of `kexport all --schemes int8` -> parity/int8-forty.json.
 ``--peers``, ``--tflite``, ``--int8``: ``--json`` of export_vs_peers.py, of tflite_vs_converter.py, of int8_vs_peers.py
 -> the same names in parity/.
 ``--run onnx,tflite=FILE``: the standard error of a whole `kexport all` -> parity/runs.json.
@@ -23,6 +24,7 @@ from typing import Any
 import code_blocks
 import evidence
 import int8_blocks
+import int8_forty
 import md_text
 import measured_blocks
 
@@ -35,6 +37,7 @@ FORTY_REPORT = "parity/float32-forty.md"
 PEERS = "parity/export-vs-peers.json"
 TFLITE = "parity/tflite-vs-converter.json"
 INT8 = "parity/int8-vs-peers.json"
+INT8_FORTY = "parity/int8-forty.json"
 RUNS = "parity/runs.json"
 AGAIN = "python tests/benchmarks/tables.py"
 
@@ -59,7 +62,9 @@ def store_given(options: argparse.Namespace, root: Path) -> None:
     """Every given measurement to its committed JSON; all inputs are read before the first file is written."""
     found: dict[str, Any] = {}
     if options.records:
-        found[FORTY] = evidence.from_records(options.records)
+        found[FORTY] = evidence.beside(evidence.from_records(options.records), load(root / FORTY))
+    if options.records_int8:
+        found[INT8_FORTY] = evidence.from_records(options.records_int8, "int8")
     for name, path in ((PEERS, options.peers), (TFLITE, options.tflite), (INT8, options.int8)):
         if path is not None:
             found[name] = evidence.from_comparison(path)
@@ -82,14 +87,17 @@ def generated(root: Path) -> dict[str, str]:
 def blocks(root: Path) -> dict[str, str]:
     """Every block by name."""
     forty, peers, tflite, int8, runs = (load(root / name) for name in (FORTY, PEERS, TFLITE, INT8, RUNS))
+    forty_int8 = load(root / INT8_FORTY)
+    more = (*int8_blocks.bar(int8), *int8_forty.bar(forty_int8, forty))
     return {name: make() for name, make in code_blocks.BLOCKS.items()} | {
-        "bar": measured_blocks.bar(forty, peers, tflite, runs, more=int8_blocks.bar(int8)),
+        "bar": measured_blocks.bar(forty, peers, tflite, runs, more=more),
         "runs": measured_blocks.runs(runs),
         "export-vs-peers": measured_blocks.comparison(peers, "--peers"),
         "tflite-vs-converter": measured_blocks.comparison(tflite, "--tflite"),
         "int8-vs-peers": int8_blocks.accuracy(int8),
         "int8-speed": int8_blocks.speed(int8),
         "forty": measured_blocks.forty(forty),
+        "int8-forty": int8_forty.whole(forty_int8, forty),
     }
 
 
@@ -122,6 +130,7 @@ def _same(path: Path, text: str) -> bool:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Fill the generated parts of the documentation.")
     parser.add_argument("--records", type=Path, action="append", default=[], help="artifact directory; repeatable")
+    parser.add_argument("--records-int8", type=Path, action="append", default=[], help="the same for int8; repeatable")
     parser.add_argument("--peers", type=Path, help="--json of export_vs_peers.py")
     parser.add_argument("--tflite", type=Path, help="--json of tflite_vs_converter.py")
     parser.add_argument("--int8", type=Path, help="--json of int8_vs_peers.py")

@@ -19,7 +19,7 @@ from kexport.records import Artifact, BenchRecord, Check, Cost, OutputParity, Pa
 
 SCRIPTS = (
     "tables", "code_blocks", "measured_blocks", "evidence", "md_text", "harness", "side_by_side", "processes",
-    "int8_blocks", "int8_speed", "int8_accuracy", "int8_networks", "int8_peers",
+    "int8_blocks", "int8_forty", "int8_speed", "int8_accuracy", "int8_networks", "int8_peers",
 )  # fmt: skip
 MACHINE = {"processor": "P", "cores": "2", "memory_gib": "24.0", "version keras": "3.15.1"}
 NAMES = ("bar", "runs", "export-vs-peers", "tflite-vs-converter", "forty", "bounds")
@@ -132,6 +132,19 @@ def test_a_failure_and_noise_are_shown(tables: ModuleType, root: Path) -> None:
     assert "1 of 1 sessions: the machine was too unquiet" in readme(root)
     report = (root / tables.FORTY_REPORT).read_text(encoding="utf-8")
     assert "FAIL: PATH: sqnr_db 3" in report
+
+
+def test_formats_that_were_not_measured_again_stay(tables: ModuleType, root: Path) -> None:
+    both = stored(root / "a", record("MobileNet", "onnx"), record("MobileNet", "tflite"))
+    assert tables.main(["--records", str(both)], root=root) == 0
+    found = record("MobileNet", "onnx", cost=Cost(seconds={"write": 7.0}, peak_memory_bytes=1))
+    assert tables.main(["--records", str(stored(root / "b", found))], root=root) == 0
+    cells = json.loads((root / tables.FORTY).read_text(encoding="utf-8"))["cells"]
+    assert [(cell["format"], cell["seconds"]) for cell in cells] == [("onnx", 7.0), ("tflite", 1.0)]
+    newer = replace(found, versions={"keras": "3.99", "request": "r"})
+    assert tables.main(["--records", str(stored(root / "c", newer))], root=root) == 0
+    cells = json.loads((root / tables.FORTY).read_text(encoding="utf-8"))["cells"]
+    assert [cell["format"] for cell in cells] == ["onnx"]
 
 
 def test_not_a_number_is_kept_and_shown(tables: ModuleType, root: Path) -> None:
