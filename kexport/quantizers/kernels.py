@@ -1,4 +1,7 @@
-"""Kernels in int8: symmetric, one scale per output channel."""
+"""Kernels in int8: symmetric, one scale per output channel.
+
+Scales have 11 significant bits, as many as a float16: files hold them in half the bytes, to the last bit.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from kexport.quantization import KERNEL_LARGEST, Affine, Kernel
 from kexport.quantizers import Array
 
 LARGEST_BIAS = 2**30
+SIGNIFICANT_BITS = 11
 SMALLEST_RATIO = 2.0**-24  # of a kernel's step to what one output step is worth: below, it changes nothing
 
 
@@ -22,7 +26,13 @@ def scales_of(operation: Conv | Dense, *, read: Affine | None = None, made: Affi
         least = np.maximum(least, np.abs(operation.bias) / (read.scale * LARGEST_BIAS))
     if read is not None and made is not None:
         least = np.maximum(least, SMALLEST_RATIO * made.scale / read.scale)
-    result: Array = np.maximum(scales, least).astype(np.float32)
+    return _coarse(np.maximum(scales, least).astype(np.float32))
+
+
+def _coarse(scales: Array) -> Array:
+    """The nearest numbers of 11 significant bits: the largest weight is at most a sixteenth of a step beyond 127."""
+    fraction, exponent = np.frexp(scales)
+    result: Array = np.ldexp(np.rint(fraction * 2**SIGNIFICANT_BITS), exponent - SIGNIFICANT_BITS)
     return result
 
 

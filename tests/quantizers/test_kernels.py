@@ -24,6 +24,18 @@ def test_the_largest_weight_of_every_channel_is_127(operation):
     )
 
 
+@pytest.mark.parametrize("operation", [conv(4, 60, 3), dense(5, 70)])
+def test_scales_have_eleven_significant_bits(operation):
+    """So a float16 holds them, times a power of two, and they are the finest ones but for a two-thousandth."""
+    scales = scales_of(operation)
+    halves = (scales * np.float32(2**12)).astype(np.float16)
+    assert halves.min() >= np.finfo(np.float16).smallest_normal
+    np.testing.assert_array_equal(halves.astype(np.float32) / 2**12, scales)
+    largest = np.abs(operation.kernel).reshape(-1, len(scales)).max(axis=0)
+    np.testing.assert_allclose(127 * scales, largest, rtol=2.0**-11)
+    assert (127 * scales != largest).any()
+
+
 def test_a_bias_far_above_the_weights_still_fits_and_stays():
     kernel = np.array([[1e-9, 1.0, 0.0]], np.float32)
     operation = Dense(kernel=kernel, bias=np.array([1e4, -2.0, 1e-3], np.float32))
