@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kexport.errors import UnsupportedError
-from kexport.formats.onnx_stored import Stored, StoredWeight, kernel_axis, unsigned
+from kexport.formats.onnx_stored import Stored, StoredWeight, fits_short, halves, kernel_axis, pays, unsigned
 from kexport.formats.onnx_stream import Initializer
 from kexport.graph import Graph, Node
 from kexport.operations import Shape
@@ -32,7 +32,6 @@ class Layout(StrEnum):
 
 
 FLOAT16_MAX = 65504.0
-MANY_SCALES = 64  # from here on, a node takes fewer bytes than the numbers that it computes
 TO_NCHW, TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
@@ -54,6 +53,7 @@ class Emitter:
     _readers: dict[str, int] = field(default_factory=dict)
     _shown: set[str] = field(default_factory=set)
     _uses: dict[str, list[Any]] = field(default_factory=dict)  # the nodes that read or make a name
+    _scalars: dict[float, str] = field(default_factory=dict)  # names of scales by value
 
     def rank(self, value: str) -> int:
         """Number of axes of a graph value."""
@@ -101,21 +101,37 @@ class Emitter:
 
     def store(self, value: str, name: str, affine: Affine) -> str:
         """``value`` quantized, under the name ``name``; `read` dequantizes it."""
-        return self.node("QuantizeLinear", [value, *self._parameters(name, affine)], name)
+        return self.unnamed("QuantizeLinear", [value, self.scale(affine.scale), self.zero_point(affine)], name)
 
     def _dequantize(self, stored: str, value: str, affine: Affine) -> str:
         number = self._readers[value] = self._readers.get(value, 0) + 1
-        return self.node("DequantizeLinear", [stored, *self._parameters(stored, affine)], f"{value}:{number}")
+        inputs = [stored, self.scale(affine.scale), self.zero_point(affine)]
+        return self.unnamed("DequantizeLinear", inputs, f"{value}:{number}")
 
-    def _parameters(self, stored: str, affine: Affine) -> list[str]:
-        zero_point = self.numbers(f"{stored}:zero_point", unsigned(affine.zero_point))
-        return [self.exact_scalar(f"{stored}:scale", affine.scale), zero_point]
+    def scale(self, number: float) -> str:
+        """A float32 constant of rank 0; equal ones are one."""
+        name = self._scalars.setdefault(float(np.float32(number)), f"scale:{len(self._scalars) + 1}")
+        return self.exact_scalar(name, number)
+
+    def zero_point(self, affine: Affine) -> str:
+        """That of a stored value, as the file counts."""
+        number = unsigned(affine.zero_point)
+        return self.numbers(f"zero_point:{number}", number)
 
     def node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         """Add an ONNX node whose only output (and own name) is ``output``; returns that name."""
+        self.unnamed(kind, inputs, output, **attributes)
+        self.nodes[-1].name = output
+        return output
+
+    def unnamed(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        """As `node`, without a name of its own: conversions and what is computed while the file is loaded.
+
+        Half of a quantized file's nodes are such; their names would be a two-hundredth of it.
+        """
         from onnx import helper
 
-        made = helper.make_node(kind, list(inputs), [output], name=output, **attributes)
+        made = helper.make_node(kind, list(inputs), [output], **attributes)
         self.nodes.append(made)
         for name in dict.fromkeys((*inputs, output)):
             self._uses.setdefault(name, []).append(made)
@@ -123,10 +139,7 @@ class Emitter:
 
     def cast(self, value: str, output: str, dtype: str) -> str:
         """The value as ``float32`` or ``float16``."""
-        from onnx import TensorProto
-
-        kinds = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}
-        return self.node("Cast", [value], output, to=kinds[dtype])
+        return self.node("Cast", [value], output, to=_onnx_type(dtype))
 
     def weight(
         self,
@@ -156,23 +169,42 @@ class Emitter:
         order: Sequence[int] | None,
         shape: tuple[int, ...] | None,
     ) -> str:
-        numbers, dtype = weight.numbers.reshape(float_shape), weight.numbers.dtype.name
         made = shape or (float_shape if order is None else tuple(float_shape[axis] for axis in order))
-        item = Initializer(name=f"{name}:{dtype}", shape=made, dtype=dtype, make=_permuted(numbers, order))
-        stored, axis = self._add(item), kernel_axis(order, made)
+        stored = self._integers(name, weight.numbers, _permuted(weight.numbers.reshape(float_shape), order), made)
+        axis = kernel_axis(order, made)
         if weight.folded:
-            real = self.cast(stored, f"{name}:unscaled", "float32")
-            scales = weight.scales.reshape(-1, *(1 for _ in made[axis + 1 :]))
-            return self.node("Mul", [real, self.numbers(f"{name}:scales", scales)], name)
-        zero_points = self.numbers(f"zeros:{dtype}:{weight.scales.size}", np.zeros(weight.scales.size, dtype))
-        return self.node("DequantizeLinear", [stored, self._scales(name, weight), zero_points], name, axis=axis)
+            real = self.unnamed("Cast", [stored], f"{name}:unscaled", to=_onnx_type("float32"))
+            shaped = (-1, *(1 for _ in made[axis + 1 :]))
+            return self.unnamed("Mul", [real, self._scales(name, weight, shaped)], name)
+        inputs = [stored, self._scales(name, weight, (-1,))]
+        if len(made) == 2:  # ONNX Runtime makes a QGemm only of a kernel that has zero points
+            dtype = weight.numbers.dtype.name
+            inputs.append(self.numbers(f"zeros:{dtype}:{weight.scales.size}", np.zeros(weight.scales.size, dtype)))
+        return self.unnamed("DequantizeLinear", inputs, name, axis=axis)
 
-    def _scales(self, name: str, weight: StoredWeight) -> str:
-        """The scales themselves, or where they are many, as a multiple of those of a weight that is there already."""
-        other, factor = weight.multiple or ("", 1.0)
-        if len(weight.scales) < MANY_SCALES or f"{other}:scales" not in self.initializers:
-            return self.numbers(f"{name}:scales", weight.scales)
-        return self.node("Mul", [f"{other}:scales", self.exact_scalar(f"{name}:scale", factor)], f"{name}:scales")
+    def _integers(
+        self, name: str, numbers: npt.NDArray[Any], make: Callable[[], npt.NDArray[Any]], shape: tuple[int, ...]
+    ) -> str:
+        """Stored numbers in their dtype; many of int32 that int16 can hold as such, converted while loading."""
+        dtype = numbers.dtype.name
+        if fits_short(numbers):
+            short = self._add(Initializer(name=f"{name}:int16", shape=shape, dtype="int16", make=make))
+            return self.unnamed("Cast", [short], f"{name}:{dtype}", to=_onnx_type(dtype))
+        return self._add(Initializer(name=f"{name}:{dtype}", shape=shape, dtype=dtype, make=make))
+
+    def _scales(self, name: str, weight: StoredWeight, shape: tuple[int, ...]) -> str:
+        """Scales in this shape; computed while loading from another weight's, or float16, where that takes less."""
+        made, (other, factor) = f"{name}:scales", weight.multiple or ("", 1.0)
+        if pays(weight.scales.nbytes) and f"{other}:scales" in self._uses:
+            return self.unnamed("Mul", [f"{other}:scales", self.scale(factor)], made)
+        half = halves(weight.scales)
+        if half is None:
+            return self.numbers(made, weight.scales.reshape(shape))
+        numbers = self.numbers(f"{made}:float16", half.numbers.reshape(shape))
+        if half.unit == 1.0:
+            return self.unnamed("Cast", [numbers], made, to=_onnx_type("float32"))
+        real = self.unnamed("Cast", [numbers], f"{made}:float32", to=_onnx_type("float32"))
+        return self.unnamed("Mul", [real, self.scale(half.unit)], made)
 
     def show(self, value: str, public: str) -> None:
         """Give the graph value its public name; a value that is shown twice or is an input gets a copy."""
@@ -242,6 +274,12 @@ class Emitter:
         readers = self.graph.consumers[node.name]
         shown = node.name in self.graph.outputs.values()
         return bool(readers) and not shown and all(dense(reader) for reader in readers)
+
+
+def _onnx_type(dtype: str) -> int:
+    from onnx import helper
+
+    return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
 
 def _check_half_range(name: str, array: npt.NDArray[Any]) -> None:

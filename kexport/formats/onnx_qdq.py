@@ -104,7 +104,7 @@ def _load(emitter: Emitter, node: Node, operation: Load) -> None:
     scales = emitter.numbers(f"{node.name}:scales", np.full(channels, affine.scale, np.float32))
     zero_points = emitter.numbers(f"{node.name}:zero_points", np.full(channels, unsigned(affine.zero_point)))
     inputs = [emitter.place(source, layout), scales, zero_points]
-    emitter.define(node.name, emitter.node("DequantizeLinear", inputs, node.name, axis=axis), layout)
+    emitter.define(node.name, emitter.unnamed("DequantizeLinear", inputs, node.name, axis=axis), layout)
 
 
 def _layout(emitter: Emitter, node: Node) -> Layout:
@@ -128,10 +128,10 @@ def _constant(emitter: Emitter, name: str, number: float, *, rank: int) -> str:
     scale = np.float32(abs(number) / KERNEL_LARGEST or 1.0)
     inputs = [
         emitter.numbers(f"{name}:stored", unsigned(KERNEL_LARGEST * int(np.sign(number))).reshape((1,) * rank)),
-        emitter.exact_scalar(f"{name}:scale", float(scale)),
-        emitter.numbers("constant:zero_point", unsigned(0)),
+        emitter.scale(float(scale)),
+        emitter.numbers(f"zero_point:{unsigned(0)}", unsigned(0)),
     ]
-    return emitter.node("DequantizeLinear", inputs, name)
+    return emitter.unnamed("DequantizeLinear", inputs, name)
 
 
 def _clip(emitter: Emitter, node: Node, operation: StoredClip) -> None:
@@ -152,7 +152,7 @@ def _pad(emitter: Emitter, node: Node, operation: StoredPad) -> None:
     (top, bottom), (left, right) = operation.padding
     value = emitter.place(node.inputs[0], Layout.NCHW)
     amounts = emitter.integers(f"{node.name}:amounts", [0, 0, top, left, 0, 0, bottom, right])
-    zero = emitter.numbers(f"{node.name}:zero_point", unsigned(operation.affine.zero_point))
+    zero = emitter.zero_point(operation.affine)
     emitter.define(node.name, emitter.node("Pad", [value, amounts, zero], node.name, mode="constant"), Layout.NCHW)
 
 

@@ -18,6 +18,8 @@ from kexport.operations import Operation, Pad, Padding, Shape
 from kexport.quantization import Affine, Kernel
 
 UNSIGNED_OFFSET = 128
+NODE_BYTES = 128  # of a file, that a node takes with the names of what it reads and makes, about
+FINE = 2.0**-16  # what small scales are stored as multiples of
 
 
 def unsigned(number: int) -> npt.NDArray[np.uint8]:
@@ -110,12 +112,50 @@ class StoredWeight:
 
     ``multiple`` names another weight and a factor: the scales are the factor times that weight's. Where there are
     many they are written so, and computed once while the file is loaded: four bytes less for each channel.
+
+    There are no zero points, as all are zero: the file leaves them out where ONNX Runtime allows it.
     """
 
     numbers: npt.NDArray[Any]
     scales: npt.NDArray[np.float32]
     folded: bool = False
     multiple: tuple[str, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Halves:
+    """float16 numbers that, times ``unit``, are a weight's scales to the last bit."""
+
+    numbers: npt.NDArray[np.float16]
+    unit: float
+
+
+def halves(scales: npt.NDArray[np.float32]) -> Halves | None:
+    """Scales in half the bytes, where normal float16 numbers hold them exactly and that outweighs the nodes.
+
+    A plan's do but for extremes (`kexport.quantizers.kernels`).
+    """
+    smallest, largest = (np.float32(limit) for limit in (np.finfo(np.float16).tiny, np.finfo(np.float16).max))
+    for unit, nodes in ((1.0, 1), (FINE, 2)):
+        numbers = scales / np.float32(unit)
+        normal = bool(numbers.min() >= smallest and numbers.max() <= largest)
+        if normal and pays(scales.nbytes // 2, nodes=nodes):
+            found = numbers.astype(np.float16)
+            return Halves(numbers=found, unit=unit) if np.array_equal(found, numbers) else None
+    return None
+
+
+def fits_short(numbers: npt.NDArray[Any]) -> bool:
+    """Whether int16 holds these int32 numbers, and saves more than the node that makes them int32 again."""
+    if numbers.dtype != np.int32 or not pays(numbers.nbytes // 2):
+        return False
+    limits = np.iinfo(np.int16)
+    return int(numbers.min()) >= limits.min and int(numbers.max()) <= limits.max
+
+
+def pays(saved_bytes: int, *, nodes: int = 1) -> bool:
+    """Whether bytes less of constants outweigh the nodes that compute them while the file is loaded."""
+    return saved_bytes >= nodes * NODE_BYTES
 
 
 def kernel_axis(order: Sequence[int] | None, shape: Sequence[int]) -> int:

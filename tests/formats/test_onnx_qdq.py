@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from kexport.errors import UsageError
 from kexport.formats import onnx as float_writer
-from kexport.formats import onnx_qdq
+from kexport.formats import onnx_qdq, onnx_stored
 from kexport.graph import Graph, Node, TensorSpec
 from kexport.operations import (
     Activate,
@@ -34,6 +35,7 @@ from kexport.operations import (
     ScaleShift,
 )
 from kexport.quantization import Precision, QuantPlan
+from kexport.quantizers.kernels import nearest, scales_of, with_bias
 from tests.formats.plans import emulate, plan_of
 
 Feeds = Mapping[str, np.ndarray]
@@ -268,10 +270,11 @@ def test_one_value_is_converted_once_for_all_its_readers(checked, tmp_path):
     graph = build(IMAGE, layers, "e", "int8", "float")
     checked(graph, dict.fromkeys("ce", Precision.FLOAT32) | {"float": Precision.FLOAT32}, tolerance=0.005)
     nodes = onnx.load(tmp_path / "m.onnx").graph.node
-    quantized = [node.name for node in nodes if node.op_type == "QuantizeLinear"]
+    quantized = [node.output[0] for node in nodes if node.op_type == "QuantizeLinear"]
     values = ["x", "int8", "float", "a", "b", "d"]
     assert sorted(quantized) == sorted([*(f"{name}:stored" for name in values), "int8:stored:nhwc"])
-    loaded = [node.name for node in nodes if node.name.endswith(":real") and node.op_type == "DequantizeLinear"]
+    made = [node.output[0] for node in nodes if node.op_type == "DequantizeLinear"]
+    loaded = [name for name in made if name.endswith(":real")]
     assert sorted(loaded) == ["a:stored:real", "b:stored:real", "d:stored:real", "int8:stored:real"]
 
 
@@ -293,15 +296,18 @@ def chain(case: str) -> QuantPlan:
 
 
 def test_names_and_dtypes(tmp_path):
-    """Nodes keep their layers' names; kernels are int8 per output channel, biases int32, activations uint8."""
+    """Nodes keep their layers' names, conversions have none; kernels are int8 per output channel, biases int32."""
     import onnx
     from onnx import TensorProto, numpy_helper
 
     plan = chain("squeeze and excite")
     stated = onnx_qdq.write(plan, tmp_path / "m.onnx", metadata={"made": "by a test"})
     graph = onnx.load(tmp_path / "m.onnx").graph
-    operators = {node.name: node.op_type for node in graph.node}
-    assert sum(stated.operations.values()) == len(operators) == len(graph.node)
+    makers = {node.output[0]: node for node in graph.node}
+    assert sum(stated.operations.values()) == len(makers) == len(graph.node)
+    operators = {node.name: node.op_type for node in graph.node if node.name}
+    assert {node.op_type for node in graph.node if not node.name} == {"QuantizeLinear", "DequantizeLinear"}
+    assert not {"QuantizeLinear", "DequantizeLinear"} & set(operators.values())
     assert [operators[name] for name in ("stem", "pool", "narrow", "gate", "repeat", "end")] == [
         "Conv", "GlobalAveragePool", "Conv", "Sigmoid", "Conv", "Mul",
     ]  # fmt: skip
@@ -309,8 +315,10 @@ def test_names_and_dtypes(tmp_path):
     np.testing.assert_array_equal(tensors["stem:kernel:int8"], plan.kernels["stem"].numbers.transpose(3, 2, 0, 1))
     np.testing.assert_array_equal(tensors["stem:bias:int32"], plan.kernels["stem"].bias)
     np.testing.assert_array_equal(tensors["stem:kernel:scales"], plan.kernels["stem"].scales)
-    assert tensors["stem:stored:zero_point"] == plan.values["stem"].zero_point + 128
-    assert tensors["stem:stored:zero_point"].dtype == np.uint8
+    _, scale, zero_point = (tensors.get(name) for name in makers["stem:stored"].input)
+    assert scale == np.float32(plan.values["stem"].scale)
+    assert zero_point == plan.values["stem"].zero_point + 128
+    assert zero_point.dtype == np.uint8
     assert {value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)} == {TensorProto.FLOAT}
 
 
@@ -355,26 +363,24 @@ def test_the_file_in_memory_is_the_file_on_disk(tmp_path):
     assert float_writer.float_bytes(graph) == (tmp_path / "m.onnx").read_bytes()
 
 
-def test_scales_of_many_biases_are_computed_while_loading(tmp_path, monkeypatch):
-    """A multiple of the kernel's: four bytes less for each channel, and the same bits."""
-    import onnx
-
-    from kexport.formats import onnx_emitter
-
-    layers = [
-        ("wide", Conv(kernel=numbers(1, 1, 3, 128), bias=numbers(128, seed=1)), ["in"]),
-        ("narrow", Conv(kernel=numbers(1, 1, 128, 8, seed=2), bias=numbers(8, seed=3)), ["wide"]),
-    ]
-    graph = build({"in": (6, 6, 3)}, layers)
-    feeds = feeds_of(graph)
-    plan = plan_of(graph, feeds)
-    onnx_qdq.write(plan, tmp_path / "computed.onnx")
-    monkeypatch.setattr(onnx_emitter, "MANY_SCALES", 1 << 30)
-    onnx_qdq.write(plan, tmp_path / "written.onnx")
-    computed, written = (onnx.load(tmp_path / f"{name}.onnx").graph for name in ("computed", "written"))
-    assert [node.name for node in computed.node if node.op_type == "Mul"] == ["wide:bias:scales"]
-    assert "wide:bias:scales" not in {item.name for item in computed.initializer}
-    assert "wide:bias:scales" in {item.name for item in written.initializer}
+@pytest.mark.parametrize("opset", [13, 18, 22])
+@pytest.mark.parametrize("size", [1.0, 2.0**-12], ids=["scales float16 holds", "scales below those"])
+def test_constants_of_many_channels_are_computed_while_loading(tmp_path, monkeypatch, opset, size):
+    """Scales of biases from those of kernels, these from float16, biases from int16: the same bits in the end."""
+    plan, feeds = many_channels(size)
+    onnx_qdq.write(plan, tmp_path / "computed.onnx", opset=opset)
+    monkeypatch.setattr(onnx_stored, "NODE_BYTES", 1 << 30)
+    onnx_qdq.write(plan, tmp_path / "written.onnx", opset=opset)
+    computed, written = (constants(tmp_path / f"{name}.onnx") for name in ("computed", "written"))
+    assert {name: computed[name].dtype.name for name in ("wide:kernel:scales:float16", "wide:bias:int16")} == {
+        "wide:kernel:scales:float16": "float16", "wide:bias:int16": "int16",
+    }  # fmt: skip
+    assert not {"wide:kernel:scales", "wide:bias:scales", "wide:bias:int32", "narrow:bias:int16"} & set(computed)
+    assert {"wide:kernel:scales", "wide:bias:scales", "wide:bias:int32", "narrow:bias:int32"} <= set(written)
+    unit = 1.0 if size == 1.0 else onnx_stored.FINE
+    real = computed["wide:kernel:scales:float16"].astype(np.float32) * np.float32(unit)
+    np.testing.assert_array_equal(real, plan.kernels["wide"].scales)
+    assert (tmp_path / "computed.onnx").stat().st_size < (tmp_path / "written.onnx").stat().st_size - 5 * 256
     made, ran = [], []
     for name in ("computed", "written"):
         made.append(run(tmp_path / f"{name}.onnx", feeds, tmp_path / f"{name}-run.onnx")["output_narrow"])
@@ -382,3 +388,53 @@ def test_scales_of_many_biases_are_computed_while_loading(tmp_path, monkeypatch)
     np.testing.assert_array_equal(*made)
     assert ran[0] == ran[1]
     assert ran[0]["QLinearConv"] == 2
+    assert not {"Cast", "Mul"} & set(ran[0])
+
+
+def many_channels(size: float) -> tuple[QuantPlan, Feeds]:
+    """256 channels with weights of this size, scales as a plan has them, and then few."""
+    layers = [
+        ("wide", Conv(kernel=size * numbers(1, 1, 3, 256), bias=size * numbers(256, seed=1, scale=0.1)), ["in"]),
+        ("narrow", Conv(kernel=numbers(1, 1, 256, 8, seed=2), bias=numbers(8, seed=3)), ["wide"]),
+    ]
+    graph = build({"in": (6, 6, 3)}, layers)
+    plan, wide = plan_of(graph, feeds_of(graph)), graph.producers["wide"].operation
+    scales, read = scales_of(wide), plan.values["in"]
+    kernel = with_bias(nearest(wide, scales), scales, wide.bias, read)
+    return replace(plan, kernels={**plan.kernels, "wide": kernel}), feeds_of(graph)
+
+
+def constants(path: Path) -> dict[str, np.ndarray]:
+    import onnx
+    from onnx import numpy_helper
+
+    return {item.name: numpy_helper.to_array(item) for item in onnx.load(path).graph.initializer}
+
+
+def test_scales_that_float16_does_not_hold_stay_as_they_are():
+    exact = np.linspace(1024, 2047, 256, dtype=np.float32).round()
+    for scales in (exact, exact * 2.0**-24, exact * 2.0**-38):
+        found = onnx_stored.halves(scales)
+        assert found is not None
+        np.testing.assert_array_equal(found.numbers * np.float32(found.unit), scales)
+    for scales in (exact * 2.0**-41, exact * 64, exact + 0.25, exact[:63], exact[:127] * 2.0**-30):
+        assert onnx_stored.halves(scales) is None
+
+
+def test_biases_that_int16_does_not_hold_stay_as_they_are():
+    numbers_ = np.array([-(2**15), 2**15 - 1] * 64, np.int32)
+    assert onnx_stored.fits_short(numbers_)
+    for other in (numbers_ + 1, numbers_ - 1, numbers_[:63], numbers_.astype(np.int8)):
+        assert not onnx_stored.fits_short(other)
+
+
+def test_kernels_of_convolutions_have_no_zero_points(tmp_path):
+    """A thousand zeros for each layer's channels; ONNX Runtime asks for those of a dense layer only."""
+    plan = chain("squeeze and excite")
+    onnx_qdq.write(plan, tmp_path / "m.onnx")
+    assert not [name for name in constants(tmp_path / "m.onnx") if name.startswith("zeros:")]
+    plan = chain("dense on a feature map")
+    onnx_qdq.write(plan, tmp_path / "m.onnx")
+    (zeros,) = [array for name, array in constants(tmp_path / "m.onnx").items() if name.startswith("zeros:")]
+    assert zeros.dtype == np.int8
+    assert not zeros.any()
