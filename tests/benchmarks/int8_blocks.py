@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import profile_block
 from int8_networks import NETWORKS
 from int8_speed import (
     MAX_PEAK_BYTES,
@@ -16,14 +17,14 @@ from int8_speed import (
     memory_held,
 )
 from md_text import table
-from measured_blocks import NONE, RUNTIMES, absent, machine_line
+from measured_blocks import NONE, absent, machine_line
+from profile_block import RUNTIME_OF
 
 from kexport.reports.md import escape
 
 Json = dict[str, Any]
 Row = tuple[str, str, str, str]
 OPTION = "--int8 FILE"
-RUNTIME_OF = {"onnx": RUNTIMES["onnxruntime"], "tflite": RUNTIMES["litert"]}
 
 
 def accuracy(data: Json | None) -> str:
@@ -54,7 +55,7 @@ def speed(data: Json | None) -> str:
         "int8 MB", "size / float", "needed", "calibration s", "peak MB", "images", "SQNR dB", "verdict",
     )  # fmt: skip
     rows = table(header, map(_speed_row, data["speed"]), text_columns=2)
-    return f"{machine_line(data['machine'])}\n\n{rows}" + "".join(_profiles(data["speed"]))
+    return f"{machine_line(data['machine'])}\n\n{rows}" + profile_block.profiles(data["speed"])
 
 
 def bar(data: Json | None) -> Iterator[Row]:
@@ -177,14 +178,6 @@ def _speed_row(row: Json) -> tuple[str, ...]:
         _number(row["sqnr_db"], ".1f"),
         escape("missed: " + "; ".join(row["broken"]) if row["broken"] else "met"),
     )
-
-
-def _profiles(rows: Sequence[Json]) -> Iterator[str]:
-    """Where the time goes in what is too slow."""
-    slow = [row for row in rows if row.get("profile")]
-    for row in slow:
-        spent = ", ".join(f"{name} {float(value):.2f}" for name, value in row["profile"].items())
-        yield f"\n\n{row['model']} int8 on ONNX Runtime, milliseconds by operator: {escape(spent)}."
 
 
 def _number(value: float | str | None, spec: str) -> str:

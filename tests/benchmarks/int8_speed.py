@@ -1,8 +1,9 @@
 """The second part of int8_vs_peers.py: how fast and how small kexport's int8 files are against its own float files.
 
 Seeded weights: speed and size do not depend on them. Both files of a pair are run side by side (`side_by_side`), on
-ONNX Runtime and on LiteRT, two threads, batch 1. Calibration is synthetic, but for the network whose memory is
-bounded: that one takes the photographs of the lab folder, where there is one.
+ONNX Runtime and on LiteRT, two threads, batch 1; what is too slow gets its profile (`int8_profile`). Calibration is
+synthetic, but for the network whose memory is bounded: that one takes the photographs of the lab folder, where there
+is one.
 """
 
 from __future__ import annotations
@@ -10,18 +11,14 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections import Counter
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import int8_networks
 import side_by_side
 from evidence import figure
 from int8_accuracy import FORMATS, OWN, Json, Tools, records_of, unmade
 
-from kexport import catalog
-from kexport.images import seeded_images
 from kexport.records import Record
 
 MIN_SPEEDUP = {
@@ -38,7 +35,6 @@ MAX_SIZE_RATIO = ((20_000_000, 0.26), (3_000_000, 0.30))
 MEMORY_MODEL, MEMORY_IMAGES, MAX_PEAK_BYTES = "ResNet50", 100, 1_500_000_000
 RUNTIMES = {"onnx": "onnxruntime", "tflite": "litert"}
 SYNTHETIC = "synthetic:0"
-PROFILE_RUNS, PROFILE_SHOWN = 30, 5
 Pair = tuple[Record | None, Record | None]
 
 
@@ -63,9 +59,9 @@ def broken(row: Json) -> list[str]:
     """Every bound that a pair misses. NaN misses."""
     if row["reason"]:
         return [row["reason"]]
-    found, least = [], MIN_SPEEDUP.get(row["model"])
-    if least is not None and not row["speedup"] >= least:
-        found.append(f"{row['speedup']:.2f} times faster, at least {least:g}")
+    found = []
+    if too_slow(row["model"], row["speedup"]):
+        found.append(f"{row['speedup']:.2f} times faster, at least {MIN_SPEEDUP[row['model']]:g}")
     most = max_size_ratio(row["parameters"])
     if most is not None and not row["file_bytes"] / row["float_bytes"] <= most:
         found.append(f"size {row['file_bytes'] / row['float_bytes']:.3f} of float, at most {most:g}")
@@ -89,30 +85,10 @@ def memory_held(row: Json) -> bool:
     return 0 < row["peak_bytes"] <= MAX_PEAK_BYTES
 
 
-def profile(path: Path, name: str) -> Json:
-    """Milliseconds per inference by kind of operator, the largest first: of ONNX Runtime's own profile."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int8_networks.THREADS
-    with tempfile.TemporaryDirectory() as folder:
-        options.enable_profiling, options.profile_file_prefix = True, str(Path(folder, "profile"))
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        spec = session.get_inputs()[0]
-        low, high = catalog.input_range(catalog.application(name))
-        feed = {spec.name: seeded_images(1, tuple(spec.shape[1:]), seed=0, low=low, high=high)}
-        for _ in range(PROFILE_RUNS):
-            session.run(None, feed)
-        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    return _by_operator(events)
-
-
-def _by_operator(events: list[Any]) -> Json:
-    spent: Counter[str] = Counter()
-    for event in events:
-        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            spent[event["args"]["op_name"]] += event["dur"]
-    return {name: figure(micros / 1000 / PROFILE_RUNS) for name, micros in spent.most_common(PROFILE_SHOWN)}
+def too_slow(model: str, speedup: float) -> bool:
+    """Whether an int8 file is not as many times faster than float as its network's has to be. NaN is too slow."""
+    least = MIN_SPEEDUP.get(model)
+    return least is not None and not speedup >= least
 
 
 def _calibration(name: str, lab: Path | None, folder: Path) -> str | Path:
@@ -139,7 +115,7 @@ def _row(pair: Pair, directory: Path, tools: Tools, reason: str, repetitions: in
 
 
 def _latency(record: Record, files: list[Path], tools: Tools, repetitions: int) -> Json:
-    """int8 against float over several processes; where it is too slow on ONNX Runtime, with its profile."""
+    """int8 against float over several processes; where it is too slow, with the profile of both."""
     found = []
     for process in range(repetitions):
         first = side_by_side.WAYS[process % 2]
@@ -156,7 +132,12 @@ def _latency(record: Record, files: list[Path], tools: Tools, repetitions: int) 
         "speedup_range": [speedups[0], speedups[-1]],
         "effective": merged["effective"][0],
     }
-    if record.format == "onnx" and not row["speedup"] >= MIN_SPEEDUP.get(record.model, 0):
-        line, _ = tools.task("profile", files[0], record.model)
-        row["profile"] = json.loads(line) if line else {}
+    if too_slow(record.model, row["speedup"]):
+        row["profile"] = _profile(record.model, files, tools)
     return row
+
+
+def _profile(name: str, files: list[Path], tools: Tools) -> Json:
+    """Where the time of both files goes, or why that is not known."""
+    line, reason = tools.task("profile", name, *reversed(files))
+    return json.loads(line) if line else {"reason": reason}

@@ -25,6 +25,7 @@ from typing import Any
 import int8_accuracy
 import int8_blocks
 import int8_networks
+import int8_profile
 import int8_speed
 import side_by_side
 from int8_accuracy import Json, Tools
@@ -69,7 +70,9 @@ def _task(name: str, *arguments: str) -> int:
     tasks: dict[str, Callable[..., Any]] = {
         "prepare": lambda network, lab, folder: int8_networks.prepare(NETWORKS[network], Path(lab), Path(folder)),
         "evaluate": lambda *paths: int8_networks.evaluate(*map(Path, paths)),
-        "profile": lambda path, model: int8_speed.profile(Path(path), model),
+        "profile": lambda name, before, after: int8_profile.profile(
+            name, {"float32": Path(before), "int8": Path(after)}
+        ),
     }
     if name == "latency":
         return side_by_side.worker(*arguments)

@@ -22,7 +22,8 @@ from kexport.operations import Activate, Activation, GlobalPool, PoolKind
 FOLDER = Path(__file__).parent
 SCRIPTS = (
     "int8_vs_peers", "int8_blocks", "int8_speed", "int8_accuracy", "int8_networks", "int8_peers", "measured_blocks",
-    "harness", "side_by_side", "processes", "evidence", "md_text",
+    "harness", "side_by_side", "processes", "evidence", "md_text", "profile_block", "int8_profile", "litert_times",
+    "ort_times", "operator_times", "tflite_parts",
 )  # fmt: skip
 MACHINE = {"processor": "P", "cores": "2", "memory_gib": "24.0"}
 
@@ -195,7 +196,8 @@ def test_tables_and_bar(scripts: SimpleNamespace) -> None:
     speeds = blocks.speed(data)
     assert "| ResNet50 | ONNX Runtime | 30.00 | 10.00 | 3.00 | 2.90 to 3.10 | 2.8 |" in speeds
     assert "| missed: 1.00 times faster, at least 2.5 |" in speeds
-    assert speeds.endswith("VGG16 int8 on ONNX Runtime, milliseconds by operator: Conv 3.25.")
+    assert "| VGG16 | ONNX Runtime | Conv | - | 3.250 | - |" in speeds
+    assert speeds.endswith("| VGG16 | ONNX Runtime | whole file | 30.000 | 10.000 | 1.00 |")
     bar = {row[0]: row[1:] for row in blocks.bar(data)}
     assert bar["int8 of MobileNet 0.25: the ONNX and the TFLite file decide alike"][1:] == ("0.9800", "**missed**")
     assert bar["int8 of ResNet50: times faster than float; size; on both runtimes"] == (

@@ -19,7 +19,7 @@ from kexport.records import Artifact, BenchRecord, Check, Cost, OutputParity, Pa
 
 SCRIPTS = (
     "tables", "code_blocks", "measured_blocks", "evidence", "md_text", "harness", "side_by_side", "processes",
-    "int8_blocks", "int8_forty", "int8_speed", "int8_accuracy", "int8_networks", "int8_peers",
+    "int8_blocks", "int8_forty", "int8_speed", "int8_accuracy", "int8_networks", "int8_peers", "profile_block",
 )  # fmt: skip
 MACHINE = {"processor": "P", "cores": "2", "memory_gib": "24.0", "version keras": "3.15.1"}
 NAMES = ("bar", "runs", "export-vs-peers", "tflite-vs-converter", "forty", "bounds")

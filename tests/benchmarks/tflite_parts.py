@@ -1,0 +1,195 @@
+"""A TFLite file cut into one file per operator: what LiteRT's Python package, which has no profiler, can then time.
+
+A part has the tensors of its operator alone, with their quantization; its inputs are those that the file computes or
+is given, in the operator's order, each once; its outputs are the operator's; constants keep their bytes. Operators that
+read only constants (a kernel is stored in int8 and made float) run once, when a file is opened, not with every image:
+they are no parts, and go along with the operators that read them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ALIGNMENT = 16  # of constants, as the runtime's kernels want them
+IDENTIFIER = b"TFL3"
+ABSENT = -1  # index of an optional input that is not there
+SMALL = 64  # integers without a scale up to this number are settings: axes, paddings, shapes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operator:
+    """An operator of a file. Those of equal ``identity`` do the same work, on other numbers."""
+
+    place: int
+    name: str
+    identity: str
+    in_float: bool
+
+
+def read(path: Path) -> Any:
+    """The file at ``path`` as the schema's ModelT; constants are views of its bytes. ValueError for several graphs."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    if len(model.subgraphs) != 1:
+        raise ValueError(f"{path.name} has {len(model.subgraphs)} subgraphs, expected 1: a part has no other to call")
+    return model
+
+
+def operators(model: Any) -> tuple[Operator, ...]:
+    """Every operator that runs with every inference, in the order of the file."""
+    prepared, all_operators = set(_prepared(model).values()), model.subgraphs[0].operators
+    return tuple(_operator(model, place) for place in range(len(all_operators)) if place not in prepared)
+
+
+def cut(model: Any, place: int) -> bytes:
+    """The file that holds only the operator at ``place``, and what prepares constants for it."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    source = model.subgraphs[0]
+    places = [*_preparing(model, place), place]
+    chosen = [source.operators[each] for each in places]
+    used = list(dict.fromkeys(value for each in chosen for value in _present([*each.inputs, *each.outputs])))
+    numbers = {old: new for new, old in enumerate(used)} | {ABSENT: ABSENT}
+    graph = schema.SubGraphT()
+    graph.name = "part"
+    graph.tensors = [_copy(schema.TensorT, source.tensors[old], buffer=1 + new) for new, old in enumerate(used)]
+    graph.inputs = [numbers[value] for value in inputs(model, place)]
+    graph.outputs = [numbers[value] for value in chosen[-1].outputs]
+    graph.operators = [_renumbered(each, code, numbers) for code, each in enumerate(chosen)]
+    part = schema.ModelT()
+    part.version, part.subgraphs = model.version, [graph]
+    part.operatorCodes = [model.operatorCodes[each.opcodeIndex] for each in chosen]
+    part.buffers = [schema.BufferT(), *(_Buffer(schema=schema, data=_constant(model, value)) for value in used)]
+    return packed(part)
+
+
+def inputs(model: Any, place: int) -> tuple[int, ...]:
+    """The tensors of the file that the part of the operator at ``place`` is given, in its order."""
+    prepared = _prepared(model)
+    values = dict.fromkeys(_present(model.subgraphs[0].operators[place].inputs))
+    return tuple(value for value in values if _constant(model, value) is None and value not in prepared)
+
+
+def packed(model: Any) -> bytes:
+    """A ModelT as the bytes of a file."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1 << 12)
+    builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
+    return bytes(builder.Output())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Buffer:
+    """A table Buffer in place of the schema's own class, which does not align the constant's bytes."""
+
+    schema: Any
+    data: Any
+
+    def Pack(self, builder: Any) -> int:
+        place = None if self.data is None else self._vector(builder)
+        self.schema.BufferStart(builder)
+        if place is not None:
+            self.schema.BufferAddData(builder, place)
+        return int(self.schema.BufferEnd(builder))
+
+    def _vector(self, builder: Any) -> int:
+        builder.StartVector(1, len(self.data), ALIGNMENT)
+        builder.head = builder.Head() - len(self.data)
+        builder.Bytes[builder.Head() : builder.Head() + len(self.data)] = self.data.tobytes()
+        return int(builder.EndVector())
+
+
+def _prepared(model: Any) -> dict[int, int]:
+    """Tensors that are computed of constants alone -> the place of their operator."""
+    found: dict[int, int] = {}
+    for place, operator in enumerate(model.subgraphs[0].operators):
+        if all(_constant(model, value) is not None or value in found for value in _present(operator.inputs)):
+            found |= dict.fromkeys(_present(operator.outputs), place)
+    return found
+
+
+def _preparing(model: Any, place: int) -> list[int]:
+    """The operators that compute constants for the one at ``place``, in the order of the file."""
+    prepared, needed, pending = _prepared(model), set(), [place]
+    while pending:
+        read = _present(model.subgraphs[0].operators[pending.pop()].inputs)
+        makers = {prepared[value] for value in read if value in prepared} - needed
+        needed |= makers
+        pending += makers
+    return sorted(needed)
+
+
+def _renumbered(operator: Any, code: int, numbers: Mapping[int, int]) -> Any:
+    from ai_edge_litert import schema_py_generated as schema
+
+    read, made = ([numbers[int(value)] for value in values] for values in (operator.inputs, operator.outputs))
+    return _copy(schema.OperatorT, operator, opcodeIndex=code, inputs=read, outputs=made)
+
+
+def _operator(model: Any, place: int) -> Operator:
+    operator, tensors = model.subgraphs[0].operators[place], model.subgraphs[0].tensors
+    code = model.operatorCodes[operator.opcodeIndex]
+    kernel = tensors[operator.inputs[1]] if len(operator.inputs) > 1 else None
+    options = sorted(vars(operator.builtinOptions).items()) if operator.builtinOptions else []
+    sides = [[_described(model, value) for value in values] for values in (operator.inputs, operator.outputs)]
+    name, custom, given = _name(code, kernel), operator.customOptions, inputs(model, place)
+    return Operator(
+        place=place,
+        name=name,
+        identity=repr((name, code.version, options, custom, sides, [list(operator.inputs).index(v) for v in given])),
+        in_float=all(_is_float(tensors[values[0]]) for values in (operator.inputs, operator.outputs)),
+    )
+
+
+def _name(code: Any, kernel: Any) -> str:
+    """The operator's name in the schema; convolutions by the size of the kernel."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    names = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
+    name = names[max(code.builtinCode, code.deprecatedBuiltinCode)]
+    if name == "CUSTOM":
+        return str(code.customCode)
+    if name != "CONV_2D":
+        return name
+    return f"{name} 1 x 1" if tuple(kernel.shape[1:3]) == (1, 1) else f"{name} other"
+
+
+def _described(model: Any, value: int) -> tuple[Any, ...]:
+    """What decides how much work a tensor makes: shape, type, kind of quantization, and settings by their numbers."""
+    if value == ABSENT:
+        return ()
+    tensor, constant = model.subgraphs[0].tensors[value], _constant(model, value)
+    scales = 0 if tensor.quantization is None or tensor.quantization.scale is None else len(tensor.quantization.scale)
+    shape = () if tensor.shape is None else tuple(int(size) for size in tensor.shape)
+    is_setting = constant is not None and not scales and not _is_float(tensor) and np.prod(shape, dtype=int) <= SMALL
+    return shape, tensor.type, min(scales, 2), constant is not None, constant.tobytes() if is_setting else b""
+
+
+def _constant(model: Any, value: int) -> Any:
+    """The bytes of a constant; None for what the file computes or is given."""
+    data = model.buffers[model.subgraphs[0].tensors[value].buffer].data
+    return data if data is not None and len(data) else None
+
+
+def _is_float(tensor: Any) -> bool:
+    from ai_edge_litert import schema_py_generated as schema
+
+    return tensor.type in (schema.TensorType.FLOAT32, schema.TensorType.FLOAT16)
+
+
+def _present(values: Sequence[int]) -> list[int]:
+    return [int(value) for value in values if value != ABSENT]
+
+
+def _copy(kind: Any, source: Any, **changes: Any) -> Any:
+    """A table with some fields changed; the others are shared with the source."""
+    made = kind()
+    vars(made).update(vars(source) | changes)
+    return made
