@@ -5,6 +5,8 @@
   into whatever reads the result, the sixth into what makes x;
 * silu becomes a product with a sigmoid;
 * a scale-and-shift of an image becomes a depthwise 1x1 convolution, whose int8 kernel is exact;
+* two linear 1x1 convolutions in a row are one, unless that has many more weights: what lies between, a bottleneck of
+  few channels, is not rounded;
 * sums are binary; a convolution of 1x1 images to 1x1 is a dense layer.
 """
 
@@ -34,6 +36,8 @@ from kexport.operations import (
 )
 from kexport.passes import fuse_activation, scale_after_linear
 
+MOST_WEIGHTS = 1.5  # of two convolutions that their product may have
+
 Rewrite = Callable[[Graph, Node], tuple[Node, ...] | None]
 
 
@@ -46,6 +50,7 @@ def rewrite(graph: Graph) -> Graph:
     graph = scale_after_linear.run(graph)
     graph = _everywhere(graph, _scale_as_depthwise)
     graph = fuse_activation.run(graph)
+    graph = _without_bottlenecks(graph)
     return _dense_from_1x1(graph)
 
 
@@ -183,6 +188,38 @@ def _scale_as_depthwise(graph: Graph, node: Node) -> tuple[Node, ...] | None:
     channels = len(operation.scale)
     kernel = operation.scale.reshape(1, 1, 1, channels)
     return (replace(node, operation=Conv(kernel=kernel, bias=operation.offset, groups=channels)),)
+
+
+def _without_bottlenecks(graph: Graph) -> Graph:
+    for name in [node.name for node in graph]:
+        node, reader = graph.producers[name], graph.only_reader(name)
+        first, second = _pointwise(node), _pointwise(reader)
+        if reader is None or first is None or second is None or first.activation is not None:
+            continue
+        weights = first.kernel.shape[2] * second.kernel.shape[3]
+        if weights <= MOST_WEIGHTS * (first.kernel.size + second.kernel.size):
+            layers = node.layers + reader.layers
+            one = replace(reader, operation=_product(first, second), inputs=node.inputs, layers=layers)
+            swap = {name: (), reader.name: (one,)}
+            graph = replace(graph, nodes=tuple(new for each in graph for new in swap.get(each.name, (each,))))
+    return graph
+
+
+def _pointwise(node: Node | None) -> Conv | None:
+    """The node's convolution if it computes every pixel of its output from one pixel."""
+    operation = node.operation if node is not None else None
+    if not isinstance(operation, Conv) or operation.kernel.shape[:2] != (1, 1) or operation.groups != 1:
+        return None
+    return operation if operation.strides == (1, 1) and operation.padding == NO_PADDING else None
+
+
+def _product(first: Conv, second: Conv) -> Conv:
+    """The second convolution of the first one's result."""
+    left, right = first.kernel[0, 0].astype(np.float64), second.kernel[0, 0].astype(np.float64)
+    bias = np.zeros(right.shape[1]) if second.bias is None else second.bias.astype(np.float64)
+    bias = bias if first.bias is None else bias + first.bias @ right
+    kernel = (left @ right).astype(np.float32)[np.newaxis, np.newaxis]
+    return replace(second, kernel=kernel, bias=bias.astype(np.float32))
 
 
 def _dense_from_1x1(graph: Graph) -> Graph:
