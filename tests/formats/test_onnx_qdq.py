@@ -35,6 +35,7 @@ from kexport.operations import (
     ScaleShift,
 )
 from kexport.quantization import Precision, QuantPlan
+from kexport.quantize import weights_only
 from kexport.quantizers.kernels import nearest, scales_of, with_bias
 from tests.formats.plans import emulate, plan_of
 
@@ -389,6 +390,28 @@ def test_constants_of_many_channels_are_computed_while_loading(tmp_path, monkeyp
     assert ran[0] == ran[1]
     assert ran[0]["QLinearConv"] == 2
     assert not {"Cast", "Mul"} & set(ran[0])
+
+
+def test_scales_of_weights_alone_are_float16_too(tmp_path, monkeypatch):
+    """Scheme dynamic: the same numbers for a float convolution and a float dense layer."""
+    layers = [
+        ("wide", Conv(kernel=numbers(1, 1, 3, 256), bias=numbers(256, seed=1)), ["in"]),
+        ("pool", GlobalPool(kind=PoolKind.AVERAGE), ["wide"]),
+        ("end", Dense(kernel=numbers(256, 96, seed=2)), ["pool"]),
+    ]
+    plan = weights_only(build({"in": (6, 6, 3)}, layers))
+    onnx_qdq.write(plan, tmp_path / "computed.onnx")
+    monkeypatch.setattr(onnx_stored, "NODE_BYTES", 1 << 30)
+    onnx_qdq.write(plan, tmp_path / "written.onnx")
+    found, made = constants(tmp_path / "computed.onnx"), []
+    for name in ("wide", "end"):
+        half = found[f"{name}:kernel:scales:float16"]
+        assert half.dtype == np.float16
+        np.testing.assert_array_equal(half.astype(np.float32).ravel(), plan.kernels[name].scales)
+    for name in ("computed", "written"):
+        made.append(run(tmp_path / f"{name}.onnx", feeds_of(plan.graph), tmp_path / "run.onnx")["output_end"])
+        assert not {"Cast", "Mul"} & set(kinds(tmp_path / "run.onnx"))
+    np.testing.assert_array_equal(*made)
 
 
 def many_channels(size: float) -> tuple[QuantPlan, Feeds]:
