@@ -22,7 +22,7 @@ import numpy.typing as npt
 from kexport.errors import GraphError
 from kexport.graph import Graph, Node
 from kexport.operations import Activation, Conv, Dense, GlobalPool, Multiply, Pad, Pool, Reshape, ScaleShift
-from kexport.quantization import Precision
+from kexport.quantization import Precision, shares_scale
 from kexport.quantizers import Array
 from kexport.quantizers.bounds import split_gate, useful_range
 from kexport.quantizers.observe import Observed
@@ -35,11 +35,24 @@ WORTH = 0.7  # of the noise: what an equalised hard swish, which costs more time
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reader:
+    """A linear node that undoes the factors: it reads ``value``, into which ``share`` of the maker's noise comes.
+
+    ``stored`` where the value is rounded again, at a scale of its own.
+    """
+
+    node: Node
+    value: str
+    share: float
+    stored: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reach:
     """Everything between a linear node and its linear readers: ``values`` scale along, ``readers`` undo it."""
 
     values: tuple[str, ...]
-    readers: tuple[tuple[Node, float], ...]  # with the share of activation noise that reaches them
+    readers: tuple[Reader, ...]
     gate: Node | None = None
 
 
@@ -93,7 +106,7 @@ def _reach(graph: Graph, node: Node, precisions: Mapping[str, Precision]) -> Rea
         return None
     gate = _added(split_gate(graph, node.name))
     start = _product(graph, node, gate) if gate else node.name
-    found = _readers(graph, start, precisions, share=1.0)
+    found = _readers(graph, start, precisions)
     if found is None or node.name in graph.outputs.values():
         return None
     values, readers = found
@@ -110,10 +123,12 @@ def _product(graph: Graph, node: Node, gate: Node) -> str:
     return product.name
 
 
-Found = tuple[list[str], list[tuple[Node, float]]]
+Found = tuple[list[str], list[Reader]]
 
 
-def _readers(graph: Graph, value: str, precisions: Mapping[str, Precision], *, share: float) -> Found | None:
+def _readers(
+    graph: Graph, value: str, precisions: Mapping[str, Precision], *, share: float = 1.0, stored: bool = False
+) -> Found | None:
     if value in graph.outputs.values():
         return None
     values, readers = [value], []
@@ -122,17 +137,18 @@ def _readers(graph: Graph, value: str, precisions: Mapping[str, Precision], *, s
         if reader.name not in precisions:
             return None
         if isinstance(operation, (Conv, Dense)):
-            readers.append((reader, share))
+            readers.append(Reader(node=reader, value=value, share=share, stored=stored))
             continue
         if not _passes_on(graph, reader, value):
             return None
         averaged = share / _positions(graph, value) if isinstance(operation, GlobalPool) else share
-        further = _readers(graph, reader.name, precisions, share=averaged)
+        again = stored or not shares_scale(operation)
+        further = _readers(graph, reader.name, precisions, share=averaged, stored=again)
         if further is None:
             return None
         values += further[0]
         readers += further[1]
-    return (values, readers) if len({reader.name for reader, _ in readers}) == len(readers) else None
+    return (values, readers) if len({reader.node.name for reader in readers}) == len(readers) else None
 
 
 def _passes_on(graph: Graph, reader: Node, value: str) -> bool:
@@ -169,7 +185,7 @@ def _factors(graph: Graph, node: Node, reach: Reach, seen: Mapping[str, Observed
     if not max(-low.min(), high.max()) > 0:
         return None
     trials = _trials(low, high)
-    readers = [(Weights.of(reader), share) for reader, share in reach.readers]
+    readers = [(Weights.of(reader.node), reader.share, _again(reader, seen)) for reader in reach.readers]
     noises = [_noise(readers, factors, low, high, here.power) for factors in trials]
     best = int(np.argmin(noises))
     wanted = WORTH if reach.gate else 1.0
@@ -187,6 +203,9 @@ def _trials(low: Factors, high: Factors) -> list[Factors]:
         if not low.min() < 0:
             break
     return trials
+
+
+Heard = tuple["Weights", float, Factors | None]  # a reader, its share, and the range of what is rounded again
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -213,27 +232,43 @@ class Weights:
 
 
 def _noise(
-    readers: Sequence[tuple[Weights, float]], factors: Factors, low: Factors, high: Factors, power: Factors
+    readers: Sequence[tuple[Weights, float, Factors | None]],
+    factors: Factors,
+    low: Factors,
+    high: Factors,
+    power: Factors,
 ) -> float:
     """The mean inverse signal-to-noise ratio at the readers' outputs, activations' and weights' rounding together."""
-    step = (max(0.0, float((high * factors).max())) - min(0.0, float((low * factors).min()))) / 255
+    step = _step(low * factors, high * factors)
     total = 0.0
-    for weights, share in readers:
+    for weights, share, again in readers:
         shape = (len(weights.squares), 1, -1)
         scale, energy = factors.reshape(shape), power.reshape(shape)
         steps = (weights.largest / scale.transpose(0, 2, 1)).max(axis=1, keepdims=True) / 127
         signal = energy @ weights.squares
-        values = share * np.square(step) * (np.square(1 / scale) @ weights.squares)
+        own = 0.0 if again is None else _step(again[0] * factors, again[1] * factors)
+        values = (share * step**2 + own**2) * (np.square(1 / scale) @ weights.squares)
         rounding = ((energy * np.square(scale)) @ weights.used) * np.square(steps)
         total += float(((values + rounding) / np.maximum(signal, 1e-30)).mean())
     return total
+
+
+def _step(low: Factors, high: Factors) -> float:
+    return (max(0.0, float(high.max())) - min(0.0, float(low.min()))) / 255
+
+
+def _again(reader: Reader, seen: Mapping[str, Observed]) -> Factors | None:
+    """The range, per channel, of what the reader reads, if that is rounded again; lowest and highest in two rows."""
+    if not reader.stored or reader.value not in seen:
+        return None
+    return np.stack([seen[reader.value].low, seen[reader.value].high]).astype(np.float64)
 
 
 def _applied(graph: Graph, node: Node, reach: Reach, factors: Factors) -> Graph:
     single: Array = factors.astype(np.float32)
     inverse: Array = np.float32(1) / single
     changed = {node.name: _scaled_maker(node, single)}
-    changed |= {reader.name: _scaled_reader(reader, inverse) for reader, _ in reach.readers}
+    changed |= {reader.node.name: _scaled_reader(reader.node, inverse) for reader in reach.readers}
     if reach.gate:
         changed[reach.gate.name] = _gate_conv(reach.gate, inverse)
     return replace(graph, nodes=tuple(changed.get(each.name, each) for each in graph))

@@ -263,3 +263,25 @@ def test_global_average_and_two_uses_in_one_reach():
     graph = net.graph()
     after, _, _ = equalized(graph)
     assert_same_function(graph, after, feeds_of(graph), tolerance=1e-4)
+
+
+def test_what_is_rounded_again_counts():
+    """Averages and gated values have scales of their own; what only moves numbers has not."""
+
+    def heard(graph: Graph) -> dict[str, bool]:
+        reach = equalize._reach(graph, graph.producers["a"], assign.assign(graph))
+        assert reach is not None
+        return {reader.value: reader.stored for reader in reach.readers}
+
+    assert heard(excited()) == {"squeeze": True, "gated": True}
+    assert heard(flattened()) == {"flat": True}
+    assert heard(two_readers()) == {"most": False, "a": False}
+
+
+def test_the_noise_of_what_is_rounded_again():
+    """A step of 1/255 of the range, uniform, through weights of one: 1/255^2 over a power of one."""
+    ones = np.ones(4)
+    weights = equalize.Weights(squares=np.ones((1, 4, 1)), largest=np.zeros((1, 4, 1)), used=np.zeros((1, 4, 1)))
+    once = equalize._noise([(weights, 0.0, np.stack([0 * ones, ones]))], ones, -ones, ones, ones)
+    assert once == pytest.approx(255**-2)
+    assert equalize._noise([(weights, 1.0, None)], ones, -ones, ones, ones) == pytest.approx(4 * 255**-2)
