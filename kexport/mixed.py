@@ -87,7 +87,7 @@ def _order(drop: float) -> tuple[bool, float]:
 def told(search_: DropSearch) -> str:
     """One line for the record: what the search ended with."""
     taken, count = search_.taken, len(search_.float_layers)
-    where = "with every layer in int8"
+    where = "with the int8 plan as it is"
     if count:
         where = f"with {count} of {search_.layers} layers in float32: {', '.join(search_.float_layers)}"
     wide = taken.met and taken.high_points > search_.bound_points

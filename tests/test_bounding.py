@@ -105,7 +105,7 @@ def test_a_bound_that_int8_alone_meets(calm: Toy, tmp_path: Path) -> None:
         assert (found.bound_points, found.met, found.float_layers, found.layers) == (100.0, True, (), 0)
         assert [trial.float_layers for trial in found.trials] == [0]
         assert found.trials[0].low_points <= found.trials[0].drop_points <= found.trials[0].high_points
-        assert "is inside --max-drop 100 with every layer in int8" in record.quantization.notes[-1]
+        assert "is inside --max-drop 100 with the int8 plan as it is" in record.quantization.notes[-1]
         assert "--max-drop 100" in record.reproduce
 
 

@@ -73,7 +73,7 @@ def test_int8_comes_first_and_nothing_is_ranked_if_it_is_enough() -> None:
     assert (trials.asked, trials.ranked, found.search.met, found.search.float_layers) == ([0], 0, True, ())
     assert list(problems(found.search, scored(0.5))) == []
     assert told(found.search) == (
-        "top-1 drop of 0.50 points (95 % interval -0.50 to 1.50) is inside --max-drop 0.5 with every layer in int8"
+        "top-1 drop of 0.50 points (95 % interval -0.50 to 1.50) is inside --max-drop 0.5 with the int8 plan as it is"
         "; the interval reaches beyond it: more evaluation images would narrow it"
     )
 

@@ -151,7 +151,7 @@ def _clipped(operation: Activate | Clip, site: Site) -> int:
     if not site.saturating:
         raise UnsupportedError(
             f"node {site.node.name!r}: int16 values cannot be clipped at {bounds_of(operation)}, only at 0 and 6",
-            hint="leave the node in float32",
+            hint="--schemes int8",
         )
     return _saturated(site, *bounds_of(operation))
 
@@ -177,7 +177,7 @@ def _saturated(site: Site, low: float, high: float) -> int:
         if not LOWEST <= zero_point <= HIGHEST:
             raise UnsupportedError(
                 f"node {site.node.name!r}: TFLite cannot clip int8 numbers at {bound:g}, only where zero stays inside",
-                hint="leave the node in float32",
+                hint="--schemes int8 --formats onnx, or --schemes float16",
             )
         moved = Affine(scale=made.scale, zero_point=zero_point)
         value = quantized(site.code, f"{site.node.name}/{label}", value, moved)

@@ -67,8 +67,9 @@ def test_clips_are_refused(name: str, tmp_path: Path) -> None:
     sketch = Sketch((4,))
     sketch("layer", operation, "in0")
     plan = plan_of(sketch.graph(), {"in0": numbers(8, 4)}, default=Precision.INT8)
-    with pytest.raises(UnsupportedError, match="int16 values cannot be clipped at"):
+    with pytest.raises(UnsupportedError, match="int16 values cannot be clipped at") as caught:
         tflite_int8.write(plan, tmp_path / "m", activations="int16")
+    assert caught.value.hint == "--schemes int8"
 
 
 def test_the_border_stays_float(tmp_path: Path) -> None:
