@@ -231,13 +231,7 @@ class Weights:
         )
 
 
-def _noise(
-    readers: Sequence[tuple[Weights, float, Factors | None]],
-    factors: Factors,
-    low: Factors,
-    high: Factors,
-    power: Factors,
-) -> float:
+def _noise(readers: Sequence[Heard], factors: Factors, low: Factors, high: Factors, power: Factors) -> float:
     """The mean inverse signal-to-noise ratio at the readers' outputs, activations' and weights' rounding together."""
     step = _step(low * factors, high * factors)
     total = 0.0
