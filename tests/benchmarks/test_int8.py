@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from kexport.errors import UsageError
 from kexport.formats import tflite
 from kexport.graph import Graph, Node, TensorSpec
 from kexport.operations import Activate, Activation, GlobalPool, PoolKind
+from tests.benchmarks.script_modules import script_modules
 
 FOLDER = Path(__file__).parent
 SCRIPTS = (
@@ -30,13 +30,8 @@ MACHINE = {"processor": "P", "cores": "2", "memory_gib": "24.0"}
 
 @pytest.fixture
 def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
-    monkeypatch.syspath_prepend(str(FOLDER))
-    before = {name: sys.modules.pop(name, None) for name in SCRIPTS}
-    yield SimpleNamespace(**{name: importlib.import_module(name) for name in SCRIPTS})
-    for name, module in before.items():
-        sys.modules.pop(name, None)
-        if module is not None:
-            sys.modules[name] = module
+    with script_modules(monkeypatch, SCRIPTS) as found:
+        yield found
 
 
 def accuracy_row(**changes: Any) -> dict[str, Any]:

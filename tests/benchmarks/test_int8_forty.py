@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +11,7 @@ from typing import Any
 import pytest
 
 from kexport import catalog, tolerances
+from tests.benchmarks.script_modules import script_modules
 
 MACHINE = {"processor": "P", "cores": "2", "memory_gib": "24.0"}
 
@@ -20,13 +19,8 @@ MACHINE = {"processor": "P", "cores": "2", "memory_gib": "24.0"}
 @pytest.fixture
 def forty(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     names = ("int8_forty", "int8_speed", "measured_blocks", "md_text", "harness", "side_by_side", "processes")
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    before = {name: sys.modules.pop(name, None) for name in names}
-    yield importlib.import_module("int8_forty")
-    for name, module in before.items():
-        sys.modules.pop(name, None)
-        if module is not None:
-            sys.modules[name] = module
+    with script_modules(monkeypatch, names) as found:
+        yield found.int8_forty
 
 
 def cell(model: str = "ResNet50", form: str = "onnx", **changes: Any) -> dict[str, Any]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +13,7 @@ import pytest
 
 from kexport.formats import onnx, onnx_qdq, tflite, tflite_int8
 from kexport.operations import Activation, Conv, Pad
+from tests.benchmarks.script_modules import script_modules
 from tests.formats.plans import Sketch
 from tests.formats.test_tflite import numbers
 from tests.formats.test_tflite_int8 import block_plan, hard_swish_block
@@ -29,13 +28,8 @@ SCRIPTS = (
 
 @pytest.fixture
 def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
-    monkeypatch.syspath_prepend(str(FOLDER))
-    before = {name: sys.modules.pop(name, None) for name in SCRIPTS}
-    yield SimpleNamespace(**{name: importlib.import_module(name) for name in SCRIPTS})
-    for name, module in before.items():
-        sys.modules.pop(name, None)
-        if module is not None:
-            sys.modules[name] = module
+    with script_modules(monkeypatch, SCRIPTS) as found:
+        yield found
 
 
 @pytest.fixture(params=["float32", "int8"])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import chdir
 from dataclasses import replace
@@ -16,6 +14,7 @@ import pytest
 
 from kexport import store
 from kexport.records import Artifact, BenchRecord, Check, Cost, OutputParity, ParityRecord, Record, Status
+from tests.benchmarks.script_modules import script_modules
 
 SCRIPTS = (
     "tables", "code_blocks", "measured_blocks", "evidence", "md_text", "harness", "side_by_side", "processes",
@@ -33,13 +32,8 @@ records: x
 
 @pytest.fixture
 def tables(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    before = {name: sys.modules.pop(name, None) for name in SCRIPTS}
-    yield importlib.import_module("tables")
-    for name, module in before.items():
-        sys.modules.pop(name, None)
-        if module is not None:
-            sys.modules[name] = module
+    with script_modules(monkeypatch, SCRIPTS) as found:
+        yield found.tables
 
 
 @pytest.fixture
