@@ -131,13 +131,16 @@ def _named(sources: Any, folder: Path) -> tuple[Named, ...]:
     )
 
 
-def parity(paths: Place | Iterable[Place] = DEFAULT_DIRECTORY) -> tuple[Record, ...]:
+def parity(
+    paths: Place | Iterable[Place] = DEFAULT_DIRECTORY, *, trust: str | Iterable[str] = ()
+) -> tuple[Record, ...]:
     """Compare stored artifacts with Keras again, where they lie; their records are written anew.
 
-    A path is an artifact directory, a model's folder in one, or an artifact. Raises UsageError for a path
-    without artifacts.
+    A path is an artifact directory, a model's folder in one, or an artifact. ``trust`` names the factories and model
+    files, as records call them, whose code may run; without it none does. Raises UsageError for a path without
+    artifacts.
     """
-    return recheck(_paths(paths), Quiet())
+    return recheck(_paths(paths), Quiet(), trusted=_several(trust))
 
 
 def bench(
@@ -148,10 +151,12 @@ def bench(
     repetitions: int = 50,
     warmup: int = 5,
     with_keras: bool = False,
+    trust: str | Iterable[str] = (),
 ) -> tuple[Record, ...]:
     """Measure the latency of stored artifacts, each in its own process; the records hold all samples.
 
-    ``threads`` of None is every usable core. Raises DeviceError if ``device`` would not really run.
+    ``threads`` of None is every usable core; ``trust`` is for ``with_keras``, as in `parity`. Raises DeviceError if
+    ``device`` would not really run.
     """
     settings = BenchSettings(
         device=device,
@@ -159,7 +164,7 @@ def bench(
         repetitions=repetitions,
         warmup=warmup,
     )
-    return measure(_paths(paths), settings, Quiet(), with_keras=with_keras)
+    return measure(_paths(paths), settings, Quiet(), with_keras=with_keras, trusted=_several(trust))
 
 
 def report(records: Sequence[Record] | Place, fmt: str = "md") -> str:

@@ -18,11 +18,15 @@ from kexport.specs import Format, ModelSpec, WeightsSpec
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What to measure with: the artifact directory, the settings, and whether Keras is measured beside."""
+    """What to measure with: the artifact directory, the settings, and whether Keras is measured beside.
+
+    ``trusted`` names the factories and model files whose code may run for that.
+    """
 
     directory: Path
     settings: BenchSettings
     with_keras: bool = False
+    trusted: tuple[str, ...] = ()
 
 
 def measure_all(what: Measurement, records: Sequence[Record], observer: Observer) -> Iterator[Record]:
@@ -96,7 +100,9 @@ def _keras(what: Measurement, record: Record, known: dict[str, BenchRecord]) -> 
     if record.model not in known:
         low, high = _range(record.source)
         settings = replace(what.settings, device=runtimes.DEFAULT_DEVICE)
-        request = BenchRequest(runtime="keras", model=_model(record.source), settings=settings, low=low, high=high)
+        request = BenchRequest(
+            runtime="keras", model=_model(record.source, what.trusted), settings=settings, low=low, high=high
+        )
         known[record.model] = benchmark.run_isolated(request)
     return known[record.model]
 
@@ -106,5 +112,5 @@ def _range(facts: SourceFacts) -> tuple[float, float]:
     return facts.input_range or catalog.input_range(catalog.application(facts.application))
 
 
-def _model(facts: SourceFacts) -> ModelSpec:
-    return model_of(facts, weights=WeightsSpec(kind="random", seed=0))
+def _model(facts: SourceFacts, trusted: tuple[str, ...]) -> ModelSpec:
+    return model_of(facts, weights=WeightsSpec(kind="random", seed=0), trusted=trusted)

@@ -11,9 +11,9 @@ them and need no Keras. Cells are independent: one that crashes, hangs or fails 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kexport import durable, store
@@ -57,26 +57,34 @@ def run(request: Request, observer: Observer) -> tuple[Record, ...]:
     return tuple(records)
 
 
-def recheck(paths: Sequence[Path], observer: Observer) -> tuple[Record, ...]:
+def recheck(paths: Sequence[Path], observer: Observer, *, trusted: Collection[str] = ()) -> tuple[Record, ...]:
     """Check stored artifacts against Keras again, where they lie; the records are written anew.
 
-    Raises UsageError if a path holds no artifact with a record.
+    ``trusted`` names the factories and model files whose code may run. A record whose model cannot be had without
+    is not written anew: it comes back as an ERROR. Raises UsageError if a path holds no artifact with a record.
     """
     records: list[Record] = []
     for directory, found in _by_directory(paths):
         with _workspace(directory) as workspace:
-            cells = {cell_of(record): record for record in found}
+            cells = [_cell_or_refusal(record, trusted) for record in found]
             orchestra = Orchestra(directory=directory, workspace=workspace, observer=observer, recheck=True)
-            made = orchestra.play(tuple(cells), jobs=None)
-            records += (made[cell] for cell in cells)
+            made = orchestra.play(tuple(cell for cell in cells if isinstance(cell, Cell)), jobs=None)
+            records += (made[cell] if isinstance(cell, Cell) else cell for cell in cells)
             store.write_manifest(directory)
     return tuple(records)
 
 
 def bench(
-    paths: Sequence[Path], settings: BenchSettings, observer: Observer, *, with_keras: bool = False
+    paths: Sequence[Path],
+    settings: BenchSettings,
+    observer: Observer,
+    *,
+    with_keras: bool = False,
+    trusted: Collection[str] = (),
 ) -> tuple[Record, ...]:
     """Measure stored artifacts one after the other, each in its own process; records keep the raw samples.
+
+    ``with_keras`` builds their models as well; ``trusted`` names the factories and model files whose code may run.
 
     Raises what the first measurement raises if it cannot be made at all (DeviceError for a device that
     does not really run).
@@ -84,7 +92,7 @@ def bench(
     records: list[Record] = []
     for directory, found in _by_directory(paths):
         with _workspace(directory):
-            records += _bench_records(directory, found, settings, observer, with_keras=with_keras)
+            records += _bench_records(directory, found, settings, observer, with_keras=with_keras, trusted=trusted)
     return tuple(records)
 
 
@@ -138,10 +146,11 @@ def _bench_records(
     observer: Observer,
     *,
     with_keras: bool = False,
+    trusted: Collection[str] = (),
 ) -> list[Record]:
     """Each record as it comes; the manifest follows also where a measurement raises. Failures leave no trace."""
     measured = []
-    what = Measurement(directory=directory, settings=settings, with_keras=with_keras)
+    what = Measurement(directory=directory, settings=settings, with_keras=with_keras, trusted=tuple(trusted))
     try:
         for record in measure_all(what, records, observer):
             measured.append(record)
@@ -185,11 +194,21 @@ def _named(path: Path, directory: Path, record: Record) -> bool:
     return path.resolve() in (artifact.resolve(), *artifact.resolve().parents)
 
 
-def cell_of(record: Record) -> Cell:
-    """The cell that a stored record was made from."""
+def _cell_or_refusal(record: Record, trusted: Collection[str]) -> Cell | Record:
+    """The cell of a record, or the record as the ERROR that says why its model cannot be had."""
+    try:
+        return cell_of(record, trusted=trusted)
+    except UsageError as error:
+        return replace(
+            record, status=Status.ERROR, reason=error.message, hint=error.hint or "", exit_code=error.exit_code
+        )
+
+
+def cell_of(record: Record, *, trusted: Collection[str] = ()) -> Cell:
+    """The cell that a stored record was made from; ``trusted`` as in `restored.model_of`. Raises UsageError."""
     assert record.artifact is not None
     assert record.source is not None
-    model = model_of(record.source)
+    model = model_of(record.source, trusted=trusted)
     batch = record.artifact.inputs[0].shape[0]
     search = record.quantization.search if record.quantization else None
     unless_said = SERVING_BATCH if record.format == Format.TFLITE else None

@@ -10,6 +10,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from pathlib import PurePosixPath
 from typing import Any
 
 from kexport.errors import StoreError
@@ -91,7 +92,7 @@ class SourceFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """A written file or folder. ``path`` is relative to the artifact directory."""
+    """A written file or folder. ``path`` is relative to the artifact directory and lies inside it."""
 
     path: str
     format: str
@@ -105,6 +106,11 @@ class Artifact:
     outputs: tuple[Signature, ...]
     opset: int | None = None
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        path = PurePosixPath(self.path)
+        if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in self.path:
+            raise ValueError(f"artifact path {self.path!r}: expected one inside the artifact directory")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import rich_click as click
 
 from kexport.cli import progress
-from kexport.cli.options import json_option
+from kexport.cli.options import json_option, trusted_option
 from kexport.cli.run_cells import tell
 
 ARTIFACTS = (Path("artifacts"),)
@@ -33,6 +33,7 @@ ARTIFACTS = (Path("artifacts"),)
     "--warmup", type=int, default=5, show_default=True, metavar="N", help="Runs before them, not kept, e.g. --warmup 10"
 )
 @click.option("--with-keras", is_flag=True, help="Measure Keras in the same run, e.g. kexport bench --with-keras")
+@trusted_option
 @json_option
 def command(
     *,
@@ -42,6 +43,7 @@ def command(
     repetitions: int,
     warmup: int,
     with_keras: bool,
+    trusted: tuple[str, ...],
     as_json: bool,
 ) -> int:
     """Measure the latency of stored artifacts, each in its own process; the folder artifacts unless said.
@@ -59,5 +61,5 @@ def command(
         warmup=warmup,
     )
     with progress.create() as observer:
-        records = pipeline.bench(paths or ARTIFACTS, settings, observer, with_keras=with_keras)
+        records = pipeline.bench(paths or ARTIFACTS, settings, observer, with_keras=with_keras, trusted=trusted)
     return tell(records, as_json=as_json, seconds=time.monotonic() - started)

@@ -86,6 +86,15 @@ def _member(kind: str, legal: type[StrEnum], name: str) -> StrEnum:
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Data on stdout as JSON, e.g. --json > run.json")
 
+trusted_option = click.option(
+    "--trust",
+    "trusted",
+    multiple=True,
+    metavar="SOURCE",
+    help="Model file or factory, as the record names it, whose code may run; nothing runs unless said, "
+    "e.g. --trust mypackage.models:build",
+)
+
 calibration_option = click.option(
     "--calibration",
     metavar="DIR|FILE.npz|synthetic:SEED",

@@ -8,7 +8,7 @@ from pathlib import Path
 import rich_click as click
 
 from kexport.cli import progress
-from kexport.cli.options import json_option
+from kexport.cli.options import json_option, trusted_option
 from kexport.cli.run_cells import tell
 
 ARTIFACTS = (Path("artifacts"),)
@@ -16,8 +16,9 @@ ARTIFACTS = (Path("artifacts"),)
 
 @click.command("parity")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path, exists=True), metavar="[DIR|ARTIFACT]...")
+@trusted_option
 @json_option
-def command(paths: tuple[Path, ...], as_json: bool) -> int:
+def command(paths: tuple[Path, ...], trusted: tuple[str, ...], as_json: bool) -> int:
     """Compare stored artifacts with Keras again; the folder artifacts unless said.
 
     Example: kexport parity artifacts/ResNet50/ResNet50-float32.onnx
@@ -26,5 +27,5 @@ def command(paths: tuple[Path, ...], as_json: bool) -> int:
     from kexport import pipeline
 
     with progress.create() as observer:
-        records = pipeline.recheck(paths or ARTIFACTS, observer)
+        records = pipeline.recheck(paths or ARTIFACTS, observer, trusted=trusted)
     return tell(records, as_json=as_json, seconds=time.monotonic() - started)

@@ -141,7 +141,7 @@ def test_bench_settings(call: Call, recorded: Recorded, tmp_path: Path) -> None:
     typed = f"bench {tmp_path} --device cuda --threads 2 --repetitions 7 --warmup 1 --with-keras --json"
     assert call(*typed.split()).out == "json of ['VGG16']\n"
     (paths, settings, _), options = recorded.requests[0]
-    assert (paths, options) == ((tmp_path,), {"with_keras": True})
+    assert (paths, options) == ((tmp_path,), {"with_keras": True, "trusted": ()})
     assert (settings.device, settings.threads, settings.repetitions, settings.warmup) == ("cuda", 2, 7, 1)
 
 
