@@ -14,16 +14,16 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from kexport import machine, plan, render, store
-from kexport.benchmark import BenchSettings
+from kexport import machine, reports, store
 from kexport.errors import UnknownNameError, UsageError
-from kexport.loading import live
-from kexport.named import ModelFile, Named, select
-from kexport.orchestra import Event
-from kexport.pipeline import Request, recheck, run
+from kexport.evidence.benchmark import BenchSettings
+from kexport.pipeline import Request, recheck, requests, run
 from kexport.pipeline import bench as measure
+from kexport.pipeline.cells import Event
 from kexport.records import Record
 from kexport.runtimes import DEFAULT_DEVICE
+from kexport.sources.loading import live
+from kexport.sources.names import ModelFile, Named, select
 from kexport.specs import DEFAULT_OPSET, Boundary, Engine, Format, Scheme
 
 Place = str | PathLike[str]
@@ -82,7 +82,7 @@ def export(
     with tempfile.TemporaryDirectory(prefix="kexport-live-") as folder:
         named = _named(sources, Path(folder))
         own = any(isinstance(model, ModelFile) and model.live for model in named)
-        options = plan.ExportOptions(
+        options = requests.ExportOptions(
             formats=_members("format", Format, formats),
             schemes=_members("scheme", Scheme, scheme),
             weights=str(weights),
@@ -108,7 +108,7 @@ def export(
             timeout_minutes=timeout_seconds / 60,
         )
         request = Request(
-            cells=plan.cells(named, options),
+            cells=requests.cells(named, options),
             directory=Path(directory),
             jobs=jobs,
             resume=resume,
@@ -174,7 +174,7 @@ def report(records: Sequence[Record] | Place, fmt: str = "md") -> str:
     """
     if isinstance(records, (str, PathLike)):
         records = store.read_records(_existing(records))
-    return render.render(records, fmt)
+    return reports.render(records, fmt)
 
 
 def verify(directory: Place = DEFAULT_DIRECTORY) -> tuple[str, ...]:

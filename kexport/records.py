@@ -188,10 +188,10 @@ class AccuracyRecord:
     """An artifact and Keras on the same photographs. Shares are in [0, 1]; drops are in points of 100.
 
     Where there are no labels, everything that needs them is None: agreement and SQNR remain. ``top1_drop_points``
-    is Keras's top-1 less the artifact's, ``low_points`` to ``high_points`` its 95 % interval (`kexport.accuracy`).
-    ``overlap`` counts the images that the calibration set holds too. ``logits_sqnr_db`` is over the
-    ``logits_images`` whose softmax is not saturated, None if all are. ``non_finite`` images gave NaN or infinity:
-    they count as wrong and fail the artifact.
+    is Keras's top-1 less the artifact's, ``low_points`` to ``high_points`` its 95 % interval
+    (`kexport.evidence.accuracy`). ``overlap`` counts the images that the calibration set holds too. ``logits_sqnr_db``
+    is over the ``logits_images`` whose softmax is not saturated, None if all are. ``non_finite`` images gave NaN or
+    infinity: they count as wrong and fail the artifact.
     """
 
     images: int

@@ -182,9 +182,9 @@ class ModelSpec:
 class Cell:
     """One artifact to make: a model times a target.
 
-    ``calibration`` is what ``--calibration`` names (`kexport.calibration`), ``evaluation`` what ``--eval`` names
-    (`kexport.evaluation`), ``io`` the type of inputs and outputs. ``max_drop`` bounds the top-1 drop of a calibrated
-    scheme on the evaluation images, in points of 100.
+    ``calibration`` is what ``--calibration`` names (`kexport.images.calibration`), ``evaluation`` what ``--eval``
+    names (`kexport.images.evaluation`), ``io`` the type of inputs and outputs. ``max_drop`` bounds the top-1 drop of
+    a calibrated scheme on the evaluation images, in points of 100.
     """
 
     model: ModelSpec

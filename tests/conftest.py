@@ -37,7 +37,7 @@ def run_onnx(tmp_path: Path) -> Callable[..., Arrays]:
         import onnx
         import onnxruntime
 
-        from kexport.formats import onnx as writer
+        from kexport.formats.onnx import writer
 
         path = tmp_path / "model.onnx"
         writer.write(graph, path, **options)
@@ -54,7 +54,7 @@ def run_tflite(tmp_path: Path) -> Callable[..., tuple[Arrays, tuple[tuple[str, b
     """Write a graph as TFLite, run it on LiteRT with its default delegate; outputs, and what it delegated."""
 
     def run(graph: Graph, inputs: Arrays, **options: Any) -> tuple[Arrays, tuple[tuple[str, bool], ...]]:
-        from kexport.formats import tflite
+        from kexport.formats.tflite import writer as tflite
         from kexport.runtimes import SessionOptions
         from kexport.runtimes.litert import LitertSession
 

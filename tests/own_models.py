@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from kexport import worker
 from kexport.errors import KexportError
+from kexport.pipeline import worker
+from kexport.pipeline.worker import CellRequest, Clock, PrepareRequest
 from kexport.records import Record, Status
 from kexport.specs import Cell, Engine, Format, ModelSpec, WeightsSpec
-from kexport.worker import CellRequest, Clock, PrepareRequest
 
 ALL = (Format.ONNX, Format.TFLITE, Format.SAVEDMODEL)
 OWN = WeightsSpec(kind="model")

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kexport import graph_file, prepared, worker
 from kexport.graph import Graph, Node
+from kexport.graph import file as graph_file
 from kexport.operations import Conv, Dense
+from kexport.pipeline import worker
 from kexport.records import Record, Status
-from kexport.source import Built, make
+from kexport.sources import prepared
+from kexport.sources.build import Built, make
 from kexport.specs import Cell, Format, ModelSpec, WeightsSpec
 
 MODELS = {

@@ -16,13 +16,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kexport import catalog, runtimes, source, tolerances
-from kexport.engines import tflite_converter
-from kexport.formats import tflite
-from kexport.images import seeded_images
-from kexport.lower import lower_model
-from kexport.optimize import optimize
+from kexport import runtimes
+from kexport.evidence import tolerances
+from kexport.formats.tflite import converter as tflite_converter
+from kexport.formats.tflite import writer as tflite
+from kexport.images.seeded import seeded_images
+from kexport.lowerings.model import lower_model
+from kexport.passes import optimize
 from kexport.runtimes import SessionOptions
+from kexport.sources import build as source
+from kexport.sources import catalog
 from kexport.specs import Format, ModelSpec, Scheme, WeightsSpec
 
 pytestmark = pytest.mark.slow

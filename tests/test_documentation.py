@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.places import ROOT
+
 DOCUMENTS = sorted(
     path for folder in (".", "parity", "targets") for path in (ROOT / folder).glob("*.md") if path.is_file()
 )

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kexport import catalog, keras_walk, source, tolerances
-from kexport.formats import onnx as writer
-from kexport.images import check_count, seeded_images
-from kexport.lower import lower_model
-from kexport.optimize import optimize
+from kexport.evidence import tolerances
+from kexport.formats.onnx import writer
+from kexport.images.seeded import check_count, seeded_images
+from kexport.lowerings.model import lower_model
+from kexport.passes import optimize
+from kexport.sources import build as source
+from kexport.sources import catalog, keras_walk
 from kexport.specs import Format, ModelSpec, Scheme, WeightsSpec
 
 pytestmark = pytest.mark.slow

@@ -10,14 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kexport import compare, reference, runtimes, source, tolerances
+from kexport import runtimes
 from kexport.errors import UnsupportedError
-from kexport.formats import onnx, tflite
+from kexport.evidence import parity as compare
+from kexport.evidence import tolerances
+from kexport.formats.onnx import writer as onnx
+from kexport.formats.tflite import writer as tflite
 from kexport.graph import Graph, Node, TensorSpec
-from kexport.lower import lower_model
+from kexport.lowerings.model import lower_model
 from kexport.operations import Activate, Activation, Conv, Dense
-from kexport.optimize import optimize
-from kexport.prepared import Reference
+from kexport.passes import optimize
+from kexport.sources import build as source
+from kexport.sources import reference
+from kexport.sources.prepared import Reference
 from kexport.specs import Format, ModelSpec, Scheme, WeightsSpec
 
 pytestmark = pytest.mark.slow

@@ -5,19 +5,18 @@ Sizes are smaller, and weights random or trained here: nothing is downloaded.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from kexport import source
-from kexport.images import seeded_images
+from kexport.images.seeded import seeded_images
+from kexport.sources import build as source
 from kexport.specs import ModelSpec, WeightsSpec
 from tests.own_models import exported, passed, saved
+from tests.places import LAB
 
-LAB = Path(os.environ.get("KEXPORT_LAB") or Path(__file__).parents[2] / "shared" / "imagenet")
 RANDOM = WeightsSpec(kind="random", seed=0)
 SIDE = 128
 

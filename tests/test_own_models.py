@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import kexport
-from kexport import prepared, source
 from kexport.errors import SourceError, UnsupportedError, UsageError
 from kexport.records import Status
+from kexport.sources import build as source
+from kexport.sources import prepared
 from kexport.specs import Engine, Format, ModelSpec, Scheme, WeightsSpec
 from tests import own_models
 from tests.own_models import OWN, exported, of_file, passed, saved
@@ -284,7 +285,7 @@ def test_defects_of_the_engine_end_in_an_error(tmp_path: Path, monkeypatch: pyte
     """What tf2onnx is known to write wrongly is found before the file has its name."""
     from onnx import TensorProto, helper
 
-    from kexport.engines import tf2onnx_engine
+    from kexport.formats.onnx import tf2onnx as tf2onnx_engine
 
     original = tf2onnx_engine._run
 

@@ -37,7 +37,7 @@ def test_import_is_light(code: str) -> None:
 def test_functions_stay_functions_when_the_rest_is_imported() -> None:
     """A submodule of the same name would take the function's place."""
     script = (
-        "import kexport, pkgutil, kexport.pipeline, kexport.worker, kexport.cli\n"
+        "import kexport, pkgutil, kexport.pipeline, kexport.pipeline.worker, kexport.cli\n"
         "print([name for name in kexport.__all__[1:] if not callable(getattr(kexport, name))])\n"
         "print([module.name for module in pkgutil.iter_modules(kexport.__path__) if module.name in kexport.__all__])"
     )

@@ -13,9 +13,9 @@ import pytest
 import rich_click as click
 
 from kexport.cli import group, main
-from kexport.named import select
+from kexport.sources.names import select
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PARITY = (ROOT / "parity" / "README.md").read_text(encoding="utf-8")
 FENCE = re.compile(

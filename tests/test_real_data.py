@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import kexport
-from kexport import catalog, runtimes
+from kexport import runtimes
 from kexport.records import Preprocessing, Record, Status
 from kexport.runtimes import SessionOptions
-from kexport.source import build
+from kexport.sources import catalog
+from kexport.sources.build import build
 from kexport.specs import Format, ModelSpec, WeightsSpec
+from tests.places import LAB
 
-LAB = Path(os.environ.get("KEXPORT_LAB") or Path(__file__).parents[2] / "shared" / "imagenet")
 MODELS = {
     "MobileNet": ("mobilenet_0.25_224.weights.h5", 0.25),
     "MobileNetV3Small": ("mobilenetv3small_1.0_224.weights.h5", None),

@@ -7,34 +7,35 @@ from pathlib import Path
 
 import pytest
 
-from kexport import target_file
+from kexport import targets
 from kexport.errors import UnknownNameError, UsageError
 from kexport.specs import SCHEMES, Engine, Format, Scheme
+from tests.places import ROOT
 
 KEYS = "description, formats, schemes, batch, opset, engine, input_shape"
 
 
-@pytest.mark.parametrize("name", target_file.names())
+@pytest.mark.parametrize("name", targets.names())
 def test_every_target_is_legal(name: str) -> None:
-    target = target_file.load(name)
+    target = targets.load(name)
     assert target.description
     assert all(scheme in SCHEMES[form] for form in target.formats for scheme in target.schemes)
     assert not (target.batch == "dynamic" and Format.TFLITE in target.formats)
 
 
 def test_the_targets_that_users_are_told_about() -> None:
-    assert set(target_file.names()) >= {"server-cpu", "server-cuda", "android", "portable"}
+    assert set(targets.names()) >= {"server-cpu", "server-cuda", "android", "portable"}
 
 
 def test_android_is_tflite_in_two_precisions_with_batch_one() -> None:
-    target = target_file.load("android")
+    target = targets.load("android")
     assert (target.formats, target.batch, target.engine) == ((Format.TFLITE,), 1, Engine.NATIVE)
     assert target.schemes == (Scheme.FLOAT32, Scheme.FLOAT16)
 
 
 def test_unknown_target_is_offered_the_closest() -> None:
     with pytest.raises(UnknownNameError) as error:
-        target_file.load("androit")
+        targets.load("androit")
     assert str(error.value) == "unknown target 'androit': did you mean android?\nhint: kexport list targets"
 
 
@@ -42,7 +43,7 @@ def test_all_mistakes_at_once_with_their_path(tmp_path: Path) -> None:
     path = tmp_path / "x.toml"
     path.write_text('formats = ["onnx", "coreml"]\nopset = "two"\nbatch = "some"\nopsett = 3\ninput_shape = [1, 2]\n')
     with pytest.raises(UsageError) as error:
-        target_file.read(path, label="targets/x.toml")
+        targets.read(path, label="targets/x.toml")
     assert sorted(error.value.message.splitlines()) == [
         "targets/x.toml: batch: expected int or 'dynamic', got \"some\"",
         "targets/x.toml: description: missing, expected a line `description = ...`",
@@ -57,7 +58,7 @@ def test_contradictions_are_mistakes_too(tmp_path: Path) -> None:
     path = tmp_path / "y.toml"
     path.write_text('description = "x"\nformats = ["savedmodel"]\nschemes = ["float16"]\nopset = 99\nbatch = 0\n')
     with pytest.raises(UsageError) as error:
-        target_file.load(str(path))
+        targets.load(str(path))
     assert error.value.message.splitlines() == [
         f"{path}: schemes: savedmodel cannot be float16, expected one of float32",
         f"{path}: opset: expected 13 to 22, got 99",
@@ -67,7 +68,7 @@ def test_contradictions_are_mistakes_too(tmp_path: Path) -> None:
 
 def test_no_type_is_guessed() -> None:
     with pytest.raises(UsageError, match="opset: expected int, got true"):
-        target_file.parse({"description": "x", "formats": ["onnx"], "opset": True})
+        targets.parse({"description": "x", "formats": ["onnx"], "opset": True})
 
 
 @pytest.mark.parametrize(("content", "said"), [("a = [", "is not TOML"), (None, "cannot be read: No such file")])
@@ -76,12 +77,12 @@ def test_a_file_that_is_no_target(tmp_path: Path, content: str | None, said: str
     if content is not None:
         path.write_text(content)
     with pytest.raises(UsageError, match=said):
-        target_file.load(str(path))
+        targets.load(str(path))
 
 
 def test_readme_names_every_key() -> None:
-    text = (Path(__file__).parents[1] / "targets" / "README.md").read_text(encoding="utf-8")
-    keys = [field for field in target_file.TargetFile.__dataclass_fields__ if not field.startswith("__")]
+    text = (ROOT / "targets" / "README.md").read_text(encoding="utf-8")
+    keys = [field for field in targets.TargetFile.__dataclass_fields__ if not field.startswith("__")]
     assert [key for key in keys if f"| `{key}` |" not in text] == []
 
 
@@ -89,9 +90,9 @@ def test_installed_wheel_finds_the_packaged_folder(tmp_path: Path, monkeypatch: 
     packaged = tmp_path / "site" / "kexport" / "data" / "targets"
     packaged.mkdir(parents=True)
     (packaged / "only.toml").write_text('description = "packaged"\nformats = ["onnx"]\n')
-    monkeypatch.setattr(target_file, "__file__", str(tmp_path / "site" / "kexport" / "target_file.py"))
-    assert target_file.names() == ("only",)
-    assert target_file.load("only").description == "packaged"
+    monkeypatch.setattr(targets, "__file__", str(tmp_path / "site" / "kexport" / "targets.py"))
+    assert targets.names() == ("only",)
+    assert targets.load("only").description == "packaged"
 
 
 def test_zip_is_not_toml(tmp_path: Path) -> None:
@@ -99,4 +100,4 @@ def test_zip_is_not_toml(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a", bytes(range(256)))
     with pytest.raises(UsageError, match="is not TOML"):
-        target_file.load(str(path))
+        targets.load(str(path))

@@ -17,10 +17,10 @@ import pytest
 from kexport import pipeline, store
 from kexport.errors import SourceError, StoreError
 from kexport.pipeline import Request
+from kexport.pipeline.reproduce import model_of
 from kexport.records import Signature, SourceFacts, Status, decode
-from kexport.restored import model_of
 from kexport.specs import Cell, Format, ModelSpec, WeightsSpec
-from tests.test_faults import Silent
+from tests.pipeline.test_faults import Silent
 
 SMALL = ModelSpec(application="MobileNetV3Small", weights=WeightsSpec(kind="random", seed=0), input_shape=(64, 64, 3))
 SCRIPT = "import sys; from kexport.cli import main; sys.exit(main(sys.argv[1:]))"

@@ -6,10 +6,10 @@ from typing import Any
 
 import rich_click as click
 
-from kexport.catalog import APPLICATIONS
 from kexport.cli.options import export_options
 from kexport.cli.run_cells import execute
-from kexport.plan import ExportOptions
+from kexport.pipeline.requests import ExportOptions
+from kexport.sources.catalog import APPLICATIONS
 
 
 @click.command("all")

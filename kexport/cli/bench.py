@@ -52,7 +52,7 @@ def command(
     """
     started = time.monotonic()
     from kexport import machine, pipeline
-    from kexport.benchmark import BenchSettings
+    from kexport.evidence.benchmark import BenchSettings
 
     settings = BenchSettings(
         device=device,

@@ -8,8 +8,8 @@ import rich_click as click
 
 from kexport.cli.options import export_options
 from kexport.cli.run_cells import execute
-from kexport.named import select
-from kexport.plan import ExportOptions
+from kexport.pipeline.requests import ExportOptions
+from kexport.sources.names import select
 
 
 @click.command("export")

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from kexport import target_file
-from kexport.catalog import APPLICATIONS
+from kexport import targets
 from kexport.cli import output
 from kexport.cli.options import json_option
+from kexport.sources.catalog import APPLICATIONS
 from kexport.specs import ENGINES, SCHEMES, Format, Scheme
 
 if TYPE_CHECKING:
-    from kexport.loading.taps import LayerRow
+    from kexport.sources.adapt.taps import LayerRow
 
 Row = dict[str, Any]
 
@@ -50,10 +50,10 @@ def _models() -> list[Row]:
 
 
 def _layers(source: str, *, trust: bool) -> list[Row]:
-    from kexport import plan
-    from kexport.layer_listing import rows
+    from kexport.pipeline import requests
+    from kexport.pipeline.layers import rows
 
-    found = rows(plan.described(source, trust=trust))
+    found = rows(requests.described(source, trust=trust))
     return [{"layer": row.name, "class": row.kind, "output": _sizes(row.outputs), **_json_only(row)} for row in found]
 
 
@@ -79,7 +79,7 @@ def _engines() -> list[Row]:
 
 
 def _targets() -> list[Row]:
-    return [{"target": name, **asdict(target_file.load(name))} for name in target_file.names()]
+    return [{"target": name, **asdict(targets.load(name))} for name in targets.names()]
 
 
 def _runtimes() -> list[Row]:

@@ -1,4 +1,4 @@
-"""The options that ``export`` and ``all`` share; their values are the fields of `kexport.plan.ExportOptions`."""
+"""The options that ``export`` and ``all`` share; their values are fields of `requests.ExportOptions`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import rich_click as click
 
 from kexport.errors import UnknownNameError, UsageError
-from kexport.plan import DEFAULT_TIMEOUT_MINUTES, Batch
+from kexport.pipeline.requests import DEFAULT_TIMEOUT_MINUTES, Batch
 from kexport.specs import DEFAULT_OPSET, Boundary, Engine, Format, Scheme
 
 Command = Callable[..., int]

@@ -26,7 +26,7 @@ def command(directory: Path, form: str) -> int:
 
     Example: kexport report artifacts --format md > report.md
     """
-    from kexport import render, store
+    from kexport import reports, store
 
     records = store.read_records(directory)
     if not records:
@@ -34,5 +34,5 @@ def command(directory: Path, form: str) -> int:
     if form == "terminal":
         show(records, as_json=False)
     else:
-        output.data(render.render(records, form))
+        output.data(reports.render(records, form))
     return 0

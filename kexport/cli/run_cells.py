@@ -6,16 +6,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from kexport import plan
 from kexport.cli import output, progress, verdict
-from kexport.named import Named
-from kexport.plan import ExportOptions
+from kexport.pipeline import requests
+from kexport.pipeline.requests import ExportOptions
 from kexport.records import Record
+from kexport.sources.names import Named
 
 
 def execute(models: Sequence[Named], options: ExportOptions) -> int:
     """Run every cell, write tables or JSON to stdout and the verdict to stderr; returns the exit code."""
-    cells = plan.cells(models, options)
+    cells = requests.cells(models, options)
     started = time.monotonic()
     from kexport import pipeline
 
@@ -43,7 +43,7 @@ def tell(records: Sequence[Record], *, as_json: bool, seconds: float, directory:
 def show(records: Sequence[Record], *, as_json: bool) -> None:
     """Records as tables, or as JSON."""
     if as_json:
-        from kexport.render import render
+        from kexport.reports import render
 
         output.data(render(records, "json"))
     else:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from kexport import plan
 from kexport.cli import output, progress
 from kexport.cli.options import calibration_option, json_option, model_options
 from kexport.errors import UnknownNameError, UsageError
-from kexport.plan import ExportOptions
+from kexport.pipeline import requests
+from kexport.pipeline.requests import ExportOptions
 
 if TYPE_CHECKING:
-    from kexport.ranking import Ranking
+    from kexport.quantization.ranking import Ranking
 
 TERMINAL, FORMATS = "terminal", ("md", "html", "json")
 
@@ -81,13 +81,14 @@ def command(
             "kexport sensitivity needs calibration images: what int8 costs depends on what the network sees",
             hint=f"kexport sensitivity {source} --calibration photos",
         )
-    model = plan.single(source, ExportOptions(calibration=calibration, **values), command="sensitivity")
-    from kexport import durable, layer_ranking
+    model = requests.single(source, ExportOptions(calibration=calibration, **values), command="sensitivity")
+    from kexport import files
+    from kexport.pipeline import sensitivity as layer_ranking
 
     with progress.create() as observer:
         found = layer_ranking.ranking(model, calibration, observer, images=images)
     if path is not None:
-        durable.write(path, _texts()[path.suffix.lstrip(".")](found))
+        files.write(path, _texts()[path.suffix.lstrip(".")](found))
     _show(found, "json" if as_json else form)
     return 0
 

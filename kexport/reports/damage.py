@@ -6,7 +6,7 @@ import html
 import math
 from collections.abc import Iterator
 
-from kexport.ranking import LayerDamage, Ranking
+from kexport.quantization.ranking import LayerDamage, Ranking
 from kexport.reports.md import markdown
 from kexport.reports.tables import Table
 

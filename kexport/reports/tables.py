@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from kexport.latency import REMEDY, Latency, summarize
+from kexport.evidence.latency import REMEDY, Latency, summarize
 from kexport.records import BenchRecord, OutputParity, Record
 
 NONE = "-"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kexport.latency import Latency, summarize
+from kexport.evidence.latency import Latency, summarize
 from kexport.records import BenchRecord, Record
 from kexport.reports.tables import NONE, RUNTIMES, Table, megabytes, milliseconds, number
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from kexport.keras_walk import own_output_names, packed
 from kexport.records import Signature
 from kexport.runtimes import Session, SessionOptions, Signatures, Tensor
 from kexport.runtimes.tensorflow_ import CPU, check_device, limit_threads
+from kexport.sources.keras_walk import own_output_names, packed
 
 
 class KerasSession(Session):

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kexport.errors import GraphError
-from kexport.formats.onnx import float_bytes
+from kexport.formats.onnx.writer import float_bytes
 from kexport.graph import Graph
 from kexport.runtimes.ort import CPU_PROVIDER
 

@@ -10,9 +10,11 @@ import rich_click as click
 from md_text import code, table
 
 from kexport import cli as command_line
-from kexport import pipeline, target_file, tolerances
+from kexport import pipeline
+from kexport import targets as target_file
 from kexport.cli import all_models, export, group
 from kexport.errors import KexportError
+from kexport.evidence import tolerances
 from kexport.specs import ENGINES, SCHEMES, Format, Scheme
 
 

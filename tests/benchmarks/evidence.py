@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kexport import machine, store
-from kexport.latency import summarize
+from kexport.evidence.latency import summarize
 from kexport.records import BenchRecord, Record
 from kexport.reports.tables import worst
 

@@ -168,7 +168,7 @@ def _run(comparison: Comparison, arguments: Sequence[str], *, limit_bytes: int) 
 
 def _make_weights(name: str, file: Path) -> int:
     """Data-dependent random weights, made in a process of their own: the walk's memory is not the export's."""
-    from kexport.source import build
+    from kexport.sources.build import build
 
     build(ModelSpec(application=name, weights=WeightsSpec(kind="random", seed=0))).save_weights(file)
     print(json.dumps({"weights": file.name}))
@@ -204,7 +204,7 @@ def _worker(comparison: Comparison, way: str, name: str, file: str) -> int:
 
 def _build(name: str, weights: Path, *, call: bool) -> Any:
     """The network with its weights; called once for the peer, as `model.export` refuses it otherwise."""
-    from kexport.source import build
+    from kexport.sources.build import build
 
     model = build(ModelSpec(application=name, weights=WeightsSpec(kind="file", path=str(weights))))
     if call:

@@ -9,8 +9,9 @@ from int8_speed import max_size_ratio
 from md_text import table
 from measured_blocks import NONE, absent, machine_line
 
-from kexport import catalog, tolerances
+from kexport.evidence import tolerances
 from kexport.reports.md import escape
+from kexport.sources import catalog
 from kexport.specs import Format, Scheme
 
 Json = dict[str, Any]

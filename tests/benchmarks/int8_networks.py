@@ -16,9 +16,12 @@ import int8_peers
 import numpy as np
 from evidence import figure
 
-from kexport import accuracy, catalog, photographs, runtimes
+from kexport import runtimes
 from kexport.errors import ArtifactError, UsageError
+from kexport.evidence import accuracy
+from kexport.images import photographs
 from kexport.runtimes import Session, SessionOptions
+from kexport.sources import catalog
 from kexport.specs import Format, ModelSpec, WeightsSpec
 
 CALIBRATION, EVALUATION, LABELS, KERAS = "calibration.npy", "evaluation.npy", "labels.npy", "keras.npy"
@@ -125,7 +128,7 @@ def prepare(network: Network, lab: Path, folder: Path) -> dict[str, Any]:
 
 
 def _build(spec: ModelSpec) -> Any:
-    from kexport.source import build
+    from kexport.sources.build import build
 
     return build(spec)
 

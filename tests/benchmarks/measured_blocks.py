@@ -9,8 +9,8 @@ from typing import Any
 from harness import MAX_LATENCY_RATIO, MAX_MEMORY_RATIO, MIN_TIME_RATIO, Exported
 from md_text import table
 
-from kexport.catalog import APPLICATIONS
 from kexport.reports.md import escape
+from kexport.sources.catalog import APPLICATIONS
 from kexport.specs import Format
 
 Json = dict[str, Any]

@@ -16,8 +16,8 @@ from typing import Any
 import int8_networks
 from operator_times import Json, Spent
 
-from kexport import catalog
-from kexport.images import seeded_images
+from kexport.images.seeded import seeded_images
+from kexport.sources import catalog
 
 RUNS, WARM_RUNS = 40, 10  # of one round; the first ones are left out
 OPTIMIZED = "optimized.onnx"

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from kexport import catalog, runtimes
+from kexport import runtimes
 from kexport.errors import ArtifactError
-from kexport.images import seeded_images
+from kexport.images.seeded import seeded_images
+from kexport.sources import catalog
 
 WAYS = ("native", "peer")
 PROCESSES = 6

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from kexport.errors import UsageError
-from kexport.formats import tflite
+from kexport.formats.tflite import writer as tflite
 from kexport.graph import Graph, Node, TensorSpec
 from kexport.operations import Activate, Activation, GlobalPool, PoolKind
 from tests.benchmarks.script_modules import script_modules

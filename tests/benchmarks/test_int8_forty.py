@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from kexport import catalog, tolerances
+from kexport.evidence import tolerances
+from kexport.sources import catalog
 from tests.benchmarks.script_modules import script_modules
 
 MACHINE = {"processor": "P", "cores": "2", "memory_gib": "24.0"}

@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kexport.formats import onnx, onnx_qdq, tflite, tflite_int8
+from kexport.formats.onnx import writer as onnx
+from kexport.formats.onnx.qdq import writer as onnx_qdq
+from kexport.formats.tflite import writer as tflite
+from kexport.formats.tflite.quantized import writer as tflite_int8
 from kexport.operations import Activation, Conv, Pad
 from tests.benchmarks.script_modules import script_modules
 from tests.formats.plans import Sketch
-from tests.formats.test_tflite import numbers
-from tests.formats.test_tflite_int8 import block_plan, hard_swish_block
+from tests.formats.tflite.quantized.test_writer import block_plan, hard_swish_block
+from tests.formats.tflite.test_writer import numbers
 
 FOLDER = Path(__file__).parent
 SCRIPTS = (

@@ -11,7 +11,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from kexport.formats import tflite
+from kexport.formats.tflite import writer as tflite
 from kexport.graph import Graph, Node, TensorSpec
 from kexport.operations import Add, GlobalPool, PoolKind
 

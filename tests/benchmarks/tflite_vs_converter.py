@@ -16,9 +16,9 @@ from harness import Comparison, guard
 
 def export_native(model: Any, path: Path) -> None:
     """The whole of kexport's way from a built Keras model to a file."""
-    from kexport.formats.tflite import write
-    from kexport.lower import lower_model
-    from kexport.optimize import optimize
+    from kexport.formats.tflite.writer import write
+    from kexport.lowerings.model import lower_model
+    from kexport.passes import optimize
 
     write(optimize(lower_model(model)), path)
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from kexport.catalog import APPLICATIONS
+from kexport.sources.catalog import APPLICATIONS
 
 
 def test_models_as_a_table(call) -> None:  # type: ignore[no-untyped-def]

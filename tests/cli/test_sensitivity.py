@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kexport.calibration import SYNTHETIC_COUNT
+from kexport.images.calibration import SYNTHETIC_COUNT
 
 SMALL = ("MobileNet", "--weights", "random:0", "--alpha", "0.25", "--input-shape", "32,32,3", "--classes", "10")
 NO_FILE = (

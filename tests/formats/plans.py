@@ -18,7 +18,7 @@ from kexport.operations import (
     Dense,
     Operation,
 )
-from kexport.quantization import PROBABILITY, Affine, Kernel, Precision, QuantPlan, shares_scale
+from kexport.quantization.plan import PROBABILITY, Affine, Kernel, Precision, QuantPlan, shares_scale
 from tests.numpy_reference import compute
 
 Values = Mapping[str, np.ndarray]

@@ -10,7 +10,8 @@ import pytest
 
 from kexport import operations
 from kexport.errors import UnsupportedError
-from kexport.formats import onnx_qdq, tflite_int8
+from kexport.formats.onnx.qdq import writer as onnx_qdq
+from kexport.formats.tflite.quantized import writer as tflite_int8
 from kexport.graph import Graph, Node, TensorSpec
 from kexport.operations import (
     Add,
@@ -33,7 +34,7 @@ from kexport.operations import (
     Transpose,
     TransposedConv,
 )
-from kexport.quantization import Precision, has_int8_form
+from kexport.quantization.plan import Precision, has_int8_form
 from kexport.runtimes import SessionOptions
 from kexport.runtimes.litert import LitertSession
 from tests.formats.plans import Sketch, emulate, plan_of

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kexport import graph_file
-from kexport.engines import tf2onnx_engine, tflite_converter
 from kexport.errors import ArtifactError, UnsupportedError
-from kexport.lower import lower_model
-from kexport.optimize import optimize
+from kexport.formats.onnx import tf2onnx as tf2onnx_engine
+from kexport.formats.tflite import converter as tflite_converter
+from kexport.graph import file as graph_file
+from kexport.lowerings.model import lower_model
+from kexport.passes import optimize
 from kexport.runtimes import SessionOptions
 from kexport.runtimes.litert import LitertSession
 from tests.lowerings.layer_table import ACTIVATIONS, CASES, IMAGE, ROW, Case

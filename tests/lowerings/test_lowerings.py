@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from kexport.errors import UnsupportedError
-from kexport.lower import lower_model
-from kexport.optimize import optimize
+from kexport.lowerings.model import lower_model
+from kexport.passes import optimize
 
 OPSETS = (13, 17, 18, 20, 22)
 IMAGE, ODD, ROW = (8, 8, 4), (9, 7, 4), (6,)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.places import ROOT
+
 LAYERS = '''
 import keras
 
@@ -52,7 +54,7 @@ ENTRY_POINTS = "[kexport.lowerings]\nswirl = swirl_lowerings\n"
 REFUSED = """
 import swirl_layers
 from kexport.errors import KexportError
-from kexport.lower import lower_model
+from kexport.lowerings.model import lower_model
 try:
     lower_model(swirl_layers.make())
 except KexportError as error:
@@ -113,7 +115,7 @@ def test_lowerings_that_do_not_load_are_told_with_their_package(package):
 
 
 def test_the_readme_shows_this_very_package():
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert LOWERINGS.strip() in readme
     assert '[project.entry-points."kexport.lowerings"]\nswirl = "swirl_lowerings"\n' in readme
 

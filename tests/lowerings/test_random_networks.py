@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
 
-from kexport.lower import lower_model
-from kexport.optimize import optimize
+from kexport.lowerings.model import lower_model
+from kexport.passes import optimize
 
 BOUND = 1e-4
 """Largest error over the output's standard deviation, after up to six layers."""

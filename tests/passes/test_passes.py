@@ -28,7 +28,6 @@ from kexport.operations import (
     Reshape,
     ScaleShift,
 )
-from kexport.optimize import optimize
 from kexport.passes import (
     all_passes,
     drop_identities,
@@ -37,6 +36,7 @@ from kexport.passes import (
     global_pool_shape,
     hard_sigmoid,
     merge_scales,
+    optimize,
     pad_into_window,
     scale_after_linear,
     scale_before_linear,

@@ -6,7 +6,7 @@ import math
 import re
 from xml.etree import ElementTree as ET
 
-from kexport.ranking import LayerDamage, Ranking
+from kexport.quantization.ranking import LayerDamage, Ranking
 from kexport.reports.damage import damage_table, render_html, render_md, svg
 
 

@@ -22,8 +22,7 @@ from kexport.records import (
     Status,
     decode,
 )
-from kexport.render import formats, render
-from kexport.reports import tables, terminal, verdict
+from kexport.reports import formats, render, tables, terminal, verdict
 from kexport.reports.junit import legal
 
 

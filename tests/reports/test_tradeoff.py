@@ -9,8 +9,7 @@ import json
 import pytest
 
 from kexport.records import AccuracyRecord, Artifact, BenchRecord, Record, Status
-from kexport.render import render
-from kexport.reports import terminal
+from kexport.reports import render, terminal
 from kexport.reports.tradeoff import every_row, rows, tradeoff_table
 
 

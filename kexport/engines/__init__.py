@@ -1,1 +1,0 @@
-"""Independent converters: one module per engine."""

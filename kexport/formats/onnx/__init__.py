@@ -1,0 +1,1 @@
+"""ONNX, NCHW inside: `writer` for floats, `qdq` for quantization plans, `tf2onnx` the independent engine."""

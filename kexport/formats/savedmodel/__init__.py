@@ -1,0 +1,1 @@
+"""SavedModel: Keras's own export."""

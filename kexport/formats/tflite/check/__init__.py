@@ -1,0 +1,1 @@
+"""A written TFLite file read again: structure, shapes, quantization parameters."""

@@ -1,0 +1,1 @@
+"""Quantization plans as TFLite: int8 and int16 operators."""

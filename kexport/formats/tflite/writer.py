@@ -1,0 +1,116 @@
+"""TFLite, written natively: the graph's NHWC operations become built-in operators of one flatbuffer.
+
+Tensor names are the graph's value names (Keras layer names); the signature ``serving_default`` carries
+the public names of inputs and outputs. The same graph gives the same bytes, always.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from kexport.errors import ArtifactError, UnsupportedError, UsageError
+from kexport.formats import WrittenFile
+from kexport.formats.tflite.check.structure import verify_structure
+from kexport.formats.tflite.flatbuffer import stream
+from kexport.formats.tflite.operators.network import assemble, reshaped
+from kexport.formats.tflite.prepare import prepare
+from kexport.formats.tflite.program import Assembler, Program, Sizes
+from kexport.formats.tflite.tidy import tidy
+from kexport.graph import Graph
+from kexport.operations import Shape
+from kexport.records import Signature
+from kexport.specs import SERVING_BATCH, Scheme
+
+__all__ = ["program", "save", "shown", "static", "verify_structure", "with_batch", "write"]
+SCHEMES = (Scheme.FLOAT32, Scheme.FLOAT16)
+
+
+def write(
+    graph: Graph,
+    path: Path,
+    *,
+    batch: int = SERVING_BATCH,
+    scheme: str = "float32",
+    metadata: Mapping[str, bytes] | None = None,
+) -> WrittenFile:
+    """Write ``graph`` to exactly ``path`` with a static batch, and verify the structure of what was written.
+
+    ``scheme`` float16 stores the kernels of convolutions and dense layers as float16; everything else,
+    inputs, outputs and arithmetic stay float32. ``metadata`` is stored by name, as it is. Raises
+    UnsupportedError for what TFLite cannot express and ArtifactError if the file is not what was meant;
+    the caller removes the file then.
+    """
+    return save(replace(program(graph, batch=batch, scheme=scheme), metadata=dict(metadata or {})), path)
+
+
+def save(code: Program, path: Path) -> WrittenFile:
+    """Write ``code`` to exactly ``path`` and verify the file; raises as `write` does."""
+    with path.open("wb") as file:
+        size = stream(code, file)
+    verify_structure(path)
+    if path.stat().st_size != size:
+        raise ArtifactError(f"{path}: {path.stat().st_size} bytes on disk, {size} were written", hint="df -h")
+    return WrittenFile(
+        operations=code.operations(),
+        inputs=tuple(_public(code, name, tensor) for name, tensor in code.inputs.items()),
+        outputs=tuple(_public(code, name, tensor) for name, tensor in code.outputs.items()),
+    )
+
+
+def program(graph: Graph, *, batch: int = SERVING_BATCH, scheme: str = "float32") -> Program:
+    """The TFLite operators of ``graph``, constants not copied yet."""
+    if scheme not in SCHEMES:
+        raise UnsupportedError(f"scheme {scheme!r} of TFLite: expected one of {', '.join(SCHEMES)}", hint="--schemes")
+    fixed = prepare(with_batch(graph, batch))
+    code = Assembler(half_weights=scheme == Scheme.FLOAT16)
+    values = {spec.name: code.tensor(spec.name, shape=static(spec.shape, spec.name)) for spec in fixed.inputs}
+    inputs = dict(values)
+    for node in fixed:
+        values[node.name] = assemble(
+            node.operation,
+            code,
+            name=node.name,
+            inputs=tuple(values[value] for value in node.inputs),
+            shape=static(node.shape, node.name),
+        )
+    outputs = {name: shown(code, name, values[value], inputs) for name, value in fixed.outputs.items()}
+    whole = Program(
+        name=graph.name,
+        tensors=tuple(code.tensors),
+        constants=tuple(code.constants),
+        instructions=tuple(code.instructions),
+        inputs=inputs,
+        outputs=outputs,
+    )
+    return tidy(whole)
+
+
+def shown(code: Assembler, name: str, tensor: int, inputs: dict[str, int]) -> int:
+    """An output that is an input without change gets a copy: the runtime wants every output computed."""
+    if tensor not in inputs.values():
+        return tensor
+    copy, source = reshaped(code, f"{name}/copy", tensor, code.shape(tensor)), code.tensors[tensor]
+    return code.declare(copy, source.dtype, source.quantization)
+
+
+def with_batch(graph: Graph, batch: int) -> Graph:
+    """The graph with a fixed batch."""
+    if batch < 1:
+        raise UsageError(f"batch {batch}: TFLite takes 1 or more", hint="--batch 1")
+    return graph.with_batch(batch)
+
+
+def static(shape: Shape, name: str) -> Sizes:
+    """The shape of value ``name`` without symbolic axes, or UnsupportedError."""
+    fixed = tuple(axis for axis in shape if axis is not None)
+    if len(fixed) != len(shape) or len(fixed) == 0:
+        raise UnsupportedError(
+            f"value {name!r} has shape {shape}: TFLite wants numbers", hint="--input-shape 224,224,3"
+        )
+    return fixed
+
+
+def _public(code: Program, name: str, tensor: int) -> Signature:
+    return Signature(name=name, shape=code.tensors[tensor].shape, dtype=code.tensors[tensor].dtype)

@@ -1,0 +1,151 @@
+"""Images in a ``.npz`` file, read row by row: memory holds one block, whatever the file's size; never with pickle."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kexport.errors import SourceError, UsageError
+from kexport.images.photographs import prepare
+from kexport.records import UNKNOWN, Preprocessing
+
+FLOATS = ("float16", "float32", "float64")
+PIXELS = "uint8"
+MOST_IMAGES = 100_000
+_EXPECTED = "np.savez(FILE, input=images) with images of float32 in the network's range, or uint8 pixels"
+_DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayFile:
+    """One array (count, height, width, channels) of a file; ``name`` is the array's.
+
+    Floats are taken as the network's own input; uint8 are pixels in RGB that go through ``contract``.
+    """
+
+    path: Path
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    contract: Preprocessing
+
+    @property
+    def are_pixels(self) -> bool:
+        """Whether the file holds pixels in [0, 255] rather than network inputs."""
+        return self.dtype == PIXELS
+
+    def blocks(self, size: int) -> Iterator[npt.NDArray[np.float32]]:
+        """The network's inputs, ``size`` rows at a time, the last block shorter. Raises SourceError if damaged."""
+        row = int(np.prod(self.shape[1:])) * np.dtype(self.dtype).itemsize
+        with _member(self.path, self.name) as (stream, _, _):
+            for start in range(0, self.shape[0], size):
+                rows = min(size, self.shape[0] - start)
+                raw = np.frombuffer(_exactly(stream, rows * row, self.path), self.dtype)
+                yield self._inputs(raw.reshape(rows, *self.shape[1:]))
+
+    def _inputs(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        if self.are_pixels:
+            return prepare(rows, self.contract)
+        with np.errstate(over="ignore"):  # becomes infinity, which the reader refuses
+            return rows.astype(np.float32)
+
+
+def open_array(path: Path, *, input_name: str, shape: tuple[int, int, int], contract: Preprocessing) -> ArrayFile:
+    """The file's images: its only array, or the one with the input's name.
+
+    Raises SourceError if the file is no ``.npz``, UsageError if it is unclear which array is meant or its shape or
+    dtype is not the network's.
+    """
+    name = _choose(path, input_name)
+    with _member(path, name) as (_, found, dtype):
+        pass
+    if len(found) != 4 or found[1:] != shape or found[0] < 1:
+        raise UsageError(
+            f"{path}: array {name!r} has shape {_told(found)}, expected ({', '.join(map(str, ('images', *shape)))})",
+            hint=_EXPECTED,
+        )
+    if found[0] > MOST_IMAGES:
+        raise UsageError(f"{path}: holds {found[0]} images, expected at most {MOST_IMAGES}", hint=_EXPECTED)
+    if dtype not in (*FLOATS, PIXELS):
+        raise UsageError(
+            f"{path}: array {name!r} has dtype {dtype}, expected {', '.join(FLOATS)}, or {PIXELS} for pixels",
+            hint=_EXPECTED,
+        )
+    if dtype == PIXELS and contract.mode == UNKNOWN:
+        raise UsageError(
+            f"{path}: array {name!r} holds {PIXELS} pixels, and what this model makes of pixels is {contract.basis}",
+            hint="save float32 arrays as the model takes them, or begin the model with a Rescaling layer",
+        )
+    return ArrayFile(path=path, name=name, shape=found, dtype=dtype, contract=contract)
+
+
+def _choose(path: Path, input_name: str) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    except _DAMAGED as error:
+        raise _damaged(path, error) from error
+    if input_name in names:
+        return input_name
+    if len(names) != 1:
+        raise UsageError(
+            f"{path}: holds the arrays {', '.join(map(repr, names)) or 'none'}; expected one, or one called "
+            f"{input_name!r}",
+            hint=_EXPECTED,
+        )
+    return names[0]
+
+
+@contextmanager
+def _member(path: Path, name: str) -> Iterator[tuple[IO[bytes], tuple[int, ...], str]]:
+    """An array: (stream after the header, shape, dtype name). The header is checked against the size."""
+    with ExitStack() as stack:
+        try:
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            entry = archive.getinfo(f"{name}.npy")
+            stream = stack.enter_context(archive.open(entry))
+            shape, dtype = _header(stream, entry.file_size)
+        except _DAMAGED as error:
+            raise _damaged(path, error) from error
+        yield stream, shape, dtype
+
+
+def _header(stream: IO[bytes], size: int) -> tuple[tuple[int, ...], str]:
+    version = np.lib.format.read_magic(stream)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in readers:
+        raise ValueError(f"array header of version {version}")
+    shape, column_major, dtype = readers[version](stream)
+    if dtype.hasobject:
+        return shape, "object"
+    if column_major and len(shape) > 1:
+        raise ValueError("the array is in column-major order: np.ascontiguousarray puts it right")
+    if int(np.prod(shape, dtype=object)) * dtype.itemsize > size:
+        raise ValueError(f"shape {shape} of {dtype} is more than the {size} bytes that are there")
+    return shape, str(dtype)
+
+
+def _exactly(stream: IO[bytes], size: int, path: Path) -> bytes:
+    try:
+        found = stream.read(size)
+        if len(found) != size:
+            raise EOFError("it ends before its array does")
+    except _DAMAGED as error:
+        raise _damaged(path, error) from error
+    return found
+
+
+def _damaged(path: Path, error: Exception) -> SourceError:
+    return SourceError(f"{path}: is not a whole .npz file: {error}", hint=_EXPECTED)
+
+
+def _told(shape: tuple[int, ...]) -> str:
+    return f"({', '.join(map(str, shape))})"

@@ -1,0 +1,220 @@
+"""The images that activations are measured on: streamed, always in the same order, judged before they are used.
+
+Wrong calibration data costs accuracy without a word, so a set is read once when it is opened: what cannot be right is
+refused with the file and the remedy, what is doubtful becomes a note. Memory holds one block of images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+
+from kexport import files
+from kexport.errors import UsageError
+from kexport.images import arrays, checks, photographs, similarity
+from kexport.images.checks import Images, InputRange, Member
+from kexport.images.seeded import seeded_images
+from kexport.records import Preprocessing, Signature
+
+SYNTHETIC_COUNT = 8
+_BLOCK = 8
+Blocks = Callable[[int], Iterator[Images]]
+
+
+class Kind(StrEnum):
+    """What a set is made of: photographs, an array file, or seeded images that no camera took."""
+
+    IMAGES = "images"
+    ARRAYS = "arrays"
+    SYNTHETIC = "synthetic"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationSet:
+    """Images ready for the network. ``sha256`` changes with any file, its name or its order.
+
+    ``text`` is what was asked for; ``notes`` are warnings for the record and the terminal; ``fit_to_deploy`` is
+    false where the images are synthetic, and then nothing made with them may be called ready to deploy.
+    """
+
+    text: str
+    kind: Kind
+    input_name: str
+    shape: tuple[int, int, int]
+    members: tuple[Member, ...]
+    sha256: str
+    notes: tuple[str, ...]
+    fit_to_deploy: bool
+    blocks: Blocks
+
+    @property
+    def count(self) -> int:
+        """How many images there are."""
+        return len(self.members)
+
+    @property
+    def near_duplicates(self) -> int:
+        """How many of them look nearly like an earlier one; synthetic ones are noise, and all different."""
+        return 0 if self.kind is Kind.SYNTHETIC else len(checks.near_duplicates(self.members))
+
+    def batches(self, size: int) -> Iterator[dict[str, Images]]:
+        """Every image once, in the set's order: float32 (``size``, height, width, channels) by the input's name.
+
+        The last batch may be shorter. Each call begins again and reads anew; memory holds one batch.
+        """
+        for block in self.blocks(size):
+            yield {self.input_name: block}
+
+
+def check(text: str) -> None:
+    """Raise UsageError unless ``text`` could be a set: a folder, a ``.npz`` file or ``synthetic:SEED``."""
+    if text == "synthetic" or text.startswith("synthetic:"):
+        _seed(text)
+        return
+    path = Path(text)
+    if not path.exists():
+        raise UsageError(f"--calibration {text!r}: there is no such file or folder; {_LEGAL}", hint=_HINT)
+    if not path.is_dir() and path.suffix != ".npz":
+        raise UsageError(f"--calibration {text!r}: is neither a folder nor a .npz file; {_LEGAL}", hint=_HINT)
+
+
+def open_calibration(
+    text: str, preprocessing: Preprocessing, inputs: Sequence[Signature], input_range: InputRange
+) -> CalibrationSet:
+    """The set that ``text`` names, read once and judged.
+
+    ``inputs`` are the network's; there must be one, an image of static size. ``input_range`` is what pixels in
+    [0, 255] become after its preprocessing (`kexport.sources.catalog.input_range`).
+    Raises UsageError or SourceError, which name the file and the remedy, for a set that cannot be right.
+    """
+    check(text)
+    name, shape = _image_input(inputs)
+    if text.startswith("synthetic:"):
+        return _synthetic(text, name, shape, input_range)
+    if Path(text).is_dir():
+        return _photographs(text, name, shape, preprocessing)
+    return _arrays(text, name, shape, preprocessing, input_range)
+
+
+_LEGAL = "expected a folder of images, a .npz file or synthetic:SEED"
+_HINT = "--calibration FOLDER, with about 100 photographs like those that the network will meet"
+NOISE_HINT = f"{_HINT}; or --calibration synthetic:0, whose result is marked as not fit to deploy"
+
+
+def _seed(text: str) -> int:
+    found = re.fullmatch(r"synthetic:(\d{1,9})", text)
+    if found is None:
+        raise UsageError(
+            f"--calibration {text!r}: the seed is {text.partition(':')[2]!r}, expected a whole number",
+            hint="--calibration synthetic:0",
+        )
+    return int(found[1])
+
+
+def _image_input(inputs: Sequence[Signature]) -> tuple[str, tuple[int, int, int]]:
+    if len(inputs) == 1 and len(inputs[0].shape) == 4:
+        height, width, channels = inputs[0].shape[1:]
+        if height and width and channels:
+            return inputs[0].name, (height, width, channels)
+    told = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in inputs)
+    raise UsageError(
+        f"the network takes {told}; images are for one input of static size", hint="--input-shape 224,224,3"
+    )
+
+
+def _synthetic(text: str, name: str, shape: tuple[int, int, int], input_range: InputRange) -> CalibrationSet:
+    first, (low, high) = (_seed(text) + 1) << 32, input_range  # far from the seeds of the parity reference
+
+    def one(index: int) -> Images:
+        return seeded_images(1, shape, seed=first + index, low=low, high=high)
+
+    def blocks(size: int) -> Iterator[Images]:
+        for start in range(0, SYNTHETIC_COUNT, size):
+            yield np.concatenate([one(index) for index in range(start, min(start + size, SYNTHETIC_COUNT))])
+
+    names = [f"{text}[{index}]" for index in range(SYNTHETIC_COUNT)]
+    return CalibrationSet(
+        text=text,
+        kind=Kind.SYNTHETIC,
+        input_name=name,
+        shape=shape,
+        members=tuple(Member(name=each, sha256="", small_hash=index) for index, each in enumerate(names)),
+        sha256=hashlib.sha256(f"{text} {SYNTHETIC_COUNT} {shape} {low!r} {high!r}".encode()).hexdigest(),
+        notes=(f"calibrated on {SYNTHETIC_COUNT} synthetic images: not fit to deploy",),
+        fit_to_deploy=False,
+        blocks=blocks,
+    )
+
+
+def _photographs(text: str, name: str, shape: tuple[int, int, int], contract: Preprocessing) -> CalibrationSet:
+    found = photographs.listing(Path(text))
+    if not found.images:
+        raise UsageError(
+            f"{text}: holds no images ({', '.join(photographs.SUFFIXES)})"
+            + (f", but {len(found.left_out)} other files" if found.left_out else ""),
+            hint=_HINT,
+        )
+    correlations, members = checks.read_photographs({found.name(path): path for path in found.images}, contract)
+    names = [member.name for member in members]
+    checks.refuse_noise(text, correlations, names, hint=NOISE_HINT)
+    return CalibrationSet(
+        text=text,
+        kind=Kind.IMAGES,
+        input_name=name,
+        shape=shape,
+        members=members,
+        sha256=files.listing_digest({member.name: member.sha256 for member in members}),
+        notes=(
+            *_notes(members, correlations),
+            *checks.class_note(names),
+            *checks.left_out_note(found.left_out),
+        ),
+        fit_to_deploy=True,
+        blocks=lambda size: checks.image_blocks(found.images, contract, size),
+    )
+
+
+def _arrays(
+    text: str, name: str, shape: tuple[int, int, int], contract: Preprocessing, input_range: InputRange
+) -> CalibrationSet:
+    source = arrays.open_array(Path(text), input_name=name, shape=shape, contract=contract)
+    low, high = math.inf, -math.inf
+    correlations: list[float] = []
+    members: list[Member] = []
+    for block in source.blocks(_BLOCK):
+        for row in block:
+            label = f"{text} image {len(members)}"
+            checks.refuse_non_finite(label, row)
+            low, high = min(low, float(row.min())), max(high, float(row.max()))
+            correlations.append(similarity.neighbour_correlation(row))
+            members.append(Member(name=label, sha256="", small_hash=similarity.small_hash(row)))
+    checks.refuse_range(text, (low, high), input_range, mode=contract.mode)
+    names = [each.name for each in members]
+    checks.refuse_noise(text, correlations, names, hint=NOISE_HINT)
+    return CalibrationSet(
+        text=text,
+        kind=Kind.ARRAYS,
+        input_name=name,
+        shape=shape,
+        members=tuple(members),
+        sha256=files.file_digest(Path(text)),
+        notes=_notes(members, correlations),
+        fit_to_deploy=True,
+        blocks=source.blocks,
+    )
+
+
+def _notes(members: Sequence[Member], correlations: Sequence[float]) -> tuple[str, ...]:
+    names = [member.name for member in members]
+    return (
+        *checks.count_note(len(members)),
+        *checks.duplicate_note(members),
+        *checks.noise_note(correlations, names),
+    )

@@ -1,0 +1,113 @@
+"""Step: a Keras model becomes a graph. Walks functional and sequential models, nested ones too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from inspect import signature
+from typing import Any
+
+from kexport.errors import UnsupportedError
+from kexport.graph import Graph, TensorSpec
+from kexport.lowerings import Builder, Lowering, Value, lowering_of
+from kexport.operations import Shape
+from kexport.sources.keras_walk import functional, input_names, ordered_calls, output_names
+
+
+def lower_model(model: Any) -> Graph:
+    """The graph of a built Keras model: float32, channels last, static image size, symbolic batch.
+
+    One input is called ``input`` and one output ``output``; several keep the names of `keras_walk`.
+    Raises UnsupportedError with the layer's name and class where the graph cannot express it.
+    """
+    function = _function(model)
+    build = Builder()
+    inputs = [
+        TensorSpec(name=name, shape=_static(tensor))
+        for name, tensor in zip(input_names(model), function.inputs, strict=True)
+    ]
+    build.taken.update(spec.name for spec in inputs)
+    results = _walk(build, function, [Value(name=spec.name, shape=spec.shape) for spec in inputs], prefix="")
+    outputs = {name: value.name for name, value in zip(output_names(model), results, strict=True)}
+    return Graph(name=model.name, inputs=tuple(inputs), nodes=tuple(build.nodes), outputs=outputs)
+
+
+def _function(model: Any) -> Any:
+    function = functional(model)
+    if function is None:
+        raise UnsupportedError(
+            f"model {model.name!r} is a {type(model).__name__} without a static graph of layers",
+            hint="build the model with the functional API or keras.Sequential, or use --engine tf2onnx",
+        )
+    return function
+
+
+def _static(tensor: Any) -> Shape:
+    shape = tuple(tensor.shape)
+    if None in shape[1:]:
+        raise UnsupportedError(
+            f"input {tensor.name!r} has the open size {shape}; an artifact needs a fixed one",
+            hint="--input-shape 224,224,3",
+        )
+    if tensor.dtype != "float32":
+        raise UnsupportedError(f"input {tensor.name!r} is {tensor.dtype}; the native graph takes float32")
+    return shape
+
+
+def _walk(build: Builder, function: Any, inputs: Sequence[Value], prefix: str) -> list[Value]:
+    known = {id(tensor): value for tensor, value in zip(function.inputs, inputs, strict=True)}
+    for node in ordered_calls(function):
+        if all(id(tensor) in known for tensor in node.input_tensors):
+            results = _lower_call(build, node, known, prefix)
+            known.update((id(tensor), value) for tensor, value in zip(node.outputs, results, strict=True))
+    return [known[id(tensor)] for tensor in function.outputs]
+
+
+def _lower_call(build: Builder, node: Any, known: dict[int, Value], prefix: str) -> list[Value]:
+    operation = node.operation
+    nested = functional(operation)
+    _refuse_masks(operation, node.arguments.kwargs)
+    if nested is not None:
+        values = [known[id(tensor)] for tensor in node.input_tensors]
+        return _walk(build, nested, values, prefix=f"{prefix}{operation.name}/")
+    args, kwargs = node.arguments.fill_in(known)
+    build.layer = f"{prefix}{operation.name}"
+    lowering = lowering_of(operation)
+    result = lowering(build, operation, *args, **_options(operation, lowering, kwargs))
+    results = list(result) if isinstance(result, (list, tuple)) else [result]
+    _check_shapes(operation, node.outputs, results)
+    return results
+
+
+def _refuse_masks(operation: Any, kwargs: dict[str, Any]) -> None:
+    if kwargs.get("mask") is not None:
+        raise UnsupportedError(f"layer {operation.name!r} is called with a mask")
+    policy = getattr(operation, "compute_dtype", "float32")
+    if policy != "float32":
+        raise UnsupportedError(f"layer {operation.name!r} computes in {policy}; the native graph is float32")
+
+
+def _options(operation: Any, lowering: Lowering, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The call's keywords that the lowering takes by name; raises UnsupportedError for any other with a value."""
+    known = signature(lowering).parameters
+    given = {name: value for name, value in kwargs.items() if name not in ("training", "mask")}
+    others = sorted(name for name, value in given.items() if name not in known and value is not None)
+    if others:
+        raise UnsupportedError(
+            f"{operation.name!r} ({type(operation).__name__}) is called with the keyword {others[0]!r}, "
+            "which the native graph does not know"
+        )
+    return {name: value for name, value in given.items() if name in known}
+
+
+def _check_shapes(operation: Any, tensors: Sequence[Any], values: Sequence[Value]) -> None:
+    """Hold every lowering against the shape that Keras states, where it states one."""
+    for tensor, value in zip(tensors, values, strict=True):
+        stated = tuple(tensor.shape)
+        agree = len(stated) == len(value.shape) and all(
+            have == want for have, want in zip(value.shape[1:], stated[1:], strict=True) if want is not None
+        )
+        if not agree:
+            raise UnsupportedError(
+                f"{operation.name!r} ({type(operation).__name__}): Keras states the shape {stated}, "
+                f"the native graph gives {value.shape}"
+            )

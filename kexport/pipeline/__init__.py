@@ -1,0 +1,229 @@
+"""The way of the data, on one screen.
+
+::
+
+    Keras process, once per model          one process per cell (model x format x scheme)
+    build -> reference -> lower   ──────>  optimize -> write -> parity -> publish     then: bench, manifest
+
+The first process holds Keras and leaves the graph and the reference on disk (`prepared`); the cells map
+them and need no Keras. Cells are independent: one that crashes, hangs or fails takes no other with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kexport import files, store
+from kexport.errors import EnvironmentFailure, UsageError
+from kexport.evidence.benchmark import BenchSettings
+from kexport.pipeline.bench import Measurement, measure_all
+from kexport.pipeline.cells import Event, Observer, Orchestra
+from kexport.pipeline.reproduce import model_of
+from kexport.records import Record, Status
+from kexport.specs import SERVING_BATCH, Boundary, Cell, Engine, Format, Scheme
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to make and where. ``jobs`` of None is what cores and memory allow."""
+
+    cells: tuple[Cell, ...]
+    directory: Path
+    jobs: int | None = None
+    resume: bool = False
+    force: bool = False
+    bench: bool = False
+    timeout_seconds: float = 1800.0
+
+
+def run(request: Request, observer: Observer) -> tuple[Record, ...]:
+    """Make every cell of the request; one record per cell, in the request's order.
+
+    Artifacts and records are published one by one, the manifest last. Raises UsageError or StoreError
+    before any work if the directory cannot be used, and UsageError or EnvironmentFailure, leaving no file behind,
+    if every cell ended with that same error; whatever else goes wrong is in the records.
+    """
+    with _workspace(request.directory) as workspace:
+        kept = _resumed(request) if request.resume else {}
+        todo = tuple(cell for cell in request.cells if cell not in kept)
+        made = _make(request, todo, workspace, observer)
+        records = [kept.get(cell) or made[cell] for cell in request.cells]
+        store.write_manifest(request.directory)
+        if request.bench:
+            records = _bench_records(request.directory, records, BenchSettings(), observer)
+    return tuple(records)
+
+
+def recheck(paths: Sequence[Path], observer: Observer, *, trusted: Collection[str] = ()) -> tuple[Record, ...]:
+    """Check stored artifacts against Keras again, where they lie; the records are written anew.
+
+    ``trusted`` names the factories and model files whose code may run. A record whose model cannot be had without
+    is not written anew: it comes back as an ERROR. Raises UsageError if a path holds no artifact with a record.
+    """
+    records: list[Record] = []
+    for directory, found in _by_directory(paths):
+        with _workspace(directory) as workspace:
+            cells = [_cell_or_refusal(record, trusted) for record in found]
+            orchestra = Orchestra(directory=directory, workspace=workspace, observer=observer, recheck=True)
+            made = orchestra.play(tuple(cell for cell in cells if isinstance(cell, Cell)), jobs=None)
+            records += (made[cell] if isinstance(cell, Cell) else cell for cell in cells)
+            store.write_manifest(directory)
+    return tuple(records)
+
+
+def bench(
+    paths: Sequence[Path],
+    settings: BenchSettings,
+    observer: Observer,
+    *,
+    with_keras: bool = False,
+    trusted: Collection[str] = (),
+) -> tuple[Record, ...]:
+    """Measure stored artifacts one after the other, each in its own process; records keep the raw samples.
+
+    ``with_keras`` builds their models as well; ``trusted`` names the factories and model files whose code may run.
+
+    Raises what the first measurement raises if it cannot be made at all (DeviceError for a device that
+    does not really run).
+    """
+    records: list[Record] = []
+    for directory, found in _by_directory(paths):
+        with _workspace(directory):
+            records += _bench_records(directory, found, settings, observer, with_keras=with_keras, trusted=trusted)
+    return tuple(records)
+
+
+@contextmanager
+def _workspace(directory: Path) -> Iterator[Path]:
+    created = files.prepare(directory)
+    with store.lock(directory):
+        try:
+            with files.staging(directory) as workspace:
+                yield workspace
+        finally:
+            store.abandon(directory, created)
+
+
+def _resumed(request: Request) -> dict[Cell, Record]:
+    """The cells that are complete already."""
+    found = {
+        cell: store.resumable(request.directory, cell.file_name, store.fingerprint(cell)) for cell in request.cells
+    }
+    return {cell: record for cell, record in found.items() if record is not None}
+
+
+def _make(request: Request, cells: tuple[Cell, ...], workspace: Path, observer: Observer) -> dict[Cell, Record]:
+    orchestra = Orchestra(
+        directory=request.directory,
+        workspace=workspace,
+        observer=observer,
+        timeout_seconds=request.timeout_seconds,
+    )
+    made = orchestra.play(cells, jobs=request.jobs)
+    if len(made) == len(request.cells):
+        _refuse(tuple(made.values()))
+    orchestra.keep_failures()
+    return made
+
+
+def _refuse(records: tuple[Record, ...]) -> None:
+    """Raise the error of the request or of this environment that ended every cell alike: it is told once."""
+    if len({(record.exit_code, record.reason) for record in records}) != 1:
+        return
+    first = records[0]
+    kind = {UsageError.exit_code: UsageError, EnvironmentFailure.exit_code: EnvironmentFailure}.get(first.exit_code)
+    if kind is not None and first.status is Status.ERROR:
+        raise kind(first.reason, hint=first.hint or None)
+
+
+def _bench_records(
+    directory: Path,
+    records: Sequence[Record],
+    settings: BenchSettings,
+    observer: Observer,
+    *,
+    with_keras: bool = False,
+    trusted: Collection[str] = (),
+) -> list[Record]:
+    """Each record as it comes; the manifest follows also where a measurement raises. Failures leave no trace."""
+    measured = []
+    what = Measurement(directory=directory, settings=settings, with_keras=with_keras, trusted=tuple(trusted))
+    try:
+        for record in measure_all(what, records, observer):
+            measured.append(record)
+            if record.status is Status.PASS and record.benchmarks and record.artifact:
+                store.write_record(directory, record, Path(record.artifact.path).name)
+    finally:
+        store.write_manifest(directory)
+    return measured
+
+
+def _by_directory(paths: Sequence[Path]) -> Iterator[tuple[Path, list[Record]]]:
+    """Each artifact directory with the records that ``paths`` name in it."""
+    wanted: dict[Path, list[Record]] = {}
+    for path in paths:
+        directory, records = _stored(path)
+        known = wanted.setdefault(directory, [])
+        known.extend(record for record in records if record not in known)
+    yield from wanted.items()
+
+
+def _stored(path: Path) -> tuple[Path, list[Record]]:
+    directory = path if (path / store.MANIFEST).is_file() else path.parent.parent
+    if path != directory and not (directory / store.MANIFEST).is_file():
+        directory = path.parent if (path.parent / store.MANIFEST).is_file() else directory
+    if not (directory / store.MANIFEST).is_file():
+        raise UsageError(
+            f"{path} is neither an artifact directory nor an artifact in one (no {store.MANIFEST})",
+            hint=f"kexport all -o {path}",
+        )
+    records = [
+        record for record in store.read_records(directory) if record.artifact and _named(path, directory, record)
+    ]
+    if not records:
+        raise UsageError(f"{path} has no artifact with a record", hint=f"kexport verify {directory}")
+    return directory, records
+
+
+def _named(path: Path, directory: Path, record: Record) -> bool:
+    assert record.artifact is not None
+    artifact = directory / record.artifact.path
+    return path.resolve() in (artifact.resolve(), *artifact.resolve().parents)
+
+
+def _cell_or_refusal(record: Record, trusted: Collection[str]) -> Cell | Record:
+    """The cell of a record, or the record as the ERROR that says why its model cannot be had."""
+    try:
+        return cell_of(record, trusted=trusted)
+    except UsageError as error:
+        return replace(
+            record, status=Status.ERROR, reason=error.message, hint=error.hint or "", exit_code=error.exit_code
+        )
+
+
+def cell_of(record: Record, *, trusted: Collection[str] = ()) -> Cell:
+    """The cell that a stored record was made from; ``trusted`` as in `restored.model_of`. Raises UsageError."""
+    assert record.artifact is not None
+    assert record.source is not None
+    model = model_of(record.source, trusted=trusted)
+    batch = record.artifact.inputs[0].shape[0]
+    search = record.quantization.search if record.quantization else None
+    unless_said = SERVING_BATCH if record.format == Format.TFLITE else None
+    engine, scheme = Engine(record.artifact.engine), Scheme(record.scheme)
+    return Cell(
+        model=model,
+        format=Format(record.format),
+        scheme=scheme,
+        engine=Engine.AUTO if engine in (Engine.NATIVE, Engine.KERAS) else engine,
+        batch=None if batch == unless_said else batch,
+        opset=record.artifact.opset or Cell.opset,
+        calibration=record.quantization.calibration or None if record.quantization else None,
+        max_drop=search.bound_points if search else None,
+        io=Boundary(record.artifact.inputs[0].dtype) if scheme is Scheme.INT8 else Boundary.FLOAT32,
+    )
+
+
+__all__ = ["Event", "Request", "bench", "cell_of", "recheck", "run"]

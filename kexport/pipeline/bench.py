@@ -1,0 +1,118 @@
+"""Benchmarks of stored artifacts: which session measures what, and where its samples go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+
+from kexport import files, runtimes
+from kexport.errors import ArtifactError, DeviceError, KexportError, MissingDependencyError
+from kexport.evidence import benchmark
+from kexport.evidence.benchmark import BenchRequest, BenchSettings
+from kexport.pipeline.cells import Event, Observer
+from kexport.pipeline.reproduce import model_of
+from kexport.records import BenchRecord, Record, SourceFacts, Status
+from kexport.sources import catalog
+from kexport.specs import Format, ModelSpec, WeightsSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What to measure with: the artifact directory, the settings, and whether Keras is measured beside.
+
+    ``trusted`` names the factories and model files whose code may run for that.
+    """
+
+    directory: Path
+    settings: BenchSettings
+    with_keras: bool = False
+    trusted: tuple[str, ...] = ()
+
+
+def measure_all(what: Measurement, records: Sequence[Record], observer: Observer) -> Iterator[Record]:
+    """Each record with a new benchmark; one that fails becomes an ERROR, records without artifact stay.
+
+    Raises DeviceError and MissingDependencyError: they would meet every other artifact as well.
+    """
+    keras: dict[str, BenchRecord] = {}
+    for record in records:
+        if record.artifact is None or record.status is not Status.PASS:
+            yield record
+            continue
+        yield _measured(what, record, keras, observer)
+
+
+def _measured(what: Measurement, record: Record, keras: dict[str, BenchRecord], observer: Observer) -> Record:
+    start = perf_counter()
+    label = f"{record.model} {record.format} {record.scheme}"
+    observer.observe(Event(label=label, step="bench", seconds=0.0, memory_bytes=0))
+    try:
+        _require_unchanged(what, record)
+        samples = [benchmark.run_isolated(_request(what, record))]
+        if what.with_keras:
+            samples.append(_keras(what, record, keras))
+    except (DeviceError, MissingDependencyError):
+        raise
+    except KexportError as error:
+        measured = replace(record, status=Status.ERROR, reason=error.message, hint=error.hint or "")
+    else:
+        kept = tuple(old for old in record.benchmarks if all(_other(old, new) for new in samples))
+        measured = replace(record, benchmarks=(*kept, *samples))
+    peak = max((session.peak_memory_bytes for session in measured.benchmarks), default=0)
+    seconds = perf_counter() - start
+    observer.observe(Event(label=label, step="bench", seconds=seconds, memory_bytes=peak, status=measured.status))
+    return measured
+
+
+def _require_unchanged(what: Measurement, record: Record) -> None:
+    """The numbers go into the record of the artifact, so the file has to be that artifact."""
+    assert record.artifact is not None
+    path = what.directory / record.artifact.path
+    if path.exists() and files.digest(path) != record.artifact.sha256:
+        raise ArtifactError(
+            f"{record.artifact.path} was changed: its sha256 is not the record's", hint=record.reproduce
+        )
+
+
+def _other(old: BenchRecord, new: BenchRecord) -> bool:
+    """Whether both measure something else, so that both are kept."""
+    return any(getattr(old, name) != getattr(new, name) for name in ("runtime", "device", "threads", "batch"))
+
+
+def _request(what: Measurement, record: Record) -> BenchRequest:
+    assert record.artifact is not None
+    assert record.source is not None
+    low, high = _range(record.source)
+    runtime = runtimes.for_format(Format(record.format))
+    fixed = record.artifact.inputs[0].shape[0]
+    return BenchRequest(
+        runtime=runtime.name,
+        path=str(what.directory / record.artifact.path),
+        settings=replace(what.settings, batch=fixed or what.settings.batch),
+        low=low,
+        high=high,
+    )
+
+
+def _keras(what: Measurement, record: Record, known: dict[str, BenchRecord]) -> BenchRecord:
+    """Keras on the same network, measured once per model; its weights do not change its speed."""
+    assert record.source is not None
+    if record.model not in known:
+        low, high = _range(record.source)
+        settings = replace(what.settings, device=runtimes.DEFAULT_DEVICE)
+        request = BenchRequest(
+            runtime="keras", model=_model(record.source, what.trusted), settings=settings, low=low, high=high
+        )
+        known[record.model] = benchmark.run_isolated(request)
+    return known[record.model]
+
+
+def _range(facts: SourceFacts) -> tuple[float, float]:
+    """The range of the model's inputs; records of version 0.1 have it by their application alone."""
+    return facts.input_range or catalog.input_range(catalog.application(facts.application))
+
+
+def _model(facts: SourceFacts, trusted: tuple[str, ...]) -> ModelSpec:
+    return model_of(facts, weights=WeightsSpec(kind="random", seed=0), trusted=trusted)

@@ -1,0 +1,134 @@
+"""The quantization plan of a model, made once: whichever cell comes first makes it, the others read it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+
+from kexport import machine
+from kexport.evidence.scoring import open_calibration_for
+from kexport.graph import Graph
+from kexport.images.calibration import CalibrationSet
+from kexport.operations import Conv, Dense
+from kexport.pipeline.max_drop import Bound, Tell
+from kexport.quantization import Compile, Run, mixed, plan_file
+from kexport.quantization.plan import QuantPlan
+from kexport.quantization.quantize import quantize, weights_only
+from kexport.quantization.scales.limits import scale_limits
+from kexport.records import DropSearch, QuantizationRecord, decode_as, encode
+from kexport.runtimes.ort_graph import GraphSession
+from kexport.sources.prepared import Prepared
+from kexport.specs import Cell, Scheme
+
+FOLDER, FACTS, LOCK = "int8", "quantization.json", "int8.lock"
+MOST_ALIKE = 0.1  # of the images: with more near-duplicates, a fit is judged on what it has seen
+UNFITTED = "kernels were not fitted: too many images are near-duplicates to judge a fit on"
+LARGEST_BATCH, BATCH_NUMBERS = 8, 1 << 19
+UNFIT = "calibrated on synthetic images: not fit to deploy"
+
+
+def plan_of(
+    cell: Cell, graph: Graph, ready: Prepared, folder: Path, *, threads: int, tell: Tell = lambda _: None
+) -> tuple[QuantPlan, QuantizationRecord]:
+    """The plan of a quantized cell and what its record says of it. ``graph`` is optimized; ``tell`` hears of trials.
+
+    Raises UsageError and SourceError for images that cannot be right, UnsupportedError where no scales are found.
+    """
+    if cell.scheme is Scheme.DYNAMIC:
+        plan = weights_only(graph)
+        return plan, _facts(plan, kind="none", fit_to_deploy=True)
+    place = folder / FOLDER
+    with _locked(folder / LOCK):
+        if not plan_file.exists(place):
+            _make(cell, graph, ready, place, threads=threads, tell=tell)
+    record: QuantizationRecord = decode_as(QuantizationRecord, (place / FACTS).read_bytes())
+    return plan_file.load(place), record
+
+
+def _locked(path: Path) -> AbstractContextManager[object]:
+    from filelock import FileLock
+
+    return FileLock(path)
+
+
+def _make(cell: Cell, graph: Graph, ready: Prepared, place: Path, *, threads: int, tell: Tell) -> None:
+    assert cell.calibration is not None
+    start = time.perf_counter()
+    images = open_calibration_for(ready.facts, cell.calibration)
+    plan, search = _bounded(cell, graph, ready, place.parent, images, threads=threads, tell=tell)
+    place.mkdir(exist_ok=True)
+    facts = _facts(
+        plan,
+        calibration=images.text,
+        calibration_sha256=images.sha256,
+        images=images.count,
+        kind=images.kind,
+        fit_to_deploy=images.fit_to_deploy,
+        seconds=time.perf_counter() - start,
+        peak_memory_bytes=machine.peak_memory_bytes(),
+        search=search,
+        notes=(
+            *images.notes,
+            *plan.notes,
+            *(() if _tell_apart(images) else (UNFITTED,)),
+            *((mixed.told(search),) if search else ()),
+            *(() if images.fit_to_deploy else (UNFIT,)),
+        ),
+    )
+    (place / FACTS).write_text(encode(facts))
+    plan_file.save(plan, place)
+
+
+def _bounded(
+    cell: Cell, graph: Graph, ready: Prepared, folder: Path, images: CalibrationSet, *, threads: int, tell: Tell
+) -> tuple[QuantPlan, DropSearch | None]:
+    """The plan in int8, or with as many float layers as the cell's bound takes."""
+    compile_ = compiler(threads)
+
+    fit = _tell_apart(images)
+
+    def make(kept: frozenset[str]) -> QuantPlan:
+        stream = partial(images.batches, _batch(images))
+        return quantize(graph, stream, compile_, keep_float=kept, refused=_refused, fit=fit)
+
+    if cell.max_drop is None:
+        return make(frozenset()), None
+    bound = Bound(cell=cell, facts=ready.facts, folder=folder, threads=threads, tell=tell)
+    found = bound.search(graph, images, make=make, compile_=compile_)
+    return found.plan, found.search
+
+
+def compiler(threads: int) -> Compile:
+    """Float graphs run by ONNX Runtime."""
+
+    def compile_(graph: Graph) -> Run:
+        return GraphSession(graph, threads=threads).run
+
+    return compile_
+
+
+def _tell_apart(images: CalibrationSet) -> bool:
+    return images.near_duplicates <= MOST_ALIKE * images.count
+
+
+def _batch(images: CalibrationSet) -> int:
+    height, width, channels = images.shape
+    return max(1, min(LARGEST_BATCH, BATCH_NUMBERS // (height * width * channels)))
+
+
+def _refused(plan: QuantPlan) -> Collection[str]:
+    return {limit.node for limit in scale_limits(plan)}
+
+
+def _facts(plan: QuantPlan, **known: object) -> QuantizationRecord:
+    linear = [node.name for node in plan.graph if isinstance(node.operation, (Conv, Dense))]
+    floats = tuple(name for name in linear if name not in plan.kernels)
+    nothing = {"calibration": "", "calibration_sha256": "", "images": 0}
+    return QuantizationRecord(
+        **{**nothing, **known},  # type: ignore[arg-type]
+        int8_layers=len(plan.kernels),
+        float_layers=floats,
+    )

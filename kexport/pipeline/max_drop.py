@@ -1,0 +1,92 @@
+"""The plan of a model under ``--max-drop``: each plan that is tried becomes an ONNX file that sees the photographs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kexport.errors import UsageError
+from kexport.evidence import scoring
+from kexport.formats import write
+from kexport.graph import Graph
+from kexport.graph import file as graph_file
+from kexport.images import evaluation
+from kexport.images.calibration import CalibrationSet
+from kexport.operations import Conv, Dense
+from kexport.quantization import Compile, mixed, sensitivity
+from kexport.quantization.mixed import Make, Mixed
+from kexport.quantization.plan import QuantPlan
+from kexport.quantization.ranking import LayerDamage, worst_first
+from kexport.records import AccuracyRecord, SourceFacts
+from kexport.specs import Boundary, Cell, Format, Scheme
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """What the drop of a plan is measured with: the cell that asks, and the folder where its model is prepared.
+
+    ``tell`` hears what is done now.
+    """
+
+    cell: Cell
+    facts: SourceFacts
+    folder: Path
+    threads: int
+    tell: Tell
+
+    def search(self, graph: Graph, images: CalibrationSet, *, make: Make, compile_: Compile) -> Mixed:
+        """The plan of the optimized ``graph`` with the fewest float layers inside the bound, or the best one.
+
+        Raises UsageError if the photographs have no labels.
+        """
+        assert self.cell.max_drop is not None
+        self._require_labels()
+
+        def told(kept: frozenset[str]) -> QuantPlan:
+            self.tell(f"quantize, {len(kept)} nodes in float32" if kept else "quantize")
+            return make(kept)
+
+        return mixed.search(
+            self.cell.max_drop, make=told, measure=self.measure, rank=lambda: self.ranked(graph, images, compile_)
+        )
+
+    def measure(self, plan: QuantPlan) -> AccuracyRecord:
+        """The plan as an int8 ONNX file, against Keras on the evaluation images."""
+        cell = replace(self.cell, format=Format.ONNX, scheme=Scheme.INT8, batch=None, io=Boundary.FLOAT32)
+        self.tell("drop of a plan")
+        with tempfile.TemporaryDirectory(dir=self.folder) as place:
+            path = Path(place) / cell.file_name
+            write.write_quantized(plan, cell, path, {})
+            scored = scoring.score(path, cell, self.facts, self.folder, threads=self.threads)
+        assert scored is not None, "_require_labels has found the images"
+        return scored
+
+    def ranked(self, graph: Graph, images: CalibrationSet, compile_: Compile) -> tuple[LayerDamage, ...]:
+        """The layers, most sensitive first, by the names of those that hold the weights."""
+        self.tell("rank layers")
+        chosen = list(sensitivity.few(images, sensitivity.usual_images(images.shape)))
+        damages = sensitivity.rank(graph, lambda: iter(chosen), compile_)
+        return worst_first(sensitivity.named(damages, _carriers(graph_file.load(self.folder))))
+
+    def _require_labels(self) -> None:
+        stored = evaluation.load(self.folder)
+        if stored is None or stored[0].images.labels is None:
+            raise UsageError(
+                f"--max-drop {self.cell.max_drop:g}: --eval {self.cell.evaluation} has no labels, so that no drop "
+                "can be measured",
+                hint="one folder per class, files <class index>_*.jpg, or --eval FILE.csv with path,class index",
+            )
+
+
+def _carriers(graph: Graph) -> dict[str, tuple[str, int]]:
+    """Class and weights of the Keras layers with a kernel, from a graph in which nothing is joined yet."""
+    return {
+        name: (type(node.operation).__name__, node.operation.kernel.size)
+        for node in graph
+        if isinstance(node.operation, (Conv, Dense))
+        for name in node.layers
+    }

@@ -1,0 +1,80 @@
+"""How much memory a request needs: an upper estimate for planning, and the least that any network would take.
+
+The least decides whether a request is refused before work begins. Measured peaks of the Keras process above its
+imports, random weights, 1024 x 1024 pixels: 352 bytes per pixel for MobileNet 0.25, 829 for MobileNet, 894 for
+ResNet50; 2499 for VGG16 at 768 x 768.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kexport.errors import EnvironmentFailure
+from kexport.sources import catalog
+from kexport.sources.catalog import Application
+from kexport.specs import ModelSpec
+
+GIB = 2**30
+BYTES_PER_PARAMETER = 4
+MOST_FEATURES, LEAST_FEATURES = 4096, 1024  # into the classifier: VGG, NASNetLarge; MobileNet
+LEAST_BYTES_PER_PIXEL, LEAST_BYTES_PER_CHANNEL = 350, 8
+USUAL_CLASSES = 1000
+_UNKNOWN_PARAMETERS = 25_000_000
+_VGG_STRIDE, _VGG_CHANNELS = 32, 512
+
+
+def parameters(model: ModelSpec) -> int:
+    """At least as many as the application has with these options, and not many times more.
+
+    A model file has as many as its bytes can hold; a factory's are not known before it is called.
+    """
+    if not model.application:
+        path = Path(model.file or "")
+        return path.stat().st_size // BYTES_PER_PARAMETER if path.is_file() else _UNKNOWN_PARAMETERS
+    application = catalog.application(model.application)
+    alpha = model.alpha or 1.0
+    backbone = int(application.parameters * max(alpha, alpha**2))
+    return backbone + int(_head(application, model, features=MOST_FEATURES, alpha=max(alpha, 1.0)))
+
+
+def least_bytes(model: ModelSpec) -> int:
+    """What the smallest network of these options takes while Keras runs it: activations and the classifier.
+
+    Nothing is known of a model of one's own before it is loaded.
+    """
+    if not model.application:
+        return 0
+    application = catalog.application(model.application)
+    height, width, channels = model.input_shape or (application.default_size, application.default_size, 3)
+    pixels = height * width * (LEAST_BYTES_PER_PIXEL + LEAST_BYTES_PER_CHANNEL * max(0, channels - 3))
+    head = _head(application, model, features=LEAST_FEATURES, alpha=min(model.alpha or 1.0, 1.0))
+    return pixels + BYTES_PER_PARAMETER * int(max(0, head))
+
+
+def check(model: ModelSpec, *, available_bytes: int) -> None:
+    """EnvironmentFailure for a request that cannot fit into ``available_bytes``."""
+    needed = least_bytes(model)
+    if needed <= available_bytes:
+        return
+    size = "x".join(map(str, model.input_shape)) if model.input_shape else "its own size"
+    raise EnvironmentFailure(
+        f"{model.name} at {size} with {model.classes} classes needs {needed / GIB:.0f} GiB of memory or more, "
+        f"{available_bytes / GIB:.1f} GiB are there",
+        hint="a smaller --input-shape or fewer --classes, or a machine with more memory",
+    )
+
+
+def _head(application: Application, model: ModelSpec, *, features: int, alpha: float) -> float:
+    """Parameters of the classifier beyond those of a thousand classes at the usual size."""
+    if not model.include_top:
+        return 0.0
+    more = features * alpha * (model.classes - USUAL_CLASSES)
+    return max(0.0, more) + (_vgg_dense(application, model) if application.family == "vgg" else 0)
+
+
+def _vgg_dense(application: Application, model: ModelSpec) -> int:
+    """VGG's first dense layer reads every pixel of the last feature map; no other family has such a layer."""
+    side = application.default_size
+    height, width, _ = model.input_shape or (side, side, 3)
+    cells = (height // _VGG_STRIDE) * (width // _VGG_STRIDE) - (side // _VGG_STRIDE) ** 2
+    return cells * _VGG_CHANNELS * MOST_FEATURES

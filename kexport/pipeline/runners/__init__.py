@@ -1,0 +1,1 @@
+"""Where tasks run: one module per kind of place."""

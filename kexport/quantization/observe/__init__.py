@@ -1,0 +1,1 @@
+"""What flows through a float network on the calibration images."""

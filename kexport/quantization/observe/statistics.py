@@ -1,0 +1,174 @@
+"""What flows through the float network on the calibration images, in bounded memory.
+
+The network is run once over the images with statistics as its outputs: extremes, mean and mean square of every
+channel, and a few positions of every image. So ONNX Runtime frees a value once its statistics are made, and what is
+kept does not grow with the size of the images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kexport.errors import SourceError
+from kexport.graph import Graph, Node
+from kexport.operations import Activate, Conv, Dense, Multiply, Operation, Pool, PoolKind, Reduce, ReduceKind
+from kexport.quantization import Array, Batches, Compile, Feeds
+
+SAMPLED = 2048  # numbers of one value that are kept per image, about
+LINEAR = ":linear"
+_LOW, _HIGH, _MEAN, _POWER, _SAMPLE, _LINEAR = "low", "high", "mean", "power", "sample", "linear"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Observed:
+    """One value over all calibration images.
+
+    ``low``, ``high``, ``mean`` and ``power`` (the mean square) are ``(C,)``, per channel; ``samples`` is ``(n, C)``;
+    ``linear`` is the mean before the fused activation of a linear node, the same as ``mean`` where there is none.
+    """
+
+    low: Array
+    high: Array
+    mean: npt.NDArray[np.float64]
+    power: npt.NDArray[np.float64]
+    samples: Array
+    linear: npt.NDArray[np.float64]
+
+    @property
+    def extremes(self) -> tuple[float, float]:
+        """The smallest and the largest number seen."""
+        return float(self.low.min()), float(self.high.max())
+
+    def scaled(self, factors: npt.NDArray[np.floating]) -> Observed:
+        """What would have been seen with every channel times its positive factor."""
+        single = np.asarray(factors, np.float32)
+        return Observed(
+            low=self.low * single,
+            high=self.high * single,
+            mean=self.mean * factors,
+            power=self.power * np.square(factors, dtype=np.float64),
+            samples=self.samples * single,
+            linear=self.linear * factors,
+        )
+
+
+def observe(graph: Graph, batches: Batches, compile_: Compile, *, values: Collection[str]) -> dict[str, Observed]:
+    """Statistics of ``values`` and of what linear nodes make.
+
+    Raises SourceError if a value is not finite: int8 cannot hold what float cannot.
+    """
+    asked = {*values, *_linear(graph)}
+    wanted = [name for name in graph.shapes if name in asked]  # in order: an error names where it began
+    measured, read = _with_statistics(apart(graph), wanted)
+    run = compile_(measured)
+    rows: dict[str, dict[str, list[Array]]] = {name: {} for name in wanted}
+    for feeds in batches():
+        made = run(feeds) if measured.outputs else {}
+        for name in wanted:
+            for kind, array in _of(name, read, made, feeds):
+                rows[name].setdefault(kind, []).append(array)
+    return {name: _joined(name, kinds) for name, kinds in rows.items()}
+
+
+def _with_statistics(graph: Graph, values: Collection[str]) -> tuple[Graph, dict[str, dict[str, str]]]:
+    """The graph with nodes that make the statistics as its only outputs, and their names by value and kind."""
+    extra: list[Node] = []
+    names: dict[str, dict[str, str]] = {}
+    for value in values:
+        if value not in graph.producers:
+            continue
+        added = list(_statistics(graph, graph.producers[value]))
+        extra += [node for _, node in added]
+        names[value] = {kind: node.name for kind, node in added if kind} or _whole(graph, value)
+    outputs = {name: name for kinds in names.values() for name in kinds.values()}
+    return replace(graph, nodes=(*graph.nodes, *extra), outputs=outputs), names
+
+
+def _whole(graph: Graph, value: str) -> dict[str, str]:
+    linear = f"{value}{LINEAR}"
+    return {_SAMPLE: value} | ({_LINEAR: linear} if linear in graph.producers else {})
+
+
+def _statistics(graph: Graph, node: Node) -> Iterator[tuple[str, Node]]:
+    """Nodes by kind, for images; other values are small enough to be looked at whole."""
+    if len(node.shape) != 4:
+        return
+    value, (batch, height, width, channels) = node.name, node.shape
+    flat = (batch, channels)
+
+    def make(kind: str, operation: Operation, inputs: tuple[str, ...], shape: tuple[int | None, ...]) -> Node:
+        return Node(name=f"{value}:observed:{kind}", operation=operation, inputs=inputs, shape=shape)
+
+    yield _LOW, make(_LOW, Reduce(kind=ReduceKind.MINIMUM, axes=(1, 2)), (value,), flat)
+    yield _HIGH, make(_HIGH, Reduce(kind=ReduceKind.MAXIMUM, axes=(1, 2)), (value,), flat)
+    yield _MEAN, make(_MEAN, Reduce(kind=ReduceKind.MEAN, axes=(1, 2)), (value,), flat)
+    if f"{value}{LINEAR}" in graph.producers:
+        yield _LINEAR, make(_LINEAR, Reduce(kind=ReduceKind.MEAN, axes=(1, 2)), (f"{value}{LINEAR}",), flat)
+    square = make("square", Multiply(), (value, value), node.shape)
+    yield "", square
+    yield _POWER, make(_POWER, Reduce(kind=ReduceKind.MEAN, axes=(1, 2)), (square.name,), flat)
+    step = max(1, round(((height or 1) * (width or 1) * (channels or 1) / SAMPLED) ** 0.5))
+    few = Pool(kind=PoolKind.MAX, size=(1, 1), strides=(step, step))
+    yield _SAMPLE, make(_SAMPLE, few, (value,), few.infer(node.shape))
+
+
+def _of(
+    name: str, read: Mapping[str, Mapping[str, str]], made: Mapping[str, Array], feeds: Feeds
+) -> Iterator[tuple[str, Array]]:
+    """The statistics of one value and batch by kind, each ``(n, C)``."""
+    if name in read and _LOW in read[name]:
+        yield from ((kind, made[key].reshape(-1, made[key].shape[-1])) for kind, key in read[name].items())
+        return
+    images = _by_image(made[name] if name in made else feeds[name])
+    yield _LOW, images.min(axis=1)
+    yield _HIGH, images.max(axis=1)
+    yield _MEAN, images.mean(axis=1, dtype=np.float64)
+    yield _POWER, np.square(images).mean(axis=1, dtype=np.float64)
+    yield _SAMPLE, images[:, :: max(1, images[0].size // SAMPLED)].reshape(-1, images.shape[-1])
+    if _LINEAR in read.get(name, {}):
+        yield _LINEAR, _by_image(made[read[name][_LINEAR]]).mean(axis=1, dtype=np.float64)
+
+
+def _by_image(value: npt.NDArray[Any]) -> Array:
+    """``(images, positions, C)``."""
+    return np.asarray(value, np.float32).reshape(len(value), -1, value.shape[-1])
+
+
+def _joined(name: str, kinds: Mapping[str, list[Array]]) -> Observed:
+    """Every image weighs the same, whatever batch it came in."""
+    found = Observed(
+        low=np.concatenate(kinds[_LOW]).min(axis=0),
+        high=np.concatenate(kinds[_HIGH]).max(axis=0),
+        mean=np.concatenate(kinds[_MEAN]).mean(axis=0, dtype=np.float64),
+        power=np.concatenate(kinds[_POWER]).mean(axis=0, dtype=np.float64),
+        samples=np.concatenate(kinds[_SAMPLE]),
+        linear=np.concatenate(kinds.get(_LINEAR, kinds[_MEAN])).mean(axis=0, dtype=np.float64),
+    )
+    if not all(np.isfinite(each).all() for each in (found.low, found.high, found.power, found.linear)):
+        raise SourceError(
+            f"value {name!r} is not finite on the calibration images: [{found.low.min():g}, {found.high.max():g}]",
+            hint="check the weights, and that the images are in the range that the network takes",
+        )
+    return found
+
+
+def apart(graph: Graph) -> Graph:
+    """The graph with every fused activation of a linear operation as a node of its own."""
+    return replace(graph, nodes=tuple(new for node in graph for new in _apart(node)))
+
+
+def _apart(node: Node) -> tuple[Node, ...]:
+    operation = node.operation
+    if not isinstance(operation, (Conv, Dense)) or operation.activation is None:
+        return (node,)
+    linear = replace(node, name=f"{node.name}{LINEAR}", operation=replace(operation, activation=None))
+    return linear, replace(node, operation=Activate(function=operation.activation), inputs=(linear.name,))
+
+
+def _linear(graph: Graph) -> list[str]:
+    return [node.name for node in graph if isinstance(node.operation, (Conv, Dense))]

@@ -1,0 +1,1 @@
+"""A graph made ready for int8: rewritten, equalised, every node with its precision."""

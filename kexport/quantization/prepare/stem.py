@@ -1,0 +1,181 @@
+"""A first layer with hard swish in float32, but so that every runtime computes the very same bits.
+
+What the first layers round, everything behind them amplifies: in MobileNetV3Small, int8 numbers for the first
+convolution and its hard swish make half of all the noise at the logits. In float32 two runtimes would add in different
+orders, and a last bit that differs there sooner or later rounds to another int8 number: the two files of a plan would
+drift apart. So the float numbers lie on grids on which sums are exact, whatever their order:
+
+* pixels become whole levels, ``floor(x / step + ...)``;
+* the kernels of the first convolution and of the depthwise one behind it are multiples of a power of two, as large as
+  sums below 2^24 allow (a float32 holds 24 bits);
+* what the hard swish makes is rounded to 12 bits, again as a floor, before the depthwise convolution adds it up;
+* what that makes becomes int8 at a scale that is a power of two, by which dividing and multiplying with the inverse
+  are the same.
+
+In between, every operation rounds once, element by element, as IEEE 754 says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kexport.graph import Graph, Node
+from kexport.operations import Activation, Conv, Elementwise, Function, ScaleShift
+from kexport.quantization import Array
+from kexport.quantization.observe.statistics import Observed
+from kexport.quantization.prepare.equalize import scalable
+from kexport.quantization.scales.bounds import split_gate, split_product
+
+EXACT = 2.0**24  # up to which a float32 holds every whole number
+LEVELS = 255
+MOST_STEPS = 2.0**11  # of what the hard swish makes, on either side of zero
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stem:
+    """The nodes of a first layer: ``image`` is what ``conv`` reads, ``product`` what ``depthwise`` reads."""
+
+    image: str
+    conv: str
+    product: str
+    depthwise: str
+
+    @property
+    def in_float(self) -> tuple[str, str]:
+        """The nodes that would compute in int8 otherwise; what lies between them follows."""
+        return self.conv, self.depthwise
+
+
+def find(graph: Graph) -> Stem | None:
+    """The convolution of the image, split hard swish and depthwise convolution that a graph begins with, if it does."""
+    for node in graph:
+        if not isinstance(node.operation, Conv) or not _reads_image(graph, node):
+            continue
+        product, gate = split_product(graph, node.name), split_gate(graph, node.name)
+        if node.operation.groups != 1 or product is None or gate is None or not isinstance(gate.operation, ScaleShift):
+            continue
+        reader = graph.only_reader(product.name)
+        if reader is not None and _is_depthwise(reader) and scalable(graph, reader.name):
+            return Stem(image=node.inputs[0], conv=node.name, product=product.name, depthwise=reader.name)
+    return None
+
+
+def _reads_image(graph: Graph, node: Node) -> bool:
+    """Whether it alone reads a graph input, as it is or scaled and shifted."""
+    value = node.inputs[0]
+    if value in graph.outputs.values():
+        return False
+    made = graph.producers.get(value)
+    if made is not None and (not isinstance(made.operation, ScaleShift) or made.inputs[0] in graph.producers):
+        return False
+    return graph.only_reader(value) is node and (made is None or graph.only_reader(made.inputs[0]) is made)
+
+
+def _is_depthwise(node: Node) -> bool:
+    operation = node.operation
+    return (
+        isinstance(operation, Conv)
+        and operation.kernel.shape[2] == 1
+        and operation.groups == operation.kernel.shape[3]
+        and operation.activation in (None, Activation.RELU)
+    )
+
+
+def on_levels(graph: Graph, stem: Stem, seen: Mapping[str, Observed]) -> Graph:
+    """The graph with pixels, and what the hard swish makes, on whole levels; kernels take the steps.
+
+    The levels reach to zero, seen or not: so none is beyond `LEVELS` + 1, and a single colour has a step. Where they
+    do not hold it, padding moves by less than half of one.
+    """
+    darkest, brightest = seen[stem.image].extremes
+    low, high = min(darkest, 0.0), max(brightest, 0.0)
+    step = max((high - low) / LEVELS, 1e-20)
+    zero = -low / step - (LEVELS + 1) / 2
+    offset = zero - np.rint(zero)
+    largest = max(float(np.abs(seen[stem.product].extremes).max()), 1e-20)
+    grid = 2.0 ** np.floor(np.log2(largest / MOST_STEPS)) * 2
+    conv, depthwise = graph.producers[stem.conv], graph.producers[stem.depthwise]
+    nodes: list[Node] = []
+    for node in graph:
+        if node.name == stem.image:
+            continue
+        if node is conv:
+            nodes += _whole_pixels(graph, stem, step, offset)
+            nodes.append(replace(_times(node, step, offset), inputs=(nodes[-1].name,)))
+        elif node is depthwise:
+            nodes += _whole(graph.producers[stem.product], 1 / grid, 0.5)
+            nodes.append(replace(_times(node, grid, 0.0), inputs=(nodes[-1].name,)))
+        else:
+            nodes.append(node)
+    return replace(graph, nodes=tuple(nodes))
+
+
+def _whole_pixels(graph: Graph, stem: Stem, step: float, offset: float) -> tuple[Node, Node]:
+    made = graph.producers.get(stem.image)
+    shape = graph.shapes[stem.image]
+    if made is None or not isinstance(made.operation, ScaleShift):
+        node = Node(name=stem.image, operation=_line(shape[-1] or 0, 1, 0), inputs=(), shape=shape)
+        return _whole(node, 1 / step, offset + 0.5)
+    scale, shift = made.operation.scale / step, made.operation.offset / step + offset + 0.5
+    line = replace(made.operation, scale=scale.astype(np.float32), offset=shift.astype(np.float32))
+    return replace(made, operation=line), _floor(made, made.name)
+
+
+def _whole(node: Node, scale: float, offset: float) -> tuple[Node, Node]:
+    """``floor(scale x + offset)`` of what a node makes."""
+    line = Node(
+        name=f"{node.name}/scaled",
+        operation=_line(node.shape[-1] or 0, scale, offset),
+        inputs=(node.name,),
+        shape=node.shape,
+    )
+    return line, _floor(node, line.name)
+
+
+def _floor(node: Node, value: str) -> Node:
+    floor = Elementwise(function=Function.FLOOR)
+    return Node(name=f"{node.name}/levels", operation=floor, inputs=(value,), shape=node.shape)
+
+
+def _line(channels: int, scale: float, offset: float) -> ScaleShift:
+    return ScaleShift(scale=np.full(channels, scale, np.float32), offset=np.full(channels, offset, np.float32))
+
+
+def _times(node: Node, step: float, offset: float) -> Node:
+    """The convolution of ``step * (x - offset)``, for x."""
+    operation = node.operation
+    assert isinstance(operation, Conv)
+    kernel = operation.kernel.astype(np.float64) * step
+    bias = -offset * kernel.sum(axis=(0, 1, 2)) + (0.0 if operation.bias is None else operation.bias)
+    return replace(node, operation=replace(operation, kernel=kernel.astype(np.float32), bias=bias.astype(np.float32)))
+
+
+def exact(graph: Graph, stem: Stem) -> Graph:
+    """The graph with kernels and biases of the stem on grids of powers of two: their sums are exact."""
+    most = {stem.conv: float(LEVELS + 1), stem.depthwise: 2 * MOST_STEPS}
+    nodes = tuple(
+        replace(node, operation=_on_grid(node.operation, most[node.name]))
+        if node.name in most and isinstance(node.operation, Conv)
+        else node
+        for node in graph
+    )
+    return replace(graph, nodes=nodes)
+
+
+def _on_grid(operation: Conv, most: float) -> Conv:
+    """Each output channel's numbers as multiples of a power of two; ``most`` bounds the whole numbers that it reads."""
+    kernel = operation.kernel.astype(np.float64)
+    bias = np.zeros(kernel.shape[-1]) if operation.bias is None else operation.bias.astype(np.float64)
+    largest = np.abs(kernel).sum(axis=(0, 1, 2)) * most + np.abs(bias)
+    taps = kernel.size // kernel.shape[-1]
+    step = 2.0 ** np.ceil(np.log2(np.maximum(largest, 1e-20) / (EXACT - (taps * most + 1) / 2)))
+    on_grid: Array = (np.rint(kernel / step) * step).astype(np.float32)
+    return replace(operation, kernel=on_grid, bias=(np.rint(bias / step) * step).astype(np.float32))
+
+
+def power_of_two(scale: float) -> float:
+    """The power of two nearest to a scale, in octaves."""
+    return float(2.0 ** np.rint(np.log2(scale)))

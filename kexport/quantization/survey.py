@@ -1,0 +1,58 @@
+"""What is decided before kernels are rounded: precisions, equalised channels, and the scale of every value."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from kexport.graph import Graph
+from kexport.quantization import Batches, Compile
+from kexport.quantization.observe import statistics as observe
+from kexport.quantization.prepare import assign, equalize, stem
+from kexport.quantization.scales import ranges
+from kexport.quantization.sequence import Network
+
+
+def survey(graph: Graph, batches: Batches, compile_: Compile, *, keep_float: Collection[str] = ()) -> Network:
+    """The network of a rewritten graph: equal to it in float32, and ready to be quantized node by node.
+
+    Channels are equalised as if nothing were kept in float: what a float layer makes is rounded as soon as an int8
+    layer reads it, and needs it as much.
+    """
+    first = stem.find(graph)
+    if first is None:
+        return _survey(graph, batches, compile_, keep_float=keep_float, stored=())
+    seen = observe.observe(_up_to(graph, first.product), batches, compile_, values=(first.image, first.product))
+    opened = stem.on_levels(graph, first, seen)
+    kept = {*keep_float, *first.in_float}
+    network = _survey(opened, batches, compile_, keep_float=kept, stored=(first.depthwise,))
+    return _exact(network, first)
+
+
+def _survey(
+    graph: Graph, batches: Batches, compile_: Compile, *, keep_float: Collection[str], stored: Collection[str]
+) -> Network:
+    everything, precisions = assign.assign(graph), assign.assign(graph, keep_float=keep_float, stored=stored)
+    seen = observe.observe(graph, batches, compile_, values=ranges.needed(graph, everything))
+    graph, seen = equalize.equalize(graph, everything, seen)
+    return Network(graph=graph, precisions=precisions, values=ranges.choose(graph, precisions, seen), observed=seen)
+
+
+def _up_to(graph: Graph, value: str) -> Graph:
+    """The nodes up to the one that makes ``value``, which becomes the output."""
+    last = [node.name for node in graph].index(value) + 1
+    return replace(graph, nodes=graph.nodes[:last], outputs={value: value})
+
+
+def _exact(network: Network, first: stem.Stem) -> Network:
+    """The network with the stem's numbers on their grids, and its result at a scale that is a power of two."""
+    name = first.depthwise
+    if name not in network.values:
+        return network
+    scale = network.values[name].scale
+    wanted = stem.power_of_two(scale)
+    graph, seen = equalize.rescale(network.graph, name, network.observed, wanted / scale)
+    values = ranges.choose(graph, network.precisions, seen)
+    group = next(group for group in ranges.groups(graph, network.precisions) if name in group)
+    values |= {each: replace(values[each], scale=wanted) for each in group}
+    return replace(network, graph=stem.exact(graph, first), values=values, observed=seen)

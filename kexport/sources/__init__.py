@@ -1,0 +1,1 @@
+"""What the user named becomes a `keras.Model` with its weights and facts."""

@@ -1,0 +1,216 @@
+"""Step: what the user named becomes a built `keras.Model` with weights."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kexport.errors import MissingDependencyError, UsageError
+from kexport.sources import catalog, labels, loading, prepared
+from kexport.sources.adapt import precision, shapes, taps
+from kexport.sources.catalog import Application
+from kexport.sources.weights import class_index, finalize, imagenet, random
+from kexport.sources.weights import file as weights_file
+from kexport.specs import ModelSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A model, and what was changed on the way to it, for the record.
+
+    ``class_index`` is the file with the names of ImageNet's classes, where they are the model's; or
+    ``without_index`` says why it is not there.
+    """
+
+    model: Any
+    notes: tuple[str, ...] = ()
+    class_index: Path | None = None
+    without_index: str = ""
+
+
+def build(spec: ModelSpec) -> Any:
+    """The model of ``spec`` alone; see `make`."""
+    return make(spec).model
+
+
+def make(spec: ModelSpec) -> Built:
+    """The model of ``spec``, with its weights: float32, of the asked size, ending at the asked layers.
+
+    Raises UsageError for options that the application does not take and for layers that are not there, SourceError
+    for a model or weight file that is missing, damaged, hostile or of another model, DownloadError where ImageNet
+    weights cannot be fetched.
+    """
+    model = _application(spec) if spec.application else _own(spec)
+    built = _finished(model, spec)
+    if not labels.are_imagenets(spec):
+        return built
+    index, without = class_index.find(download=spec.weights.kind == "imagenet")
+    return replace(built, class_index=index, without_index=without)
+
+
+def skeleton(spec: ModelSpec) -> Any:
+    """The model of ``spec`` as far as its layers go: an application has no weights, taps are not applied."""
+    if not spec.application:
+        return _finished(_own(spec), replace(spec, layers=())).model
+    application = catalog.application(spec.application)
+    check_options(spec, application)
+    return _construct(spec, application, None)
+
+
+def rebuild(spec: ModelSpec, weights: Path) -> Any:
+    """The model that `make` built before, with the weights that `prepared.save_weights` has kept since."""
+    name = spec.application
+    raw = _construct(spec, catalog.application(name), None) if name else _own(spec)
+    model = _finished(raw, spec).model
+    prepared.assign_weights(model, weights)
+    finalize(model)
+    return model
+
+
+def _application(spec: ModelSpec) -> Any:
+    application = catalog.application(spec.application)
+    check_options(spec, application)
+    if spec.weights.kind == "file":
+        weights_file.check_exists(spec)
+    if spec.weights.kind == "imagenet":
+        return imagenet.build(lambda weights: _construct(spec, application, weights), spec)
+    model = _construct(spec, application, None)
+    if spec.weights.kind == "file":
+        weights_file.load(model, spec)
+    else:
+        low, high = catalog.input_range(application)
+        random.randomize(model, seed=spec.weights.seed or 0, low=low, high=high)
+    return model
+
+
+def _own(spec: ModelSpec) -> Any:
+    """The model of a file or of a factory."""
+    load_keras()
+    if spec.file is not None:
+        return loading.load(Path(spec.file), trust=spec.trust)
+    if spec.weights.kind == "file":
+        weights_file.check_exists(spec)
+    model = loading.factory.call(str(spec.factory))
+    if spec.weights.kind == "file":
+        weights_file.load(model, spec)
+    return model
+
+
+def _finished(model: Any, spec: ModelSpec) -> Built:
+    model, notes = precision.as_float32(model)
+    if not spec.application:
+        model = shapes.with_inputs(model, spec.input_shape)
+    if spec.layers:
+        model = taps.tap(model, spec.layers)
+    if not spec.application:  # TensorFlow takes few characters in a scope, and artifacts have the source's name
+        model.name = re.sub(r"[^A-Za-z0-9_.-]", "_", model.name).lstrip("_-") or "model"
+    return Built(model=model, notes=notes)
+
+
+def check_options(spec: ModelSpec, application: Application) -> None:
+    """Raise UsageError for an option that the application's constructor does not take."""
+    if spec.alpha is not None and "alpha" not in application.options:
+        raise UsageError(
+            f"{application.name} has no width multiplier: --alpha {spec.alpha} does not apply",
+            hint="--alpha is for MobileNet, MobileNetV2 and MobileNetV3",
+        )
+    if spec.minimalistic and "minimalistic" not in application.options:
+        raise UsageError(
+            f"{application.name} has no minimalistic variant", hint="--minimalistic is for MobileNetV3Small and -Large"
+        )
+    if spec.weights.kind == "imagenet" and spec.include_top and spec.classes != 1000:
+        raise UsageError(
+            f"--classes {spec.classes} with ImageNet weights: their classifier has 1000 classes",
+            hint="--weights random:0, --weights FILE, or --no-top",
+        )
+    _check_size(spec, application)
+
+
+def _check_size(spec: ModelSpec, application: Application) -> None:
+    if spec.input_shape is None:
+        return
+    height, width, channels = spec.input_shape
+    smallest = application.smallest_size
+    if min(height, width) < smallest:
+        raise UsageError(
+            f"--input-shape {height},{width},{channels}: {application.name} takes images of at least "
+            f"{smallest}x{smallest} pixels",
+            hint=f"--input-shape {application.default_size},{application.default_size},3",
+        )
+
+
+def options(spec: ModelSpec, application: Application) -> dict[str, Any]:
+    """The keyword arguments of the application's constructor, weights left out."""
+    size = application.default_size
+    chosen: dict[str, Any] = {
+        "input_shape": spec.input_shape or (size, size, 3),
+        "include_top": spec.include_top,
+        "pooling": spec.pooling,
+    }
+    if spec.include_top:
+        chosen["classes"] = spec.classes
+    if spec.alpha is not None:
+        chosen["alpha"] = spec.alpha
+    if spec.minimalistic:
+        chosen["minimalistic"] = True
+    return chosen
+
+
+def _construct(spec: ModelSpec, application: Application, weights: str | None) -> Any:
+    keras = load_keras()
+    keras.utils.set_random_seed(spec.weights.seed or 0)
+    constructor = getattr(keras.applications, application.name)
+    try:
+        with contextlib.nullcontext() if weights else without_initial_values():
+            return constructor(weights=weights, **options(spec, application))
+    except ValueError as error:
+        raise UsageError(
+            f"Keras refuses {application.name} with {_told(options(spec, application))}: {error}",
+            hint=f"kexport list models --json shows what {application.name} takes",
+        ) from error
+
+
+@contextlib.contextmanager
+def without_initial_values() -> Iterator[None]:
+    """Build layers with zeros where Keras would draw random numbers: the weights are assigned afterwards.
+
+    Drawing them costs more time than the rest of the construction, and leaves one and a half times the
+    weights in TensorFlow's memory pool.
+    """
+    from keras.src.backend import Variable
+    from keras.src.initializers.random_initializers import RandomInitializer
+
+    original = Variable._initialize_with_initializer  # noqa: SLF001 - Keras has no public way to skip it
+
+    def initialize(variable: Any, initializer: Any) -> None:
+        if isinstance(initializer, RandomInitializer):
+            import tensorflow as tf
+
+            variable._initialize(lambda: tf.zeros(variable.shape, variable.dtype))  # noqa: SLF001
+        else:
+            original(variable, initializer)
+
+    Variable._initialize_with_initializer = initialize  # noqa: SLF001
+    try:
+        yield
+    finally:
+        Variable._initialize_with_initializer = original  # noqa: SLF001
+
+
+def _told(chosen: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in chosen.items() if value is not None)
+
+
+def load_keras() -> Any:
+    """The package `keras`. Raises MissingDependencyError with the command that installs it."""
+    try:
+        return importlib.import_module("keras")
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"Keras with TensorFlow is needed to build a model: {error}", hint="pip install 'kexport[cpu]'"
+        ) from error

@@ -1,0 +1,103 @@
+"""What the user named as SOURCE: an application, a family, a glob, a model file, or a factory.
+
+Only the text and the file's place are looked at: nothing is loaded here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kexport.errors import SourceError, UsageError
+from kexport.sources import catalog
+from kexport.sources.catalog import Application
+
+WEIGHTS_SUFFIX = ".weights.h5"
+SUFFIXES = (".keras", ".h5", ".hdf5")
+_FACTORY = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
+_EXPECTED = "a .keras file, or a .h5 file that holds a whole model"
+_SAVE_HINT = 'model.save("model.keras")'
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFile:
+    """A saved model. ``live`` marks the passing copy of a model in a Python program."""
+
+    path: str
+    live: bool = False
+
+    @property
+    def name(self) -> str:
+        """The file's stem, which names the artifacts."""
+        return Path(self.path).stem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Factory:
+    """``package.module:function``: a function without arguments that returns a `keras.Model`."""
+
+    text: str
+
+    @property
+    def name(self) -> str:
+        """The function's name, which names the artifacts."""
+        return re.split(r"[.:]", self.text)[-1]
+
+
+Named = Application | ModelFile | Factory
+
+
+def select(sources: Sequence[str]) -> tuple[Named, ...]:
+    """What the user named, each once, in the order of the request.
+
+    A source with a suffix of `SUFFIXES` is a file, one like ``package.module:function`` a factory, anything else
+    names applications (`catalog.select`). Raises UnknownNameError for a name that names nothing, SourceError for
+    a file that is not there, UsageError where two sources would give artifacts of the same name.
+    """
+    chosen = list(dict.fromkeys(named for source in sources for named in _resolve(source)))
+    names: dict[str, Named] = {}
+    for named in chosen:
+        if named.name in names:
+            raise UsageError(
+                f"two sources are called {named.name!r}, and so would be their artifacts: "
+                f"{told(names[named.name])} and {told(named)}",
+                hint="export them into different folders: -o DIR",
+            )
+        names[named.name] = named
+    return tuple(chosen)
+
+
+def told(named: Named) -> str:
+    """The source as the user typed it."""
+    if isinstance(named, ModelFile):
+        return named.path
+    return named.text if isinstance(named, Factory) else named.name
+
+
+def _resolve(source: str) -> tuple[Named, ...]:
+    if source.endswith(SUFFIXES):
+        return (_file(source),)
+    if _FACTORY.fullmatch(source):
+        return (Factory(text=source),)
+    if Path(source).is_dir():
+        raise SourceError(f"{source} is a folder; expected {_EXPECTED}", hint=_SAVE_HINT)
+    if "/" in source or Path(source).is_file():
+        what = "is neither an application nor a model file" if Path(source).exists() else "does not exist"
+        raise SourceError(f"{source} {what}; expected {_EXPECTED}", hint=_SAVE_HINT)
+    return catalog.select([source])
+
+
+def _file(source: str) -> ModelFile:
+    path = Path(source).expanduser()
+    if source.endswith(WEIGHTS_SUFFIX):
+        raise SourceError(
+            f"{source} holds weights alone; expected {_EXPECTED}", hint=f"kexport export NAME --weights {source}"
+        )
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise SourceError(f"{source} {what}; expected {_EXPECTED}", hint=_SAVE_HINT)
+    if path.stem.startswith("."):
+        raise SourceError(f"{source}: {path.stem!r} cannot name artifacts", hint="rename the file")
+    return ModelFile(path=str(path))

@@ -1,0 +1,119 @@
+"""Step: what Keras says about a model: its facts, and its outputs on inputs that show something."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kexport import files
+from kexport.records import Signature, SourceFacts
+from kexport.sources import labels, preprocessing
+from kexport.sources.keras_walk import functional, input_names, output_names, run
+from kexport.sources.prepared import Reference
+from kexport.sources.preprocessing import Feeding
+from kexport.specs import ModelSpec
+
+
+def facts(
+    model: Any,
+    spec: ModelSpec,
+    *,
+    notes: tuple[str, ...] = (),
+    class_index: Path | None = None,
+    without_index: str = "",
+) -> SourceFacts:
+    """What the records say about the source; the digest covers every weight's place, shape and bytes.
+
+    Raises UsageError for labels that are not those of the model's classes, and for an input with an open size.
+    """
+    inputs, outputs = signatures(model)
+    fed = preprocessing.feedings(model, spec)
+    softmax = ends_in_softmax(model)
+    found = labels.of(spec, outputs, index=class_index, without=without_index)
+    return SourceFacts(
+        application=spec.application,
+        weights=str(spec.weights),
+        weights_sha256=weights_digest(model),
+        parameters=int(model.count_params()),
+        inputs=inputs,
+        outputs=outputs,
+        ends_in_softmax=softmax,
+        preprocessing=preprocessing.preprocessing(fed, inputs, spec),
+        options={name: value for name, value in _options(spec).items() if value is not None},
+        kind=spec.kind,
+        source="" if spec.application else spec.name if spec.live else spec.source,
+        source_sha256=files.file_digest(Path(spec.file)) if spec.file and not spec.live else "",
+        input_range=(fed[0].low, fed[0].high),
+        reference_inputs={feeding.name: str(feeding) for feeding in fed},
+        labels=found.names,
+        labels_from=found.origin,
+        notes=notes,
+    )
+
+
+def compute(model: Any, spec: ModelSpec, inputs: tuple[Signature, ...]) -> Reference:
+    """Keras's outputs on seeded inputs in the range that the model expects (`contract`).
+
+    The images of an application are those on which random weights were made, so that activations are in range.
+    Layers run one after the other, and one row at a time, so that memory stays small.
+    """
+    fed: tuple[Feeding, ...] = preprocessing.feedings(model, spec)
+    given = preprocessing.reference_inputs(fed, inputs, seed=spec.weights.seed or 0)
+    count = len(next(iter(given.values())))
+    rows = [run(model, [array[index : index + 1] for array in given.values()], _infer) for index in range(count)]
+    names = output_names(model)
+    outputs = {name: np.concatenate([np.asarray(row[place]) for row in rows]) for place, name in enumerate(names)}
+    return Reference(inputs=given, outputs=outputs)
+
+
+def _infer(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    return layer(*args, **kwargs)
+
+
+def signatures(model: Any) -> tuple[tuple[Signature, ...], tuple[Signature, ...]]:
+    """Public names and shapes of inputs and outputs, as every artifact has them; the batch is ``None``."""
+    inputs = zip(input_names(model), model.inputs, strict=True)
+    outputs = zip(output_names(model), model.outputs, strict=True)
+    return tuple(_signature(*pair) for pair in inputs), tuple(_signature(*pair) for pair in outputs)
+
+
+def _signature(name: str, tensor: Any) -> Signature:
+    return Signature(name=name, shape=tuple(tensor.shape), dtype=str(tensor.dtype))
+
+
+def ends_in_softmax(model: Any) -> bool:
+    """Whether the model's only output is what a softmax makes."""
+    function = functional(model)
+    if function is None or len(function.outputs) != 1:
+        return False
+    history = getattr(function.outputs[0], "_keras_history", None)
+    last = getattr(history, "operation", None)
+    activation = getattr(getattr(last, "activation", None), "__name__", type(last).__name__.lower())
+    return bool(activation == "softmax")
+
+
+def weights_digest(model: Any) -> str:
+    """The sha256 over every weight in order: its place, its shape, its dtype and its bytes."""
+    digest = hashlib.sha256()
+    for index, weight in enumerate(model.weights):
+        array = np.ascontiguousarray(weight.numpy())
+        digest.update(f"{index} {array.shape} {array.dtype}".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def _options(spec: ModelSpec) -> dict[str, Any]:
+    return {
+        "alpha": spec.alpha,
+        "minimalistic": spec.minimalistic or None,
+        "input_shape": list(spec.input_shape) if spec.input_shape else None,
+        "classes": spec.classes if spec.classes != 1000 else None,
+        "include_top": None if spec.include_top else False,
+        "pooling": spec.pooling,
+        "layers": list(spec.layers) or None,
+        "labels": spec.labels,
+        "trust": spec.trust or None,
+    }

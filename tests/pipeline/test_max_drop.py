@@ -1,0 +1,176 @@
+"""``--max-drop`` through the whole run: decisions that hang by a hair, a bound that is met and one that is not."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import kexport
+from kexport.errors import UsageError
+from kexport.images import checks
+from kexport.images.seeded import seeded_images
+from kexport.records import Record, Status
+from kexport.sources import reference
+from kexport.specs import ModelSpec, WeightsSpec
+from tests.places import LAB
+
+LAYERS = 6
+Toy = tuple[Path, Path]
+
+
+def network(huge: float) -> Any:
+    """Four residual convolutions, each with a huge channel of its own that later layers read faintly.
+
+    The sums carry all huge channels on, so that int8 has few numbers left for the others in every layer.
+    """
+    import keras
+
+    keras.utils.set_random_seed(3)
+    layers = keras.layers
+    image = layers.Input((24, 24, 3))
+    value = layers.Conv2D(8, 3, padding="same", name="stem")(layers.Rescaling(1 / 255)(image))
+    for index in range(4):
+        value = layers.Add()([layers.Conv2D(8, 3, padding="same", name=f"conv{index}")(value), value])
+    value = layers.Dense(64, activation="softmax", name="classes")(layers.GlobalAveragePooling2D()(value))
+    made = keras.Model(image, value)
+    shut = np.ones(8, np.float32)
+    for index in range(4):
+        kernel, bias = made.get_layer(f"conv{index}").get_weights()
+        kernel = kernel * shut[:, np.newaxis]
+        kernel[..., index] *= huge
+        made.get_layer(f"conv{index}").set_weights([kernel, bias])
+        shut[index] = 1 / huge
+    kernel, bias = made.get_layer("classes").get_weights()
+    made.get_layer("classes").set_weights([kernel * shut[:, np.newaxis], bias])
+    return made
+
+
+def toy(folder: Path, huge: float) -> Toy:
+    """A model file, and photographs each labelled with its decision; its classes are as close as can be."""
+    from PIL import Image
+
+    (folder / "photographs").mkdir()
+    for index, image in enumerate(seeded_images(240, (24, 24, 3), seed=5).round().astype(np.uint8)):
+        Image.fromarray(image).save(folder / "photographs" / f"{index:03}.png")
+    made, model = network(huge), folder / "toy.keras"
+    made.save(model)
+    contract = reference.facts(made, ModelSpec(file=str(model), weights=WeightsSpec(kind="model"))).preprocessing
+    assert contract is not None
+    paths = sorted((folder / "photographs").iterdir())
+    (images,) = checks.image_blocks(paths, contract, len(paths))
+    logits = np.log(made.predict(images, verbose=0))
+    kernel, bias = made.get_layer("classes").get_weights()
+    made.get_layer("classes").set_weights([10 * kernel, 10 * (bias - logits.mean(axis=0))])
+    made.save(model)
+    decisions = made.predict(images, verbose=0).argmax(axis=1)
+    for path, decision in zip(paths, decisions, strict=True):
+        path.rename(path.with_name(f"{decision}_{path.name}"))
+    return model, folder / "photographs"
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    """A network that int8 suits."""
+    return toy(tmp_path_factory.mktemp("calm"), 1.0)
+
+
+@pytest.fixture(scope="module")
+def wild(tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    """A network that int8 does not suit."""
+    return toy(tmp_path_factory.mktemp("wild"), 300.0)
+
+
+def export(made: Toy, directory: Path, bound: float) -> tuple[Record, ...]:
+    model, photographs = made
+    return kexport.export(
+        str(model), formats=("onnx", "tflite"), scheme="int8", calibration=photographs, evaluation=photographs,
+        max_drop=bound, directory=directory,
+    )  # fmt: skip
+
+
+def test_a_bound_that_int8_alone_meets(calm: Toy, tmp_path: Path) -> None:
+    for record in export(calm, tmp_path, 100.0):
+        assert (record.status, record.reason) == (Status.PASS, "")
+        assert record.accuracy is not None
+        assert record.accuracy.keras_top1 == 1.0
+        assert record.quantization is not None
+        found = record.quantization.search
+        assert found is not None
+        assert (found.bound_points, found.met, found.float_layers, found.layers) == (100.0, True, (), 0)
+        assert [trial.float_layers for trial in found.trials] == [0]
+        assert found.trials[0].low_points <= found.trials[0].drop_points <= found.trials[0].high_points
+        assert "is inside --max-drop 100 with the int8 plan as it is" in record.quantization.notes[-1]
+        assert "--max-drop 100" in record.reproduce
+
+
+def test_a_bound_that_no_plan_meets(wild: Toy, tmp_path: Path) -> None:
+    onnx, tflite = export(wild, tmp_path, 0.0)
+    assert onnx.quantization is not None
+    found = onnx.quantization.search
+    assert found is not None
+    assert [trial.float_layers for trial in found.trials] == [0, 1, 2, LAYERS // 2], found.trials
+    assert all(trial.drop_points > 0 for trial in found.trials), found.trials
+    assert not found.met
+    assert set(found.float_layers) <= {"stem", "conv0", "conv1", "conv2", "conv3", "classes"}
+    assert (onnx.status, tflite.status) == (Status.FAIL, Status.FAIL)
+    said = (
+        r"--max-drop 0 was not met: the least top-1 drop is \d+\.\d\d points "
+        r"\(95 % interval -?\d+\.\d\d to \d+\.\d\d\); "
+        r"drop in points with float32 layers: \d+\.\d\d with 0, \d+\.\d\d with 1, \d+\.\d\d with 2, "
+        r"\d+\.\d\d with 3, of 6"
+    )
+    assert re.search(said, onnx.reason)
+    assert re.search(said, tflite.reason)
+    assert not list(tmp_path.rglob("*.onnx")), "an artifact that fails is not published"
+
+
+def test_a_drop_needs_labels(calm: Toy, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for path in calm[1].glob("*.png"):
+        (bare / f"photo{path.name.partition('_')[2]}").write_bytes(path.read_bytes())
+    with pytest.raises(UsageError) as caught:
+        export((calm[0], bare), tmp_path / "out", 1.0)
+    assert caught.value.message == f"--max-drop 1: --eval {bare} has no labels, so that no drop can be measured"
+    assert caught.value.hint == (
+        "one folder per class, files <class index>_*.jpg, or --eval FILE.csv with path,class index"
+    )
+
+
+@pytest.mark.lab
+@pytest.mark.skipif(not (LAB / "images").is_dir(), reason=f"no photographs and weights in {LAB}: set KEXPORT_LAB")
+def test_mobilenet_v3_ends_inside_the_bound_or_says_what_was_tried(
+    tmp_path: Path, record_property: pytest.RecordProperty
+) -> None:
+    """Few calibration images, to be quick; the drop is that of all 400 evaluation images."""
+    for name, kept in (("eval", range(1, 10)), ("calibration", (0,))):
+        (tmp_path / name).mkdir()
+        for path in sorted((LAB / "images").glob("*.jpg")):
+            if int(path.name[:4]) % 10 in kept:
+                (tmp_path / name / path.name).symlink_to(path)
+    for path in sorted((tmp_path / "calibration").iterdir())[::2]:
+        path.unlink()
+    (record,) = kexport.export(
+        "MobileNetV3Small", formats="onnx", scheme="int8", max_drop=0.5, directory=tmp_path / "out",
+        weights=LAB / "mobilenetv3small_1.0_224.weights.h5",
+        calibration=tmp_path / "calibration", evaluation=tmp_path / "eval",
+    )  # fmt: skip
+    assert record.accuracy is not None
+    assert record.quantization is not None
+    found = record.quantization.search
+    assert found is not None
+    for trial in found.trials:
+        record_property(f"drop_points_with_{trial.float_layers}_float_layers", trial.drop_points)
+    assert (record.accuracy.images, record.accuracy.top1_drop_points) == (400, found.taken.drop_points)
+    if found.met:
+        assert (record.status, record.reason) == (Status.PASS, "")
+        assert found.taken.drop_points <= 0.5
+        assert all(not trial.met for trial in found.trials if trial.float_layers < len(found.float_layers))
+    else:
+        assert record.status is Status.FAIL
+        assert "--max-drop 0.5 was not met" in record.reason
+        assert max(trial.float_layers for trial in found.trials) == found.layers // 2

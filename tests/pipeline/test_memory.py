@@ -1,0 +1,80 @@
+"""Memory of a request: never less parameters than the network has, and a refusal only where nothing would fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kexport.errors import EnvironmentFailure
+from kexport.pipeline import cells, memory
+from kexport.pipeline.cells import Event, Orchestra
+from kexport.sources import catalog
+from kexport.specs import Cell, Format, ModelSpec, WeightsSpec
+
+GIB = 2**30
+RANDOM = WeightsSpec(kind="random", seed=0)
+# What the installed Keras builds: `model.count_params()`.
+COUNTED: tuple[tuple[str, dict[str, Any], int], ...] = (
+    ("MobileNet", {}, 4_253_864),
+    ("MobileNet", {"alpha": 0.25}, 475_544),
+    ("MobileNetV2", {"alpha": 1.4}, 6_156_712),
+    ("ResNet50", {"classes": 5000}, 33_832_712),
+    ("VGG16", {"input_shape": (448, 448, 3)}, 446_638_888),
+    ("VGG16", {"include_top": False, "input_shape": (448, 448, 3)}, 14_714_688),
+)
+
+
+def spec(name: str, **options: Any) -> ModelSpec:
+    return ModelSpec(application=name, weights=RANDOM, **options)
+
+
+@pytest.mark.parametrize(("name", "options", "counted"), COUNTED)
+def test_no_network_has_more_parameters_than_estimated(name: str, options: dict[str, Any], counted: int) -> None:
+    estimated = memory.parameters(spec(name, **options))
+    assert counted <= estimated * 1.001
+    assert memory.least_bytes(spec(name, **options)) - 224 * 224 * 350 <= 4 * counted + 448 * 448 * 350
+
+
+@pytest.mark.parametrize("application", catalog.APPLICATIONS, ids=lambda row: row.name)
+def test_every_application_fits_into_a_gibibyte_by_the_least(application: catalog.Application) -> None:
+    memory.check(spec(application.name), available_bytes=GIB)
+    assert memory.parameters(spec(application.name)) == application.parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("MobileNet", {"input_shape": (20000, 20000, 3)}, "MobileNet at 20000x20000x3 with 1000 classes needs 130 GiB"),
+        ("MobileNet", {"input_shape": (224, 224, 99999)}, "MobileNet at 224x224x99999 with 1000 classes needs 37 GiB"),
+        ("ResNet50", {"classes": 10**9}, "ResNet50 at its own size with 1000000000 classes needs 3815 GiB"),
+        ("VGG16", {"input_shape": (2048, 2048, 3)}, "VGG16 at 2048x2048x3 with 1000 classes needs 33 GiB"),
+    ],
+)
+def test_what_cannot_fit_is_refused(name: str, options: dict[str, Any], told: str) -> None:
+    with pytest.raises(EnvironmentFailure) as caught:
+        memory.check(spec(name, **options), available_bytes=int(23.5 * GIB))
+    assert caught.value.message == f"{told} of memory or more, 23.5 GiB are there"
+    assert caught.value.hint == "a smaller --input-shape or fewer --classes, or a machine with more memory"
+
+
+def test_a_large_photograph_is_not_refused() -> None:
+    memory.check(spec("MobileNet", input_shape=(4000, 6000, 3)), available_bytes=int(23.5 * GIB))
+
+
+class Deaf:
+    def observe(self, event: Event) -> None:
+        raise AssertionError(event)
+
+
+def test_nothing_is_started_for_a_request_that_cannot_fit(tmp_path: Path) -> None:
+    cell = Cell(model=spec("MobileNet", input_shape=(60000, 60000, 3)), format=Format.ONNX)
+    with pytest.raises(EnvironmentFailure, match="GiB of memory or more"):
+        Orchestra(directory=tmp_path, workspace=tmp_path, observer=Deaf()).play((cell,), jobs=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wider_networks_are_planned_with_more_memory() -> None:
+    narrow, wide = (spec("MobileNet", alpha=alpha) for alpha in (0.25, 4.0))
+    assert cells._keras_bytes(wide) - cells._keras_bytes(narrow) > 3 * 4 * 60_000_000

@@ -1,0 +1,183 @@
+"""From options to cells, and every contradiction told before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kexport.errors import KexportError, UsageError
+from kexport.pipeline.requests import ExportOptions, cells
+from kexport.sources.catalog import APPLICATIONS, select
+from kexport.specs import Cell, Engine, Format, Scheme
+
+ONE = select(["ResNet50"])
+
+
+def plan(**typed: object) -> tuple[Cell, ...]:
+    return cells(ONE, ExportOptions(**typed))  # type: ignore[arg-type]
+
+
+def test_forty_models_in_two_formats_unless_said() -> None:
+    everything = cells(APPLICATIONS, ExportOptions())
+    assert len(everything) == 80
+    assert {cell.format for cell in everything} == {Format.ONNX, Format.TFLITE}
+    assert {(cell.batch, cell.opset, cell.engine) for cell in everything} == {(None, 18, Engine.AUTO)}
+    assert len({cell.label for cell in everything}) == 80
+
+
+def test_models_come_first_then_formats_then_schemes() -> None:
+    made = plan(formats=(Format.ONNX, Format.TFLITE), schemes=(Scheme.FLOAT32, Scheme.FLOAT16))
+    assert [cell.label for cell in made] == [
+        "ResNet50 onnx float32",
+        "ResNet50 onnx float16",
+        "ResNet50 tflite float32",
+        "ResNet50 tflite float16",
+    ]
+
+
+def test_a_target_sets_and_what_is_typed_wins() -> None:
+    android = plan(target="android")
+    assert [(cell.format, cell.scheme, cell.batch, cell.engine) for cell in android] == [
+        (Format.TFLITE, Scheme.FLOAT32, 1, Engine.NATIVE),
+        (Format.TFLITE, Scheme.FLOAT16, 1, Engine.NATIVE),
+    ]
+    typed = plan(target="android", schemes=(Scheme.FLOAT32,), batch=4, engine=Engine.TFLITE_CONVERTER)
+    assert [(cell.scheme, cell.batch, cell.engine) for cell in typed] == [(Scheme.FLOAT32, 4, Engine.TFLITE_CONVERTER)]
+
+
+def test_dynamic_over_a_target_with_a_batch() -> None:
+    assert [cell.batch for cell in plan(target="portable", formats=(Format.ONNX,), batch="dynamic")] == [None]
+
+
+def test_every_model_option_arrives(tmp_path: Path) -> None:
+    path = tmp_path / "w.weights.h5"
+    path.touch()
+    options = ExportOptions(
+        weights=str(path), alpha=0.75, minimalistic=True, input_shape=(96, 96, 3), no_top=True, pooling="avg"
+    )
+    (cell,) = cells(select(["MobileNetV3Small"]), replace_formats(options))
+    model = cell.model
+    assert (model.alpha, model.minimalistic, model.input_shape) == (0.75, True, (96, 96, 3))
+    assert (model.include_top, model.pooling, str(model.weights)) == (False, "avg", str(path))
+
+
+def replace_formats(options: ExportOptions) -> ExportOptions:
+    return ExportOptions(**{**options.__dict__, "formats": (Format.ONNX,)})
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ({"alpha": 0.5}, "ResNet50 takes no --alpha: MobileNet, MobileNetV2, MobileNetV3Small, MobileNetV3Large do"),
+        ({"minimalistic": True}, "ResNet50 takes no --minimalistic: MobileNetV3Small, MobileNetV3Large do"),
+        ({"input_shape": (17, 17, 3)}, "--input-shape 17,17,3: ResNet50 needs 32x32 pixels or more"),
+        ({"pooling": "avg"}, "--pooling pools the features of --no-top: expected both"),
+        ({"classes": 3, "no_top": True}, "--classes and --no-top: a network without classifier has no classes"),
+        ({"classes": 3}, "--classes 3: the imagenet weights have 1000 classes"),
+        (
+            {"weights": "missing.h5"},
+            "--weights 'missing.h5': there is no such file; expected imagenet, random:SEED or a file",
+        ),
+        ({"weights": "random:x"}, "--weights 'random:x': the seed is 'x', expected a whole number"),
+        (
+            {"formats": (Format.SAVEDMODEL,), "schemes": (Scheme.FLOAT16,)},
+            "schemes: savedmodel cannot be float16, expected one of float32",
+        ),
+        ({"opset": 99}, "opset: expected 13 to 22, got 99"),
+        ({"batch": "dynamic"}, 'batch: a tflite file has a fixed batch, expected a number, got "dynamic"'),
+        (
+            {"engine": Engine.TF2ONNX},
+            "engine: tf2onnx cannot write tflite, expected one of auto, native, tflite-converter",
+        ),
+        ({"target": "androit"}, "unknown target 'androit': did you mean android?"),
+        ({"evaluation": "none.csv"}, "--eval 'none.csv': there is no such file or folder"),
+        ({"calibration": "synthetic:x"}, "--calibration 'synthetic:x': the seed is 'x', expected a whole number"),
+        ({"pooling": "sum", "no_top": True}, "pooling 'sum': expected avg or max"),
+    ],
+)
+def test_contradictions(typed: dict[str, object], said: str) -> None:
+    with pytest.raises(KexportError) as error:
+        plan(**typed)
+    assert error.value.message == said
+    assert error.value.hint
+    assert error.value.exit_code == 2
+
+
+def test_a_quoted_home_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "w.weights.h5").touch()
+    (cell, *_) = plan(weights="~/w.weights.h5")
+    assert cell.model.weights.path == str(tmp_path / "w.weights.h5")
+
+
+def test_one_weight_file_is_for_one_model(tmp_path: Path) -> None:
+    path = tmp_path / "w.weights.h5"
+    path.touch()
+    with pytest.raises(UsageError, match="one file for 40 models, expected one model"):
+        cells(APPLICATIONS, ExportOptions(weights=str(path)))
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ({"resume": True, "force": True}, "expected one of them"),
+        ({"timeout_minutes": 0.0}, "--timeout 0: expected minutes above 0"),
+        ({"timeout_minutes": float("nan")}, "--timeout nan"),
+        ({"jobs": 0}, "--jobs 0: expected 1 or more"),
+    ],
+)
+def test_options_check_themselves(typed: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        ExportOptions(**typed)  # type: ignore[arg-type]
+
+
+INT8 = {"schemes": (Scheme.INT8,), "calibration": "synthetic:0"}
+
+
+def test_a_bound_holds_for_calibrated_schemes(tmp_path: Path) -> None:
+    made = plan(
+        schemes=(Scheme.FLOAT32, Scheme.INT8), calibration="synthetic:0", evaluation=str(tmp_path), max_drop=0.5
+    )
+    assert {cell.scheme: cell.max_drop for cell in made} == {Scheme.FLOAT32: None, Scheme.INT8: 0.5}
+
+
+@pytest.mark.parametrize(
+    ("typed", "said", "hint"),
+    [
+        (
+            {**INT8, "max_drop": -5.0},
+            "--max-drop -5: expected 0 or more; a drop below 0 is a gain, which no quantization can promise",
+            "--max-drop 0.5",
+        ),
+        (
+            {**INT8, "max_drop": float("nan")},
+            "--max-drop nan: expected 0 to 100; points are shares of 100 images",
+            "--max-drop 0.5",
+        ),
+        (
+            {**INT8, "max_drop": 100.5},
+            "--max-drop 100.5: expected 100 or less; points are shares of 100 images",
+            "--max-drop 0.5",
+        ),
+        (
+            {**INT8, "max_drop": float("inf")},
+            "--max-drop inf: expected 100 or less; points are shares of 100 images",
+            "--max-drop 0.5",
+        ),
+        (
+            {"max_drop": 0.5},
+            "--max-drop 0.5 with float32: expected scheme int8, whose layers can stay in float32 one by one",
+            "--schemes int8",
+        ),
+        (
+            {**INT8, "max_drop": 0.5},
+            "--max-drop 0.5: expected --eval as well, labelled photographs to measure the drop on",
+            "--eval photos",
+        ),
+    ],
+)
+def test_bounds_that_nothing_could_be_held_to(typed: dict[str, object], said: str, hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        plan(**typed)
+    assert (caught.value.message, caught.value.hint) == (said, hint)

@@ -1,0 +1,289 @@
+"""Equalised channels: the same function, likelier ranges, and where that has to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from kexport.graph import Graph
+from kexport.operations import Activation, Add, Clip, Concat, Conv, GlobalPool, Multiply, Pool, PoolKind, Reshape
+from kexport.quantization.observe import statistics as observe
+from kexport.quantization.prepare import assign, equalize, rewrites
+from kexport.quantization.scales import bounds, ranges
+from tests.formats.plans import Sketch, float_values
+from tests.quantization.networks import (
+    AVERAGE,
+    RELU,
+    RELU6,
+    activate,
+    assert_same_function,
+    batches_of,
+    compile_,
+    conv,
+    dense,
+    feeds_of,
+    mobile,
+    same,
+    squeeze_excite,
+)
+
+SPREAD = np.geomspace(1, 1 / 40, 16).astype(np.float32)
+
+
+def uneven(operation: Conv, spread: np.ndarray = SPREAD) -> Conv:
+    """The convolution with output channels of very unlike sizes."""
+    assert operation.bias is not None
+    factors = np.resize(spread, operation.kernel.shape[-1])
+    return Conv(**{**vars(operation), "kernel": operation.kernel * factors, "bias": operation.bias * factors})
+
+
+def equalized(graph: Graph) -> tuple[Graph, dict[str, observe.Observed], dict[str, observe.Observed]]:
+    precisions = assign.assign(graph)
+    batches = batches_of(feeds_of(graph))
+    seen = observe.observe(graph, batches, compile_, values=ranges.needed(graph, precisions))
+    after, predicted = equalize.equalize(graph, precisions, seen)
+    return after, seen, predicted
+
+
+def changed(before: Graph, after: Graph) -> set[str]:
+    """The nodes whose operation is another one."""
+    return {old.name for old, new in zip(before, after, strict=True) if old.operation is not new.operation}
+
+
+def chain(activation: Activation | None, gain: float = 1.0) -> Graph:
+    net = Sketch((8, 8, 3))
+    net("a", uneven(conv(3, 16, 3, padding=same(), activation=activation), SPREAD * np.float32(gain)), "in0")
+    net("b", conv(16, 6), "a")
+    return net.graph()
+
+
+def depthwise(multiplier: int) -> Graph:
+    net = Sketch((8, 8, 3))
+    net("a", uneven(conv(3, 16, activation=RELU)), "in0")
+    net("b", uneven(conv(1, 16 * multiplier, 3, groups=16, padding=same(), activation=RELU)), "a")
+    net("c", conv(16 * multiplier, 6), "b")
+    return net.graph()
+
+
+def grouped() -> Graph:
+    net = Sketch((8, 8, 3))
+    net("a", uneven(conv(3, 16, activation=RELU)), "in0")
+    net("b", uneven(conv(4, 12, 3, groups=4)), "a")
+    net("c", conv(12, 6), "b")
+    return net.graph()
+
+
+def excited() -> Graph:
+    net = Sketch((8, 8, 3))
+    net("a", uneven(conv(3, 16, activation=RELU)), "in0")
+    net("c", conv(16, 6), squeeze_excite(net, "a", 16))
+    return rewrites.rewrite(net.graph())
+
+
+def flattened() -> Graph:
+    net = Sketch((8, 8, 3))
+    net("a", uneven(conv(3, 16, activation=RELU)), "in0")
+    net("pool", GlobalPool(kind=PoolKind.AVERAGE, keepdims=True), "a")
+    net("flat", Reshape(shape=(16,)), "pool")
+    net("b", dense(16, 8, activation=RELU), "flat")
+    net("c", dense(8, 3), "b")
+    return net.graph()
+
+
+def swish() -> Graph:
+    net = Sketch((8, 8, 3))
+    net("a", uneven(conv(3, 16), 20 * SPREAD), "in0")
+    net("b", activate(Activation.HARD_SWISH), "a")
+    net("c", conv(1, 16, 3, groups=16), "b")
+    return rewrites.rewrite(net.graph())
+
+
+def two_readers() -> Graph:
+    net = Sketch((8, 8, 3))
+    net("a", uneven(conv(3, 16, activation=RELU)), "in0")
+    net("most", Pool(kind=PoolKind.MAX, size=(2, 2), strides=(2, 2)), "a")
+    net("left", conv(16, 4), "most")
+    net("right", conv(16, 4, 3, seed=2), "a")
+    return net.graph(left="left", right="right")
+
+
+GRAPHS: dict[str, Callable[[], Graph]] = {
+    "linear": lambda: chain(None),
+    "relu": lambda: chain(RELU),
+    "relu6_never_at_six": lambda: chain(RELU6),
+    "relu6_at_six": lambda: chain(RELU6, gain=30),
+    "depthwise": lambda: depthwise(1),
+    "depthwise_multiplier": lambda: depthwise(2),
+    "grouped": grouped,
+    "excited": excited,
+    "flattened": flattened,
+    "swish": swish,
+    "two_readers": two_readers,
+}
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_the_function_stays_on_what_was_seen(name):
+    graph = GRAPHS[name]()
+    after, _, _ = equalized(graph)
+    assert changed(graph, after)
+    assert_same_function(graph, after, feeds_of(graph), tolerance=1e-4)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_the_statistics_are_those_of_the_new_graph(name):
+    graph = GRAPHS[name]()
+    after, _, predicted = equalized(graph)
+    found = observe.observe(
+        after, batches_of(feeds_of(graph)), compile_, values=[n for n in predicted if n in after.shapes]
+    )
+    for value, seen in predicted.items():
+        if bounds.split_gate(after, value) is None:  # there, what lies below -1/2 is forgotten
+            np.testing.assert_allclose(seen.low, found[value].low, rtol=1e-3, atol=1e-4, err_msg=value)
+        np.testing.assert_allclose(seen.high, found[value].high, rtol=1e-3, atol=1e-4, err_msg=value)
+        np.testing.assert_allclose(seen.mean, found[value].mean, rtol=1e-3, atol=1e-4, err_msg=value)
+        np.testing.assert_allclose(seen.linear, found[value].linear, rtol=1e-3, atol=1e-4, err_msg=value)
+
+
+def test_towards_a_depthwise_convolution_channels_become_alike():
+    """Each of its kernels has a scale of its own: there is nothing to pay."""
+    _, before, after = equalized(depthwise(1))
+    assert before["a"].high.max() / before["a"].high.min() > 20
+    assert after["a"].high.max() / after["a"].high.min() < 1.01
+
+
+def test_relu6_ends_at_six_for_what_was_seen_there():
+    graph = chain(RELU6, gain=30)
+    after, before, predicted = equalized(graph)
+    assert before["a"].high.max() == 6.0
+    assert predicted["a"].high.max() == 6.0
+    at_six = before["a"].high == 6.0
+    kernel, old = after.producers["a"].operation, graph.producers["a"].operation
+    assert isinstance(kernel, Conv)
+    assert isinstance(old, Conv)
+    np.testing.assert_array_equal(kernel.kernel[..., at_six], old.kernel[..., at_six])
+
+
+def shown() -> Graph:
+    net = Sketch((8, 8, 3))
+    net("a", uneven(conv(3, 16, activation=RELU)), "in0")
+    net("b", conv(16, 6), "a")
+    return net.graph(features="a", output="b")
+
+
+def summed() -> Graph:
+    net = Sketch((8, 8, 3))
+    net("a", uneven(conv(3, 16, activation=RELU)), "in0")
+    net("b", uneven(conv(3, 16, seed=2, activation=RELU)), "in0")
+    net("c", conv(16, 6), net("sum", Add(), "a", "b"))
+    return net.graph()
+
+
+def joined() -> Graph:
+    net = Sketch((8, 8, 3))
+    net("a", uneven(conv(3, 16, activation=RELU)), "in0")
+    net("b", uneven(conv(3, 16, seed=2, activation=RELU)), "in0")
+    net("c", conv(32, 6), net("joined", Concat(), "a", "b"))
+    return net.graph()
+
+
+def squared() -> Graph:
+    net = Sketch((8, 8, 3))
+    net("a", uneven(conv(3, 16, activation=RELU)), "in0")
+    net("c", conv(16, 6), net("square", Multiply(), "a", "a"))
+    return net.graph()
+
+
+def read_in_float() -> Graph:
+    net = Sketch((8, 8, 3))
+    net("a", uneven(conv(3, 16, activation=RELU)), "in0")
+    net("b", conv(16, 6), "a")
+    net("c", conv(16, 6), net("tanh", activate(Activation.TANH), "a"))
+    return net.graph(b="b", c="c")
+
+
+def many_positions() -> Graph:
+    net = Sketch((4, 4, 3))
+    net("a", uneven(conv(3, 16, activation=RELU)), "in0")
+    net("flat", Reshape(shape=(256,)), "a")
+    net("b", dense(256, 4), "flat")
+    return net.graph()
+
+
+def clipped() -> Graph:
+    net = Sketch((8, 8, 3))
+    net("a", uneven(conv(3, 16)), "in0")
+    net("b", conv(16, 6), net("clip", Clip(minimum=-0.2, maximum=0.4), "a"))
+    return net.graph()
+
+
+def dead() -> Graph:
+    net = Sketch((8, 8, 3))
+    net("a", Conv(kernel=np.zeros((1, 1, 3, 4), np.float32), activation=RELU), "in0")
+    net("b", conv(4, 6), "a")
+    return net.graph()
+
+
+@pytest.mark.parametrize("make", [shown, summed, joined, squared, read_in_float, many_positions, clipped, dead])
+def test_where_channels_must_stay(make):
+    graph = make()
+    after, _, _ = equalized(graph)
+    assert changed(graph, after) == set()
+
+
+def test_equalising_twice_is_possible_and_keeps_the_function():
+    graph = swish()
+    once, _, _ = equalized(graph)
+    twice, _, _ = equalized(once)
+    assert_same_function(graph, twice, feeds_of(graph), tolerance=1e-4)
+
+
+def test_equalised_mobile_network_loses_less():
+    """Rounding every value to 256 numbers of its range does less harm afterwards."""
+    graph = rewrites.rewrite(mobile(RELU))
+    stem = graph.producers["depth"].operation
+    assert isinstance(stem, Conv)
+    nodes = tuple(
+        node if node.name != "depth" else type(node)(**{**vars(node), "operation": uneven(stem)}) for node in graph
+    )
+    graph = Graph(name="g", inputs=graph.inputs, nodes=nodes, outputs=graph.outputs)
+    after, before, predicted = equalized(graph)
+    assert np.median(predicted["depth"].high) > 2 * np.median(before["depth"].high)
+    feeds = feeds_of(graph)
+    assert float_values(after, feeds)["depth"].max() == pytest.approx(
+        float_values(graph, feeds)["depth"].max(), rel=1e-4
+    )
+
+
+def test_global_average_and_two_uses_in_one_reach():
+    net = Sketch((8, 8, 3))
+    net("a", uneven(conv(3, 16, activation=RELU)), "in0")
+    net("b", dense(16, 4, activation=RELU), net("mean", AVERAGE, "a"))
+    net("c", dense(4, 2), "b")
+    graph = net.graph()
+    after, _, _ = equalized(graph)
+    assert_same_function(graph, after, feeds_of(graph), tolerance=1e-4)
+
+
+def test_what_is_rounded_again_counts():
+    """Averages and gated values have scales of their own; what only moves numbers has not."""
+
+    def heard(graph: Graph) -> dict[str, bool]:
+        reach = equalize._reach(graph, graph.producers["a"], assign.assign(graph))
+        assert reach is not None
+        return {reader.value: reader.stored for reader in reach.readers}
+
+    assert heard(excited()) == {"squeeze": True, "gated": True}
+    assert heard(flattened()) == {"flat": True}
+    assert heard(two_readers()) == {"most": False, "a": False}
+
+
+def test_the_noise_of_what_is_rounded_again():
+    """A step of 1/255 of the range, uniform, through weights of one: 1/255^2 over a power of one."""
+    ones = np.ones(4)
+    weights = equalize.Weights(squares=np.ones((1, 4, 1)), largest=np.zeros((1, 4, 1)), used=np.zeros((1, 4, 1)))
+    once = equalize._noise([(weights, 0.0, np.stack([0 * ones, ones]))], ones, -ones, ones, ones)
+    assert once == pytest.approx(255**-2)
+    assert equalize._noise([(weights, 1.0, None)], ones, -ones, ones, ones) == pytest.approx(4 * 255**-2)

@@ -1,0 +1,234 @@
+"""A float32 stem whose bits are the same in every runtime, whatever the order of its sums."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from kexport.graph import Graph, Node, TensorSpec
+from kexport.operations import Activation, Add, Concat, Conv, Elementwise, ScaleShift
+from kexport.quantization import survey
+from kexport.quantization.plan import QuantPlan
+from kexport.quantization.prepare import rewrites, stem
+from kexport.quantization.quantize import quantize
+from tests.formats.plans import Sketch, emulate, float_values
+from tests.quantization.networks import (
+    AVERAGE,
+    RELU,
+    RELU6,
+    activate,
+    batches_of,
+    compile_,
+    conv,
+    dense,
+    outputs,
+    same,
+    squeeze_excite,
+)
+
+HARD_SWISH = Activation.HARD_SWISH
+
+
+def small_v3(*, rescaling: bool = True, depthwise_activation: Activation | None = RELU) -> Graph:
+    """A hard swish behind the first convolution, then a depthwise one; images in [0, 255] or in [-1, 1]."""
+    net = Sketch((24, 24, 3))
+    value = "in0"
+    if rescaling:
+        value = net("rescaling", ScaleShift(scale=np.full(3, 1 / 127.5, "f4"), offset=np.full(3, -1, "f4")), value)
+    net("stem", conv(3, 8, 3, strides=(2, 2), padding=((0, 1), (0, 1)), seed=1), value)
+    net("swish", activate(HARD_SWISH), "stem")
+    depth = conv(1, 8, 3, groups=8, padding=same(), seed=3, activation=depthwise_activation)
+    net("depth", depth, "swish")
+    gated = squeeze_excite(net, "depth", 8)
+    net("project", conv(8, 8, seed=4), gated)
+    net("logits", dense(8, 10, seed=7), net("pool", AVERAGE, "project"))
+    return net.graph()
+
+
+def photographs(count: int = 24, *, low: float = 0.0, high: float = 255.0) -> dict[str, np.ndarray]:
+    """Whole pixels, smooth enough to look like something, scaled to ``[low, high]``."""
+    rng = np.random.default_rng(3)
+    coarse = rng.uniform(0, 255, (count, 6, 6, 3)).repeat(4, axis=1).repeat(4, axis=2)
+    pixels = np.clip(np.rint(coarse + rng.normal(0, 12, (count, 24, 24, 3))), 0, 255)
+    pixels[0, 0, 0], pixels[0, 0, 1] = 0, 255
+    return {"in0": (pixels / 255 * (high - low) + low).astype(np.float32)}
+
+
+def surveyed(graph: Graph, feeds: dict[str, np.ndarray]) -> tuple[survey.Network, stem.Stem]:
+    rewritten = rewrites.rewrite(graph)
+    found = stem.find(rewritten)
+    assert found is not None
+    return survey.survey(rewritten, batches_of(feeds), compile_), found
+
+
+def whole_numbers(graph: Graph, node: Node, read: np.ndarray) -> float:
+    """The largest sum of magnitudes, in units of the grid that the node's numbers lie on, channel by channel."""
+    operation = node.operation
+    assert isinstance(operation, Conv)
+    assert operation.bias is not None
+    largest = 0.0
+    for channel in range(operation.kernel.shape[-1]):
+        numbers = np.append(operation.kernel[..., channel].reshape(-1), operation.bias[channel]).astype(np.float64)
+        step = min(2.0 ** (np.frexp(n)[1] - 24) for n in numbers[numbers != 0])
+        while not np.any((numbers / step) % 2):  # the coarsest grid that holds them all
+            step *= 2
+        taps = np.abs(operation.kernel[..., channel]).sum(dtype=np.float64) * np.abs(read).max()
+        largest = max(largest, (taps + abs(operation.bias[channel])) / step)
+    return float(largest)
+
+
+@pytest.mark.parametrize("rescaling", [True, False])
+def test_sums_are_exact_in_any_order(rescaling):
+    """Whole numbers times multiples of a power of two, and never above 2^24 of them."""
+    feeds = photographs() if rescaling else photographs(low=-1, high=1)
+    network, found = surveyed(small_v3(rescaling=rescaling), feeds)
+    values = float_values(network.graph, feeds)
+    for name in found.in_float:
+        node = network.graph.producers[name]
+        read = values[node.inputs[0]]
+        np.testing.assert_array_equal(read, np.rint(read))
+        assert len(np.unique(read)) > 100
+        assert whole_numbers(network.graph, node, read) <= 2**24
+        assert network.precisions.get(name) is None
+
+
+def test_pixels_become_their_own_levels():
+    """256 of them, and the line and the floor do not round two to one."""
+    for low, high, rescaling in ((0, 255, True), (-1, 1, False)):
+        feeds = photographs(low=low, high=high)
+        network, found = surveyed(small_v3(rescaling=rescaling), feeds)
+        levels = float_values(network.graph, feeds)[network.graph.producers[found.conv].inputs[0]]
+        pixels = np.rint((feeds["in0"].astype(np.float64) - low) / (high - low) * 255)
+        assert len(np.unique(levels - pixels)) == 1
+
+
+@pytest.mark.parametrize(("low", "high"), [(100, 101), (100, 255), (-255, -100), (7, 7), (-1, -1)])
+def test_levels_stay_small_where_no_pixel_is_near_zero(low, high):
+    """Sums are exact only if no level is beyond 256; images of a single colour are quantized too."""
+    feeds = photographs(low=low, high=high)
+    for rescaling in (True, False):
+        network, found = surveyed(small_v3(rescaling=rescaling), feeds)
+        levels = float_values(network.graph, feeds)[network.graph.producers[found.conv].inputs[0]]
+        assert np.abs(levels).max() <= stem.LEVELS + 1
+
+
+def test_the_result_has_a_scale_that_is_a_power_of_two():
+    network, found = surveyed(small_v3(), photographs())
+    scale = network.values[found.depthwise].scale
+    assert np.log2(scale) == np.rint(np.log2(scale))
+
+
+def test_in_float_it_is_still_the_same_network():
+    """Pixels are exact but for the padding's half level; what the hard swish makes has 12 bits, kernels 10."""
+    graph, feeds = small_v3(), photographs()
+    network, _ = surveyed(graph, feeds)
+    wanted, found = outputs(graph, feeds)["output"], outputs(network.graph, feeds)["output"]
+    assert np.square(found - wanted).mean() < 1e-5 * wanted.var()
+
+
+def test_what_reads_the_result_reads_int8():
+    """A mean in float32 would depend on the order of its sum."""
+    network, found = surveyed(small_v3(), photographs())
+    readers = network.graph.consumers[found.depthwise]
+    assert {node.name for node in readers} == {"squeeze", "gated"}
+    assert all(network.int8(node.name) for node in readers)
+
+
+def plans(feeds: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> tuple[QuantPlan, QuantPlan]:
+    """With the stem in float32, and all in int8."""
+    graph = small_v3()
+    with_stem = quantize(graph, batches_of(feeds), compile_)
+    monkeypatch.setattr(stem, "find", lambda graph: None)
+    return with_stem, quantize(graph, batches_of(feeds), compile_)
+
+
+def test_the_noise_of_the_first_layers_is_gone(monkeypatch):
+    feeds = photographs()
+    wanted = float_values(rewrites.rewrite(small_v3()), feeds)["depth"]
+
+    def noise(plan: QuantPlan) -> float:
+        made, affine = emulate(plan, feeds)["depth"], plan.values["depth"]
+        found = affine.dequantize(made if made.dtype == np.int8 else affine.quantize(made))
+        gain = (found * wanted).sum(axis=(0, 1, 2)) / np.square(wanted).sum(axis=(0, 1, 2))  # equalised channels
+        relative = (found / np.maximum(gain, 1e-9) - wanted)[..., gain > 0]
+        return float(np.square(relative).mean())
+
+    with_stem, all_int8 = plans(feeds, monkeypatch)
+    assert noise(with_stem) < 0.5 * noise(all_int8)
+    assert with_stem.notes == ("float32 layers: swish/sixth, depth",)
+    assert all_int8.notes == ()
+
+
+def test_both_runtimes_make_the_same_bits(run_onnx, run_tflite):
+    """Not so for the network that it came from: its sums depend on their order."""
+    feeds = photographs(4)
+    network, found = surveyed(small_v3(), feeds)
+
+    def both(graph: Graph, last: str) -> tuple[np.ndarray, np.ndarray]:
+        nodes = graph.nodes[: [node.name for node in graph].index(last) + 1]
+        part = replace(graph, nodes=nodes, outputs={"output": last})
+        images = [[image[np.newaxis]] for image in feeds["in0"]]
+        left, right = ([run(part, image) for image in images] for run in (run_onnx, run_tflite))
+        return np.concatenate([found[0] for found in left]), np.concatenate([found[0][0] for found in right])
+
+    np.testing.assert_array_equal(*both(network.graph, found.depthwise))
+    plain = both(rewrites.rewrite(small_v3()), found.depthwise)
+    np.testing.assert_allclose(*plain, rtol=1e-3, atol=1e-3)
+    assert (plain[0] != plain[1]).any()
+
+
+def other_stems() -> dict[str, Graph]:
+    """What must be left alone."""
+    found = {}
+    for name, activation in (("relu6 behind the depthwise convolution", RELU6), ("hard swish there", None)):
+        net = Sketch((24, 24, 3))
+        net("stem", conv(3, 8, 3, seed=1), "in0")
+        net("depth", conv(1, 8, 3, groups=8, seed=3, activation=activation), net("swish", activate(HARD_SWISH), "stem"))
+        value = net("more", activate(HARD_SWISH), "depth") if activation is None else "depth"
+        net("project", conv(8, 8, seed=4), value)
+        found[name] = net.graph()
+    net = Sketch((24, 24, 3))
+    net("stem", conv(3, 8, 3, seed=1), "in0")
+    net("depth", conv(1, 8, 3, groups=8, seed=3, padding=same()), net("swish", activate(HARD_SWISH), "stem"))
+    net("sum", Add(), "depth", "swish")
+    net("project", conv(8, 8, seed=4), "sum")
+    found["a residual connection around"] = net.graph()
+    net = Sketch((24, 24, 3))
+    net("stem", conv(3, 8, 3, seed=1), "in0")
+    net("depth", conv(1, 8, 3, groups=8, seed=3, padding=same()), net("swish", activate(HARD_SWISH), "stem"))
+    net("both", Concat(), "depth", net("other", conv(3, 8, 3, seed=5), "in0"))
+    found["an image with two readers"] = net.graph()
+    net = Sketch((24, 24, 3))
+    net("stem", conv(3, 8, 3, seed=1, activation=RELU), "in0")
+    net("depth", conv(1, 8, 3, groups=8, seed=3), "stem")
+    found["relu"] = net.graph()
+    return found
+
+
+@pytest.mark.parametrize("name", other_stems())
+def test_other_stems_are_left_alone(name):
+    assert stem.find(rewrites.rewrite(other_stems()[name])) is None
+
+
+def test_a_constant_image_is_no_error():
+    feeds = {"in0": np.full((8, 24, 24, 3), 127.0, np.float32)}
+    network, found = surveyed(small_v3(), feeds)
+    floors = [node.name for node in network.graph if isinstance(node.operation, Elementwise)]
+    assert len(floors) == 2
+    assert np.isfinite(float_values(network.graph, feeds)[found.depthwise]).all()
+
+
+def test_a_stem_alone_stays_float():
+    """Nothing reads its result as int8: no scale is needed."""
+    graph = small_v3()
+    keep = {node.name for node in rewrites.rewrite(graph)}
+    plan = quantize(graph, batches_of(photographs(8)), compile_, keep_float=keep)
+    assert not plan.precisions
+
+
+def test_other_inputs_of_the_graph_do_not_matter():
+    graph = small_v3()
+    more = replace(graph, inputs=(*graph.inputs, TensorSpec(name="in1", shape=(None, 4))))
+    assert stem.find(rewrites.rewrite(more)) == stem.find(rewrites.rewrite(graph))

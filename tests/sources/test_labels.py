@@ -1,0 +1,114 @@
+"""Names of classes from files of every kind, and whose they are where none were given."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kexport.errors import DownloadError, SourceError
+from kexport.records import Signature
+from kexport.sources import labels
+from kexport.sources.weights import class_index
+from kexport.specs import ModelSpec, WeightsSpec
+
+RANDOM = WeightsSpec(kind="random", seed=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("l.txt", "rose\ntulip\nwild daisy\n"),
+        ("l.txt", "\ufeffrose\r\ntulip\r\nwild daisy"),
+        ("l.json", '["rose", "tulip", "wild daisy"]'),
+        ("l.json", '{"0": "rose", "2": "wild daisy", "1": "tulip"}'),
+        ("l.json", '{"0": ["n01", "rose"], "1": ["n02", "tulip"], "2": ["n03", "wild daisy"]}'),
+        ("l.csv", "rose\ntulip\nwild daisy\n"),
+        ("l.csv", "index,name\n0,rose\n1,tulip\n2,wild daisy\n"),
+        ("l.csv", '2,"wild daisy"\n0,rose\n1,tulip\n'),
+    ],
+)
+def test_read(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert labels.read(tmp_path / name) == ("rose", "tulip", "wild daisy")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("l.txt", b"", "no labels"),
+        ("l.txt", b"rose\n\ndaisy\n", "label 1 is empty"),
+        ("l.txt", b"\xff\xfe\x00", "is not UTF-8 text"),
+        ("l.json", b"{", "is not JSON"),
+        ("l.json", b"[1, 2]", "expected names, got 1"),
+        ("l.json", b'"rose"', "no labels"),
+        ("l.json", b'{"0": "rose", "2": "daisy"}', "class 1 has no name"),
+        ("l.csv", b"0,rose\n3,daisy\n", "class 1 has no name"),
+    ],
+)
+def test_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SourceError) as caught:
+        labels.read(tmp_path / name)
+    assert caught.value.message.startswith(f"--labels {tmp_path / name}")
+    assert message in caught.value.message
+    assert caught.value.hint
+
+
+def test_a_file_without_end(tmp_path: Path) -> None:
+    with (tmp_path / "l.txt").open("wb") as file:
+        file.truncate(2**30)
+    with pytest.raises(SourceError, match="1073741824 bytes, expected at most 16777216"):
+        labels.read(tmp_path / "l.txt")
+
+
+def scores(classes: int) -> tuple[Signature, ...]:
+    return (Signature(name="output", shape=(None, classes), dtype="float32"),)
+
+
+NONE = labels.Labels(names=(), origin="none: --labels FILE names the classes")
+
+
+def test_imagenet_is_for_its_own_thousand_classes(tmp_path: Path) -> None:
+    index = tmp_path / class_index.NAME
+    index.write_text(json.dumps({str(number): [f"n{number:08}", f"name_{number}"] for number in range(1000)}))
+    spec = ModelSpec(application="VGG16", weights=RANDOM)
+    found = labels.of(spec, scores(1000), index=index)
+    assert (len(found.names), found.names[999]) == (1000, "name_999")
+    assert found.origin == "ImageNet (imagenet_class_index.json)"
+    assert labels.of(spec, scores(1000), index=None, without="it rains") == labels.Labels(
+        names=(), origin="none: it rains"
+    )
+    for other, classes in (
+        (ModelSpec(application="VGG16", weights=RANDOM, classes=10), 10),
+        (ModelSpec(application="VGG16", weights=RANDOM, layers=("fc1",)), 4096),
+        (ModelSpec(file="a.keras", weights=WeightsSpec(kind="model")), 1000),
+    ):
+        assert labels.of(other, scores(classes), index=index) == NONE
+
+
+def test_the_index_is_not_downloaded_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(class_index.imagenet, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(class_index.imagenet, "probe", lambda *a, **k: pytest.fail("asked the network"))
+    assert class_index.find(download=False) == (
+        None, "ImageNet's names are in imagenet_class_index.json, which is not in Keras's cache",
+    )  # fmt: skip
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / class_index.NAME).write_text("{}")
+    assert class_index.find(download=True) == (
+        None,
+        f"ImageNet's names: {class_index.NAME} in Keras's cache is damaged, its hash is not {class_index.MD5}",
+    )
+
+
+def test_an_index_that_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*args: object, **kwargs: object) -> None:
+        raise DownloadError("no network")
+
+    monkeypatch.setattr(class_index.imagenet, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(class_index.imagenet, "probe", unreachable)
+    assert class_index.find(download=True) == (
+        None, "ImageNet's names are in imagenet_class_index.json, which could not be had: no network",
+    )  # fmt: skip

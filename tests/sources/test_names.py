@@ -1,0 +1,114 @@
+"""What a SOURCE on the command line means, before anything is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kexport.errors import KexportError, SourceError, UnknownNameError, UsageError
+from kexport.pipeline import requests
+from kexport.pipeline.requests import ExportOptions
+from kexport.sources import names as named
+from kexport.sources.names import Factory, ModelFile
+from kexport.specs import ModelSpec, WeightsSpec
+
+OWN = WeightsSpec(kind="model")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("a.keras", "b.h5", "a.h5", "c.weights.h5", "d.onnx", "VGG16.keras"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "saved").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_kinds(folder: Path) -> None:
+    found = named.select(["a.keras", "mine.models:build", "b.h5", "VGG19", "efficientnet_v2"])
+    assert found[:3] == (ModelFile(path="a.keras"), Factory(text="mine.models:build"), ModelFile(path="b.h5"))
+    assert [each.name for each in found[:4]] == ["a", "build", "b", "VGG19"]
+    assert len(found) == 4 + 7
+    assert named.select(["a.keras", "a.keras"]) == found[:1]
+
+
+@pytest.mark.parametrize(
+    ("sources", "kind", "message"),
+    [
+        (["missing.keras"], SourceError, "missing.keras does not exist; expected a .keras file, or a .h5 file that"),
+        (["c.weights.h5"], SourceError, "c.weights.h5 holds weights alone; expected a .keras file"),
+        (["saved"], SourceError, "saved is a folder; expected a .keras file"),
+        (["d.onnx"], SourceError, "d.onnx is neither an application nor a model file; expected a .keras file"),
+        (["no/such/place"], SourceError, "no/such/place does not exist; expected a .keras file"),
+        (["Resnet50"], UnknownNameError, "unknown model 'Resnet50': did you mean ResNet50?"),
+        (
+            ["a.keras", "a.h5"],
+            UsageError,
+            "two sources are called 'a', and so would be their artifacts: a.keras and a.h5",
+        ),
+        (
+            ["VGG16", "VGG16.keras"],
+            UsageError,
+            "two sources are called 'VGG16', and so would be their artifacts: VGG16 and VGG16.keras",
+        ),
+    ],
+    ids=lambda value: str(value[0]) if isinstance(value, list) else "",
+)
+def test_refused(folder: Path, sources: list[str], kind: type[KexportError], message: str) -> None:
+    with pytest.raises(kind) as caught:
+        named.select(sources)
+    assert caught.value.message.startswith(message)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weights": "random:0"}, "--weights random:0 is for applications: a.keras has its own weights"),
+        ({"weights": "b.h5"}, "--weights b.h5 is for applications: a.keras has its own weights"),
+        ({"alpha": 0.5}, "--alpha is for applications: a.keras has its own weights"),
+        ({"classes": 3}, "--classes is for applications: a.keras has its own weights"),
+        ({"no_top": True}, "--no-top is for applications: a.keras has its own weights"),
+        ({"pooling": "avg"}, "--pooling is for applications: a.keras has its own weights"),
+        ({"minimalistic": True}, "--minimalistic is for applications: a.keras has its own weights"),
+    ],
+    ids=str,
+)
+def test_options_of_applications(folder: Path, options: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        requests.cells(named.select(["a.keras"]), ExportOptions(**options))  # type: ignore[arg-type]
+    assert (caught.value.message, caught.value.hint) == (message, "kexport export a.keras")
+
+
+def test_cells_of_a_file_and_of_a_factory(folder: Path) -> None:
+    options = ExportOptions(layers=("x", "y"), trust=True, input_shape=(8, 8, 3))
+    first, _ = requests.cells(named.select(["a.keras"]), options)
+    assert first.model == ModelSpec(file="a.keras", weights=OWN, layers=("x", "y"), trust=True, input_shape=(8, 8, 3))
+    assert first.file_name == "a-float32.onnx"
+    second, _ = requests.cells(named.select(["mine:build"]), ExportOptions(weights="b.h5"))
+    assert second.model == ModelSpec(factory="mine:build", weights=WeightsSpec(kind="file", path="b.h5"))
+
+
+def test_mistakes_in_labels_are_told_before_work_begins(folder: Path) -> None:
+    with pytest.raises(SourceError, match=r"--labels none.txt cannot be read: No such file"):
+        requests.cells(named.select(["VGG16"]), ExportOptions(labels="none.txt"))
+
+
+def test_a_source_has_weights_of_its_kind() -> None:
+    with pytest.raises(UsageError, match="expected one of them"):
+        ModelSpec(application="VGG16", file="a.keras")
+    with pytest.raises(UsageError, match="weights model of VGG16: an application has imagenet"):
+        ModelSpec(application="VGG16", weights=OWN)
+    with pytest.raises(UsageError, match=r"weights imagenet of a.keras: .* a model file its own"):
+        ModelSpec(file="a.keras")
+
+
+def test_the_command_that_makes_a_cell_again(folder: Path) -> None:
+    from kexport.pipeline.cells import reproduce
+
+    options = ExportOptions(layers=("x y",), trust=True, labels=None)
+    cell, _ = requests.cells(named.select(["a.keras"]), options)
+    assert reproduce(cell, Path("out")).startswith("kexport export a.keras --formats onnx --schemes float32")
+    assert "--layer 'x y' --trust" in reproduce(cell, Path("out"))
+    assert "--weights" not in reproduce(cell, Path("out"))
