@@ -9,10 +9,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from kexport.version import __version__
+
 if TYPE_CHECKING:
     from kexport.api import bench, export, parity, report, verify
 
-__version__ = "0.1.0"
 __all__ = ["__version__", "bench", "export", "parity", "report", "verify"]
 
 

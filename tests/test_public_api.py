@@ -12,6 +12,7 @@ import pytest
 import kexport
 from kexport.errors import KexportError, SourceError, StoreError, UnknownNameError, UsageError
 from kexport.records import Status
+from tests.places import ROOT
 
 HEAVY = ("keras", "tensorflow", "onnxruntime", "onnx", "pydantic", "rich", "click", "flatbuffers", "ai_edge_litert")
 
@@ -20,6 +21,15 @@ def test_public_names() -> None:
     assert kexport.__all__ == ["__version__", "bench", "export", "parity", "report", "verify"]
     assert set(kexport.__all__) <= set(dir(kexport))
     assert all(callable(getattr(kexport, name)) for name in kexport.__all__ if name != "__version__")
+
+
+def test_the_version_stands_in_one_place() -> None:
+    """The build, the package and every file that is written take it from there."""
+    code = Path(kexport.version.__file__).read_text(encoding="utf-8")  # type: ignore[attr-defined]
+    assert [line for line in code.splitlines() if "=" in line] == [f'__version__ = "{kexport.__version__}"']
+    assert 'path = "kexport/version.py"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "kexport").rglob("*.py"))
+    assert "from kexport import __version__" not in sources
 
 
 def test_unknown_attribute() -> None:

@@ -13,7 +13,6 @@ from types import TracebackType
 
 import rich_click as click
 
-from kexport import __version__
 from kexport.cli import output
 from kexport.cli.all_models import command as all_command
 from kexport.cli.bench import command as bench_command
@@ -25,6 +24,7 @@ from kexport.cli.report import command as report_command
 from kexport.cli.sensitivity import command as sensitivity_command
 from kexport.cli.verify import command as verify_command
 from kexport.errors import KexportError
+from kexport.version import __version__
 
 INTERRUPTED = 130
 

@@ -23,7 +23,7 @@ from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from kexport import __version__, machine
+from kexport import machine
 from kexport.errors import StoreError, UsageError
 from kexport.evidence import tolerances
 from kexport.files import (
@@ -44,6 +44,7 @@ from kexport.files import (
 )
 from kexport.records import Record, Status, decode, encode
 from kexport.specs import Cell, Format
+from kexport.version import __version__
 
 __all__ = [
     "abandon", "digest", "file_digest", "fingerprint", "lock", "prepare", "publish", "read_record", "read_records",

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kexport import __version__
 from kexport.formats import WrittenFile
 from kexport.formats.onnx.emitter import Emitter, Layout
 from kexport.formats.onnx.operators.network import emit_node
@@ -19,6 +18,7 @@ from kexport.formats.onnx.stream import model_bytes, write_model
 from kexport.graph import Graph, Node, TensorSpec
 from kexport.operations import Activate, Activation
 from kexport.records import Signature
+from kexport.version import __version__
 
 BATCH_NAME = "batch"
 _IR_VERSIONS = {13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10}

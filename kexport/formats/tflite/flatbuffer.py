@@ -15,10 +15,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from kexport import __version__
 from kexport.errors import UnsupportedError
 from kexport.formats.tflite.check.reader import Reader
 from kexport.formats.tflite.program import Array, Constant, Instruction, Program, Quantization, Tensor
+from kexport.version import __version__
 
 IDENTIFIER = b"TFL3"
 SCHEMA_VERSION = 3
