@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from kexport.sources.adapt import precision, shapes, taps
 from kexport.sources.catalog import Application
 from kexport.sources.weights import class_index, finalize, imagenet, random
 from kexport.sources.weights import file as weights_file
+from kexport.sources.weights.initial import initial_values
 from kexport.specs import ModelSpec
 
 
@@ -166,40 +166,13 @@ def _construct(spec: ModelSpec, application: Application, weights: str | None) -
     keras.utils.set_random_seed(spec.weights.seed or 0)
     constructor = getattr(keras.applications, application.name)
     try:
-        with contextlib.nullcontext() if weights else without_initial_values():
+        with initial_values(zeros=not weights):
             return constructor(weights=weights, **options(spec, application))
     except ValueError as error:
         raise UsageError(
             f"Keras refuses {application.name} with {_told(options(spec, application))}: {error}",
             hint=f"kexport list models --json shows what {application.name} takes",
         ) from error
-
-
-@contextlib.contextmanager
-def without_initial_values() -> Iterator[None]:
-    """Build layers with zeros where Keras would draw random numbers: the weights are assigned afterwards.
-
-    Drawing them costs more time than the rest of the construction, and leaves one and a half times the
-    weights in TensorFlow's memory pool.
-    """
-    from keras.src.backend import Variable
-    from keras.src.initializers.random_initializers import RandomInitializer
-
-    original = Variable._initialize_with_initializer  # noqa: SLF001 - Keras has no public way to skip it
-
-    def initialize(variable: Any, initializer: Any) -> None:
-        if isinstance(initializer, RandomInitializer):
-            import tensorflow as tf
-
-            variable._initialize(lambda: tf.zeros(variable.shape, variable.dtype))  # noqa: SLF001
-        else:
-            original(variable, initializer)
-
-    Variable._initialize_with_initializer = initialize  # noqa: SLF001
-    try:
-        yield
-    finally:
-        Variable._initialize_with_initializer = original  # noqa: SLF001
 
 
 def _told(chosen: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ of a file: the worker loads.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from kexport.errors import SourceError
 from kexport.sources.loading import archive, config, factory, keras2
 from kexport.sources.weights import hdf5_file
+from kexport.sources.weights.initial import float32_bytes, initial_values
 
 __all__ = ["factory", "load"]
 _SAVE_HINT = 'save it again with a current Keras: model.save("model.keras")'
@@ -53,7 +54,7 @@ def _load_archive(path: Path, *, trust: bool) -> Any:
 
     with archive.checked(path) as described:
         custom = config.check(described, told=f"model {path}", trust=trust)
-        with _told(path), limited(path.stat().st_size, path):
+        with _told(path), initial_values(watch=_limit(path.stat().st_size, path)):
             model = keras.saving.load_model(path, custom_objects=custom, compile=False, safe_mode=not trust)
     return _finite(model, path)
 
@@ -64,7 +65,7 @@ def _load_legacy(path: Path, *, trust: bool) -> Any:
             _legacy_config(file, path), version=_version(file), told=f"model {path}"
         )
         custom = config.check(described, told=f"model {path}", trust=trust)
-        with _told(path), limited(path.stat().st_size, path):
+        with _told(path), initial_values(watch=_limit(path.stat().st_size, path)):
             model = keras2.build(described, {**custom, **operations}, trust=trust)
         keras2.load_weights(model, file, path)
     return _finite(model, path)
@@ -96,32 +97,20 @@ def _told(path: Path) -> Iterator[None]:
         raise SourceError(f"model {path}: Keras cannot load it: {words:.300}", hint=_SAVE_HINT) from error
 
 
-@contextmanager
-def limited(file_bytes: int, path: Path) -> Iterator[None]:
-    """Refuse a configuration that asks for far more memory than its file has weights, before it is allocated."""
-    from keras.src.backend import Variable
+def _limit(file_bytes: int, path: Path) -> Callable[[Any], None]:
+    """Refuses a configuration that asks for far more memory than its file has weights, before it is allocated."""
+    left = [_WEIGHT_COPIES * file_bytes + _SLACK_BYTES]
 
-    budget = [_WEIGHT_COPIES * file_bytes + _SLACK_BYTES]
-    original = Variable._initialize_with_initializer  # noqa: SLF001 - Keras has no public way to watch it
-
-    def initialize(variable: Any, initializer: Any) -> None:
-        size = 4
-        for axis in variable.shape:
-            size *= int(axis or 1)
-        budget[0] -= size
-        if budget[0] < 0:
+    def take(variable: Any) -> None:
+        left[0] -= float32_bytes(variable)
+        if left[0] < 0:
             raise SourceError(
                 f"model {path}: its layers ask for far more weights than its {file_bytes} bytes can hold "
                 f"({variable.name} {tuple(variable.shape)})",
                 hint=_SAVE_HINT,
             )
-        original(variable, initializer)
 
-    Variable._initialize_with_initializer = initialize  # noqa: SLF001
-    try:
-        yield
-    finally:
-        Variable._initialize_with_initializer = original  # noqa: SLF001
+    return take
 
 
 def _finite(model: Any, path: Path) -> Any:
