@@ -20,14 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from kexport.errors import ArtifactError
-from kexport.evidence.tolerances import SMALLEST_PROBABILITY
+from kexport.metrics import Numbers, decibels, logits, powers
 from kexport.records import AccuracyRecord
 
 Z95 = 1.959963984540054
 NO_DECISION = -1
 _FEW = 5
 Array = npt.NDArray[Any]
-Numbers = npt.NDArray[np.float64]
 Pairs = Iterable[tuple[Array, Array]]
 
 
@@ -65,7 +64,7 @@ def measure(pairs: Pairs, labels: Sequence[int] | None, *, softmax: bool) -> Acc
         "images": count,
         "labelled": labels is not None,
         "top1_agreement": float(agree.mean()),
-        "output_sqnr_db": sqnr_db(rows.power.sum(), rows.noise.sum()),
+        "output_sqnr_db": decibels(rows.power.sum(), rows.noise.sum()),
         "logits_sqnr_db": _logits_sqnr(rows, visible),
         "logits_images": int(visible.sum()),
         "non_finite": int((~rows.finite).sum()),
@@ -78,13 +77,6 @@ def drop_interval_points(worse: int, better: int, images: int) -> tuple[float, f
     p, q, total = (worse + 1) / (images + 2), (better + 1) / (images + 2), images + 2
     half = Z95 * math.sqrt((p + q - (p - q) ** 2) / total)
     return 100 * (p - q - half), 100 * (p - q + half)
-
-
-def sqnr_db(power: float, noise: float) -> float:
-    """Signal to quantization noise; NaN stays NaN, no noise at all is infinity."""
-    if not (math.isfinite(noise) and math.isfinite(power)):
-        return math.nan
-    return math.inf if noise == 0 else 10 * math.log10(power / noise) if power else -math.inf
 
 
 def _labelled(rows: _Rows) -> dict[str, Any]:
@@ -115,8 +107,8 @@ def _blocks(pairs: Pairs, labels: Sequence[int] | None, *, softmax: bool) -> Ite
 
 
 def _block(reference: Numbers, outputs: Numbers, labels: Array | None, *, softmax: bool) -> _Rows:
-    power, noise = _powers(reference, outputs)
-    logits_power, logits_noise = _powers(*(_logits(values, softmax=softmax) for values in (reference, outputs)))
+    power, noise = powers(reference, outputs)
+    logits_power, logits_noise = powers(*(logits(values) if softmax else values for values in (reference, outputs)))
     hidden = np.isnan(logits_power) | np.isnan(logits_noise)
     ranks = [_ranks(values, labels) for values in (reference, outputs)]
     return _Rows(
@@ -159,22 +151,7 @@ def _ranks(values: Numbers, labels: Array | None) -> Array:
     return np.asarray(np.where(_decided(values) & ~last, before, values.shape[1]))
 
 
-def _logits(values: Numbers, *, softmax: bool) -> Numbers:
-    """The values, or after a softmax ``log p - mean(log p)``; NaN where a probability is too small to tell."""
-    if not softmax:
-        return values
-    seen = np.isfinite(values).all(axis=1, keepdims=True) & (values >= SMALLEST_PROBABILITY).all(axis=1, keepdims=True)
-    logarithms = np.log(np.where(seen, values, np.nan))
-    centred: Numbers = logarithms - logarithms.mean(axis=1, keepdims=True)
-    return centred
-
-
-def _powers(reference: Numbers, outputs: Numbers) -> tuple[Numbers, Numbers]:
-    with np.errstate(invalid="ignore", over="ignore"):
-        return np.square(reference).sum(axis=1), np.square(outputs - reference).sum(axis=1)
-
-
 def _logits_sqnr(rows: _Rows, visible: Array) -> float | None:
     if not rows.finite.all():
         return math.nan
-    return sqnr_db(rows.logits_power[visible].sum(), rows.logits_noise[visible].sum()) if visible.any() else None
+    return decibels(rows.logits_power[visible].sum(), rows.logits_noise[visible].sum()) if visible.any() else None

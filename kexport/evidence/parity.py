@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kexport import metrics
 from kexport.errors import ArtifactError, KexportError, SignalError
-from kexport.evidence.tolerances import SMALLEST_PROBABILITY, Bound
+from kexport.evidence.tolerances import Bound
+from kexport.metrics import SMALLEST_PROBABILITY
 from kexport.records import Check, OutputParity
 
 Array = npt.NDArray[np.float64]
@@ -73,7 +75,7 @@ def check_signal(reference: Mapping[str, npt.NDArray[Any]], *, softmax: bool) ->
 
 def logits(name: str, array: npt.NDArray[Any], *, softmax: bool) -> Array:
     """``(inputs, features)`` in float64: centred log-probabilities after a softmax, the output itself otherwise."""
-    flat = np.asarray(array, dtype=np.float64).reshape(len(array), -1)
+    flat = metrics.rows(array)
     if not softmax:
         return flat
     smallest = float(flat.min())
@@ -83,10 +85,7 @@ def logits(name: str, array: npt.NDArray[Any], *, softmax: bool) -> Array:
             f"at least {SMALLEST_PROBABILITY:.0e} is needed to see the logits",
             hint="--weights random:SEED with another seed, or real weights",
         )
-    logarithms = np.log(flat)
-    with np.errstate(invalid="ignore"):  # infinity becomes NaN, which fails every bound
-        centred: Array = logarithms - logarithms.mean(axis=1, keepdims=True)
-    return centred
+    return metrics.logits(flat)
 
 
 def _signal(name: str, array: npt.NDArray[Any], *, softmax: bool) -> float:
@@ -119,10 +118,10 @@ def _compare(name: str, reference: npt.NDArray[Any], output: npt.NDArray[Any], *
         logits_mean_abs_error=float(difference.mean()),
         output_max_abs_error=float(plain.max()),
         output_mean_abs_error=float(plain.mean()),
-        cosine=_cosine(expected, actual),
-        sqnr_db=_sqnr(expected, actual),
-        top1_agreement=_agreement(expected, actual, 1),
-        top5_agreement=_agreement(expected, actual, min(5, expected.shape[1])),
+        cosine=metrics.cosine(expected, actual),
+        sqnr_db=metrics.sqnr_db(expected, actual),
+        top1_agreement=metrics.agreement(expected, actual, 1),
+        top5_agreement=metrics.agreement(expected, actual, min(5, expected.shape[1])),
         signal=signal,
     )
 
@@ -133,31 +132,6 @@ def _artifact_logits(name: str, output: npt.NDArray[Any], *, softmax: bool) -> A
         return logits(name, output, softmax=softmax)
     except SignalError:
         return np.full((len(output), output[0].size), np.nan)
-
-
-def _cosine(expected: Array, actual: Array) -> float:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        product = (expected * actual).sum(axis=1)
-        return float((product / (np.linalg.norm(expected, axis=1) * np.linalg.norm(actual, axis=1))).min())
-
-
-def _sqnr(expected: Array, actual: Array) -> float:
-    noise = float(np.square(actual - expected).sum())
-    if not np.isfinite(noise):
-        return float("nan")
-    return float("inf") if noise == 0 else 10.0 * float(np.log10(np.square(expected).sum() / noise))
-
-
-def _agreement(expected: Array, actual: Array, count: int) -> float:
-    if not np.all(np.isfinite(actual)):
-        return float("nan")
-    pairs = zip(_top(expected, count), _top(actual, count), strict=True)
-    return float(np.mean([len(set(a) & set(b)) / count for a, b in pairs]))
-
-
-def _top(values: Array, count: int) -> list[list[int]]:
-    ranked: list[list[int]] = np.argsort(-values, axis=1, kind="stable")[:, :count].tolist()
-    return ranked
 
 
 def _value(parity: OutputParity, name: str) -> float:

@@ -13,10 +13,6 @@ from kexport.errors import EnvironmentFailure, UnsupportedError
 _HERE = Path(__file__).parents[1]
 _PLACES = (_HERE.parent / "parity" / "tolerances.toml", _HERE / "data" / "tolerances.toml")
 
-SMALLEST_PROBABILITY = 1e-30
-"""Below it a softmax is saturated: its logits cannot be seen any more."""
-
-
 FLOORED = "sqnr_db"
 """The figure for which families have their own floors."""
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kexport import metrics
 from kexport.graph import Graph, Node, TensorSpec
 from kexport.images.calibration import CalibrationSet
 from kexport.images.checks import Images
@@ -30,7 +31,6 @@ from kexport.quantization.survey import survey
 
 IMAGES, FEWEST = 16, 4
 BATCH, _PIXELS = 8, 224 * 224
-Numbers = npt.NDArray[np.float64]
 Values = Mapping[str, npt.NDArray[Any]]
 
 
@@ -156,18 +156,11 @@ def _sqnr_db(graph: Graph, expected: Values, found: Values) -> float:
 
 
 def _ratio_db(graph: Graph, value: str, expected: Array, found: Array) -> float:
-    centred = value not in graph.outputs.values()
-    signal, noisy = (_logits(array, centred=centred) for array in (expected, found))
-    power, noise = float(np.square(signal).sum()), float(np.square(noisy - signal).sum())
-    if not (math.isfinite(noise) and power > 0):
-        return math.nan
-    return math.inf if noise == 0 else 10 * math.log10(power / noise)
-
-
-def _logits(array: Array, *, centred: bool) -> Numbers:
-    """``(images, features)``; before a softmax without the constant that it forgets."""
-    flat: Numbers = np.asarray(array, np.float64).reshape(len(array), -1)
-    return flat - flat.mean(axis=1, keepdims=True) if centred else flat
+    """NaN where there is no signal; before a softmax without the constant that it forgets."""
+    signal, noisy = metrics.rows(expected), metrics.rows(found)
+    if value not in graph.outputs.values():
+        signal, noisy = metrics.centred(signal), metrics.centred(noisy)
+    return metrics.sqnr_db(signal, noisy) if np.square(signal).sum() > 0 else math.nan
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kexport.errors import ArtifactError
-from kexport.evidence.accuracy import drop_interval_points, measure, sqnr_db
+from kexport.evidence.accuracy import drop_interval_points, measure
 from kexport.records import AccuracyRecord, Record, Status, decode, encode
 
 # Six classes, four images; Keras decides for 0, 1, 2, 5.
@@ -130,14 +130,6 @@ def test_the_interval_covers_the_truth() -> None:
     flips = rng.multinomial(400, [0.05, 0.03, 0.92], size=2000)
     intervals = [drop_interval_points(int(worse), int(better), 400) for worse, better, _ in flips]
     assert 0.94 <= np.mean([low <= 2.0 <= high for low, high in intervals]) <= 0.97
-
-
-def test_sqnr() -> None:
-    assert sqnr_db(100.0, 1.0) == 20.0
-    assert sqnr_db(1.0, 0.0) == math.inf
-    assert sqnr_db(0.0, 1.0) == -math.inf
-    assert math.isnan(sqnr_db(1.0, math.nan))
-    assert math.isnan(sqnr_db(1.0, math.inf))
 
 
 @pytest.mark.parametrize(
