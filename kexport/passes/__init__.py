@@ -1,71 +1,49 @@
-"""Graph rewrites: one module per pass, its presence registers it; each returns an equal graph.
+"""Graph rewrites: one module per pass, in the order of `PASSES`; each returns an equal graph.
 
-A pass module has ``ORDER`` (passes run from low to high), and ``run(graph) -> Graph``. A pass that
+A module has ``run(graph) -> Graph`` and ``PASS``, which says what it requires and ensures (`contract`). A pass that
 cannot prove its condition leaves the node alone. Most passes only look at a node and the node that
-feeds it: they are a function for `fold_into_producer`.
+feeds it: they are a function for `rewriting.fold_into_producer`.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from collections.abc import Callable
-from dataclasses import replace
-from functools import cache
-from types import ModuleType
+from collections.abc import Iterable
 
-from kexport.graph import Graph, Node
-from kexport.operations import Operation
+from kexport.graph import Graph
+from kexport.passes import (
+    drop_identities,
+    drop_unread,
+    fuse_activation,
+    global_pool_shape,
+    hard_sigmoid,
+    merge_scales,
+    pad_into_window,
+    scale_after_linear,
+    scale_before_linear,
+)
+from kexport.passes.contract import Pass, applied, check_order
 
-Fold = Callable[[Node, Node], Operation | None]
+PASSES: tuple[Pass, ...] = (
+    hard_sigmoid.PASS,
+    merge_scales.PASS,
+    drop_identities.PASS,
+    scale_after_linear.PASS,
+    fuse_activation.PASS,
+    pad_into_window.PASS,
+    scale_before_linear.PASS,
+    global_pool_shape.PASS,
+    drop_unread.PASS,
+)
+"""In the order in which they run."""
+
+check_order(PASSES)
 
 
-@cache
-def all_passes() -> tuple[ModuleType, ...]:
-    """Every pass, in the order in which they run."""
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
-    return tuple(sorted(modules, key=lambda module: int(module.ORDER)))
+def optimize(graph: Graph, passes: Iterable[Pass] = PASSES) -> Graph:
+    """An equal graph with fewer and cheaper nodes; the outputs' names and shapes stay.
 
-
-def fold_into_producer(graph: Graph, fold: Fold) -> Graph:
-    """Join nodes with the node that feeds them wherever ``fold`` gives the joint operation.
-
-    Only pairs whose link nobody else reads are offered. The joint node keeps the name of the second
-    one, so readers need no change, and the layers of both.
+    Raises GraphError if a pass does not keep what it promises.
     """
-    done: dict[str, Node] = {}
-    for node in graph:
-        producer = done.get(node.inputs[0]) if len(node.inputs) == 1 else None
-        joint = fold(producer, node) if producer and graph.only_reader(producer.name) else None
-        if producer and joint:
-            del done[producer.name]
-            node = join(producer, node, joint)  # noqa: PLW2901 - the joint node takes the node's place
-        done[node.name] = node
-    return replace(graph, nodes=tuple(done.values()))
-
-
-def join(producer: Node, node: Node, operation: Operation) -> Node:
-    """``node`` computing ``operation`` on the inputs of ``producer``."""
-    return replace(node, operation=operation, inputs=producer.inputs, layers=producer.layers + node.layers)
-
-
-def without(graph: Graph, aliases: dict[str, str]) -> Graph:
-    """The graph without the nodes named in ``aliases``; who read them reads the alias instead."""
-
-    def resolve(name: str) -> str:
-        while name in aliases:
-            name = aliases[name]
-        return name
-
-    nodes = tuple(
-        replace(node, inputs=tuple(resolve(name) for name in node.inputs)) for node in graph if node.name not in aliases
-    )
-    return replace(graph, nodes=nodes, outputs={public: resolve(name) for public, name in graph.outputs.items()})
-
-
-def optimize(graph: Graph) -> Graph:
-    """An equal graph with fewer and cheaper nodes; the outputs' names and shapes stay."""
-    for module in all_passes():
-        graph = module.run(graph)
+    for each in passes:
+        graph = applied(each, graph)
     return graph

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kexport.graph import Graph, Node
-
-ORDER = 90
+from kexport.passes.contract import Pass, Property
 
 
 def run(graph: Graph) -> Graph:
@@ -18,3 +17,10 @@ def run(graph: Graph) -> Graph:
             kept.append(node)
             needed.update(node.inputs)
     return replace(graph, nodes=tuple(reversed(kept)))
+
+
+ALL_READ = Property(
+    name="every node is read or shown",
+    broken=lambda graph, node: not graph.consumers[node.name] and node.name not in graph.outputs.values(),
+)
+PASS = Pass(name="drop unread", run=run, ensures=(ALL_READ,))

@@ -9,9 +9,10 @@ from dataclasses import replace
 
 from kexport.graph import Graph, Node
 from kexport.operations import Activate, Activation, Add, Conv, Dense, Operation
-from kexport.passes import fold_into_producer
+from kexport.passes.contract import Pass, Property, own_feeder
+from kexport.passes.rewriting import fold_into_producer
+from kexport.passes.scale_after_linear import NO_SCALE_AFTER
 
-ORDER = 35
 _FUSED = (Activation.RELU, Activation.RELU6)
 
 
@@ -27,3 +28,14 @@ def _fuse(producer: Node, node: Node) -> Operation | None:
     if linear.activation is not None or activate.function not in _FUSED:
         return None
     return replace(linear, activation=activate.function)
+
+
+def _loose(graph: Graph, node: Node) -> bool:
+    before, activate = own_feeder(graph, node), node.operation
+    if before is None or not isinstance(activate, Activate) or activate.function not in _FUSED:
+        return False
+    return isinstance(before.operation, (Conv, Dense, Add)) and before.operation.activation is None
+
+
+FUSED = Property(name="relu and relu6 are part of the linear node or sum that they alone read", broken=_loose)
+PASS = Pass(name="fuse activation", run=run, requires=(NO_SCALE_AFTER,), ensures=(FUSED,))

@@ -6,9 +6,8 @@ from dataclasses import replace
 
 from kexport.graph import Graph, Node
 from kexport.operations import GlobalPool, Operation, Reshape
-from kexport.passes import fold_into_producer
-
-ORDER = 60
+from kexport.passes.contract import Pass, Property, own_feeder
+from kexport.passes.rewriting import fold_into_producer
 
 
 def run(graph: Graph) -> Graph:
@@ -24,3 +23,14 @@ def _fold(producer: Node, node: Node) -> Operation | None:
     if reshape.shape == (1, 1, channels):
         return replace(pool, keepdims=True)
     return replace(pool, keepdims=False) if reshape.shape == (channels,) else None
+
+
+def _reshapes_a_pool(graph: Graph, node: Node) -> bool:
+    before, reshape = own_feeder(graph, node), node.operation
+    if before is None or not isinstance(before.operation, GlobalPool) or not isinstance(reshape, Reshape):
+        return False
+    return reshape.shape in ((before.shape[-1],), (1, 1, before.shape[-1]))
+
+
+POOLED_SHAPE = Property(name="a global pooling has the shape that is read of it", broken=_reshapes_a_pool)
+PASS = Pass(name="global pool shape", run=run, ensures=(POOLED_SHAPE,))

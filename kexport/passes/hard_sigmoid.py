@@ -12,8 +12,7 @@ import numpy as np
 
 from kexport.graph import Graph, Node
 from kexport.operations import Activate, Activation, ScaleShift
-
-ORDER = 10
+from kexport.passes.contract import Pass, Property, own_feeder
 
 
 def run(graph: Graph) -> Graph:
@@ -58,3 +57,13 @@ def _is_scale_shift(node: Node, *, scale: float, offset: float) -> bool:
         and bool(np.all(operation.scale == np.float32(scale)))
         and bool(np.all(operation.offset == np.float32(offset)))
     )
+
+
+def _in_parts(graph: Graph, node: Node) -> bool:
+    clipped = own_feeder(graph, node)
+    shifted = own_feeder(graph, clipped) if clipped else None
+    return clipped is not None and shifted is not None and _is_pattern(shifted, clipped, node)
+
+
+WHOLE = Property(name="no hard sigmoid is written as three nodes", broken=_in_parts)
+PASS = Pass(name="hard sigmoid", run=run, ensures=(WHOLE,))

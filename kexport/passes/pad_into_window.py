@@ -12,8 +12,7 @@ from dataclasses import replace
 from kexport.graph import Graph, Node
 from kexport.operations import Activate, Add, Conv, Dense, Operation, Pad, Padding, Pool, PoolKind
 from kexport.passes import drop_unread
-
-ORDER = 40
+from kexport.passes.contract import Pass, Property, feeder
 
 
 def run(graph: Graph) -> Graph:
@@ -23,13 +22,14 @@ def run(graph: Graph) -> Graph:
 
 
 def _merge(graph: Graph, node: Node) -> Node:
-    padded = graph.producers.get(node.inputs[0]) if len(node.inputs) == 1 else None
+    padded = feeder(graph, node)
     if padded is None or not isinstance(padded.operation, Pad):
         return node
     operation = _with_padding(node.operation, padded.operation.padding, graph.producers.get(padded.inputs[0]))
     if operation is None:
         return node
-    return replace(node, operation=operation, inputs=padded.inputs, layers=padded.layers + node.layers)
+    merged = replace(node, operation=operation, inputs=padded.inputs, layers=padded.layers + node.layers)
+    return _merge(graph, merged)  # there may be another padding before it
 
 
 def _with_padding(operation: Operation, padding: Padding, source: Node | None) -> Operation | None:
@@ -55,3 +55,12 @@ def _non_negative(node: Node) -> bool:
     if isinstance(operation, (Conv, Dense, Add)):
         return operation.activation is not None and operation.activation.non_negative
     return False
+
+
+def _reads_a_pad(graph: Graph, node: Node) -> bool:
+    before = feeder(graph, node)
+    return isinstance(node.operation, Conv) and before is not None and isinstance(before.operation, Pad)
+
+
+NO_PAD_BEFORE_CONVOLUTION = Property(name="no convolution reads a padding", broken=_reads_a_pad)
+PASS = Pass(name="pad into window", run=run, ensures=(NO_PAD_BEFORE_CONVOLUTION,))

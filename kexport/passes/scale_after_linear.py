@@ -12,9 +12,8 @@ import numpy as np
 
 from kexport.graph import Graph, Node
 from kexport.operations import Conv, Dense, Operation, ScaleShift, TransposedConv
-from kexport.passes import fold_into_producer
-
-ORDER = 30
+from kexport.passes.contract import Pass, Property, own_feeder
+from kexport.passes.rewriting import fold_into_producer
 
 
 def run(graph: Graph) -> Graph:
@@ -32,3 +31,17 @@ def _fold(producer: Node, node: Node) -> Operation | None:
     if linear.bias is not None:
         bias = (linear.bias.astype(np.float64) * scale.scale + scale.offset).astype(np.float32)
     return replace(linear, kernel=linear.kernel * scale.scale, bias=bias)
+
+
+def _scales_a_linear_node(graph: Graph, node: Node) -> bool:
+    before = own_feeder(graph, node)
+    if before is None or not isinstance(node.operation, ScaleShift):
+        return False
+    linear = before.operation
+    return isinstance(linear, TransposedConv) or (isinstance(linear, (Conv, Dense)) and linear.activation is None)
+
+
+NO_SCALE_AFTER = Property(
+    name="no scale-and-shift alone reads a linear node without activation", broken=_scales_a_linear_node
+)
+PASS = Pass(name="scale after linear", run=run, ensures=(NO_SCALE_AFTER,))

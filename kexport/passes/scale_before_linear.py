@@ -13,9 +13,10 @@ import numpy as np
 
 from kexport.graph import Graph, Node
 from kexport.operations import NO_PADDING, Conv, Dense, ScaleShift
-from kexport.passes import join
+from kexport.passes.contract import Pass, Property, own_feeder
+from kexport.passes.pad_into_window import NO_PAD_BEFORE_CONVOLUTION
+from kexport.passes.rewriting import join
 
-ORDER = 50
 _SMALLEST_DIVISOR = 1e-6
 """Below it, ``t / s`` is so large that ``x`` is lost in the sum, or that float16 cannot hold it."""
 
@@ -24,15 +25,19 @@ def run(graph: Graph) -> Graph:
     """Fold wherever the convolution is the only reader."""
     done: dict[str, Node] = {}
     for node in graph:
-        scaled = done.get(node.inputs[0]) if len(node.inputs) == 1 else None
-        if scaled is None or graph.only_reader(scaled.name) is None:
-            done[node.name] = node
-            continue
-        for result in _fold(scaled, node):
-            done[result.name] = result
-        if done[node.name].inputs == scaled.inputs:
-            del done[scaled.name]
+        done[node.name] = node
+        while (scaled := _own_feeder(graph, done, done[node.name])) is not None:
+            for result in _fold(scaled, done[node.name]):
+                done[result.name] = result
+            if done[node.name].inputs != scaled.inputs:
+                break
+            del done[scaled.name]  # and there may be another one before it
     return replace(graph, nodes=tuple(done.values()))
+
+
+def _own_feeder(graph: Graph, done: dict[str, Node], node: Node) -> Node | None:
+    found = done.get(node.inputs[0]) if len(node.inputs) == 1 else None
+    return found if found is not None and graph.only_reader(found.name) is not None else None
 
 
 def _fold(scaled: Node, node: Node) -> Iterator[Node]:
@@ -66,3 +71,16 @@ def _per_input(
         return vector[:, np.newaxis]
     by_group = vector.reshape(linear.groups, -1)
     return np.repeat(by_group, linear.kernel.shape[-1] // linear.groups, axis=0).T
+
+
+def _reads_a_scale(graph: Graph, node: Node) -> bool:
+    before, linear = own_feeder(graph, node), node.operation
+    if before is None or not isinstance(before.operation, ScaleShift) or not isinstance(linear, (Conv, Dense)):
+        return False
+    return isinstance(linear, Dense) or linear.padding == NO_PADDING or not np.any(before.operation.offset)
+
+
+NO_SCALE_BEFORE = Property(
+    name="no linear node alone reads a scale-and-shift, except a shift before padding", broken=_reads_a_scale
+)
+PASS = Pass(name="scale before linear", run=run, requires=(NO_PAD_BEFORE_CONVOLUTION,), ensures=(NO_SCALE_BEFORE,))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from kexport import passes
+from kexport.errors import GraphError
 from kexport.graph import Graph, Node, TensorSpec
 from kexport.operations import (
     NO_PADDING,
@@ -29,7 +32,7 @@ from kexport.operations import (
     ScaleShift,
 )
 from kexport.passes import (
-    all_passes,
+    PASSES,
     drop_identities,
     drop_unread,
     fuse_activation,
@@ -41,6 +44,7 @@ from kexport.passes import (
     scale_after_linear,
     scale_before_linear,
 )
+from kexport.passes.contract import Pass, applied, check_order
 
 SHAPE, ONE = (8, 7, 4), ((1, 1), (1, 1))
 RELU, RELU6 = Activate(function=Activation.RELU), Activate(function=Activation.RELU6)
@@ -235,11 +239,60 @@ def test_a_joint_node_keeps_the_reader_s_name_and_both_layers():
     assert (node.name, node.layers) == ("n1", ("n0", "n1"))
 
 
-def test_passes_run_in_the_stated_order_and_each_is_listed_once():
-    orders = [module.ORDER for module in all_passes()]
-    assert orders == sorted(orders)
-    assert len(set(orders)) == len(orders), "equal orders leave the sequence to the alphabet"
-    assert len(all_passes()) == 9
+def test_every_module_with_a_pass_stands_in_the_tuple_once():
+    folder = Path(passes.__file__).parent
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "contract", "rewriting"}
+    assert sorted(each.run.__module__.rpartition(".")[2] for each in PASSES) == sorted(modules)
+    assert len({each.name for each in PASSES}) == len(PASSES)
+
+
+@pytest.mark.parametrize("name", FIRES)
+def test_what_a_pass_ensures_does_not_hold_before_it_fires_and_holds_after(name):
+    module, before, _ = FIRES[name]
+    if name not in ("pad_max_pool", "pad_max_pool_fused"):
+        assert any(list(prop.breaks(before)) for prop in module.PASS.ensures), "nothing to ensure: it cannot fail"
+    after = applied(module.PASS, before) if not module.PASS.requires else module.run(before)
+    assert not any(list(prop.breaks(after)) for prop in module.PASS.ensures)
+
+
+LAZY = Pass(name="lazy", run=lambda graph: graph, ensures=merge_scales.PASS.ensures)
+PICKY = Pass(name="picky", run=lambda graph: graph, requires=merge_scales.PASS.ensures)
+RENAMING = Pass(
+    name="renaming",
+    run=lambda graph: replace(graph, outputs={f"new_{name}": value for name, value in graph.outputs.items()}),
+)
+INVENTING = Pass(
+    name="inventing",
+    run=lambda graph: replace(graph, nodes=tuple(replace(node, layers=("ghost",)) for node in graph)),
+)
+REFUSED = {
+    "ensures": (LAZY, "the pass 'lazy' did not do what it ensures: 'no scale-and-shift .* hold of node 'n1' of test"),
+    "requires": (PICKY, "the pass 'picky' was given a graph that it cannot take: .* of node 'n1'"),
+    "outputs": (RENAMING, "the pass 'renaming' changed the outputs of test"),
+    "layers": (INVENTING, "the pass 'inventing' names layer 'ghost', which test does not have"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_pass_that_breaks_its_word_is_refused(name):
+    bad, message = REFUSED[name]
+    with pytest.raises(GraphError, match=message):
+        optimize(chain(scale(), scale(seed=5)), (bad,))
+
+
+def test_a_pass_cannot_stand_before_the_one_that_it_needs():
+    check_order(PASSES)
+    with pytest.raises(GraphError, match=r"'fuse activation' requires .*, which no pass before it ensures"):
+        check_order((fuse_activation.PASS, scale_after_linear.PASS))
+
+
+def test_a_row_of_paddings_or_scales_goes_into_the_window_whole(interpret):
+    padded = chain(Pad(padding=ONE), Pad(padding=((0, 1), (2, 0))), conv())
+    scaled = chain(scale(), uniform(1, 0), scale(seed=5), Dense(kernel=numbers(4, 5)))
+    for before, expected in ((padded, ["Conv"]), (scaled, ["Dense"])):
+        after = optimize(before)
+        assert kinds(after) == expected
+        assert_equal(before, after, interpret)
 
 
 @pytest.mark.parametrize("name", sorted({*FIRES, *IDLE} - CONSTANT))
