@@ -17,10 +17,25 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from kexport.errors import StoreError, UsageError
+from kexport.errors import EnvironmentFailure, StoreError, UsageError
 
 STAGING = ".kexport-"
 NEEDED_BYTES = 64 * 2**20
+
+
+PACKAGE = Path(__file__).parent
+
+
+def package_data(name: str) -> Path:
+    """A file or folder that belongs to the program, by its place in the repository.
+
+    A wheel carries it in ``kexport/data``; an installation that points to a checkout finds it there, beside the
+    package. EnvironmentFailure where neither has it.
+    """
+    for path in (PACKAGE / "data" / name, PACKAGE.parent / name):
+        if path.exists():
+            return path
+    raise EnvironmentFailure(f"this installation has no {name}", hint="pip install --force-reinstall kexport")
 
 
 def prepare(directory: Path, *, needed_bytes: int = NEEDED_BYTES) -> tuple[Path, ...]:

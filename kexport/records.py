@@ -1,21 +1,21 @@
 """What kexport states about an artifact: JSON records with a schema version, legal by construction.
 
 One record file per artifact, ``<artifact>.json``. Raw latency samples are kept, statistics are derived
-by the readers. Unknown newer versions are refused, older ones are upgraded in `decode`.
+by the readers. Newer versions are refused, older ones are read as they are: every field since then has a default.
+Text is that of `kexport.documents`.
 """
 
 from __future__ import annotations
 
-import json
-import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Any
 
-from kexport.errors import StoreError
+from kexport.documents import SCHEMA_VERSION as SCHEMA_VERSION
+from kexport.documents import decode_as as decode_as
+from kexport.documents import encode as encode
 
-SCHEMA_VERSION = 1
 UNKNOWN = "unknown"
 """The mode of `Preprocessing` of a model that does not say how it was trained."""
 
@@ -297,45 +297,7 @@ class Record:
             raise ValueError(f"a record with status {self.status} needs a reason")
 
 
-def encode(value: Any) -> str:
-    """A frozen dataclass as JSON: sorted keys, two spaces, NaN as the string ``"nan"``, ends in a newline."""
-    return json.dumps(_plain(asdict(value)), indent=2, sort_keys=True, allow_nan=False) + "\n"
-
-
 def decode(text: str | bytes) -> Record:
     """Read a record back; every mistake is named with its path. Raises StoreError."""
     record: Record = decode_as(Record, text)
     return record
-
-
-def decode_as(kind: type[Any], text: str | bytes) -> Any:
-    """Read any value of this module from JSON, strictly."""
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        _refuse_newer(json.loads(text))
-        return TypeAdapter(kind).validate_json(text)
-    except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r:.60}" for e in error.errors()]
-        raise StoreError("the record is damaged:\n" + "\n".join(lines), hint="kexport export --force ...") from error
-    except ValueError as error:
-        raise StoreError(f"the record is not JSON: {error}", hint="kexport export --force ...") from error
-
-
-def _refuse_newer(value: Any) -> None:
-    schema = value.get("schema", SCHEMA_VERSION) if isinstance(value, dict) else SCHEMA_VERSION
-    if isinstance(schema, int) and schema > SCHEMA_VERSION:
-        raise StoreError(
-            f"the record has schema {schema}, this kexport reads up to {SCHEMA_VERSION}",
-            hint="pip install --upgrade kexport",
-        )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and (not math.isfinite(value)):
-        return str(value)
-    return value

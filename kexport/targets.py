@@ -6,18 +6,16 @@ wins over it. Every mistake of a file is reported at once, as ``targets/x.toml: 
 
 from __future__ import annotations
 
-import json
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from kexport.errors import EnvironmentFailure, UnknownNameError, UsageError
+from kexport.documents import mistakes, validated
+from kexport.errors import UnknownNameError, UsageError
+from kexport.files import package_data
 from kexport.specs import DEFAULT_OPSET, ENGINES, MAX_OPSET, MIN_OPSET, SCHEMES, Engine, Format, Scheme
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,46 +97,15 @@ def read(path: Path, *, label: str | None = None) -> TargetFile:
 
 def parse(content: Mapping[str, Any]) -> TargetFile:
     """The value of a parsed file; raises UsageError with one line ``key: what is wrong`` for each mistake."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        return TypeAdapter(TargetFile).validate_json(json.dumps(content, default=str), strict=True)
+        target: TargetFile = validated(TargetFile, content)
     except ValidationError as error:
-        raise UsageError("\n".join(_lines(error.errors())), hint="kexport list targets") from error
-
-
-def _lines(details: Sequence[ErrorDetails]) -> Iterator[str]:
-    grouped: dict[str, list[ErrorDetails]] = {}
-    for detail in details:
-        grouped.setdefault(_key(detail), []).append(detail)
-    for key, mistakes in grouped.items():
-        yield f"{key}: {_explain(key, mistakes)}"
-
-
-def _key(detail: ErrorDetails) -> str:
-    name, *rest = detail["loc"]
-    return ".".join([str(name), *(str(part) for part in rest if isinstance(part, int))])
-
-
-def _explain(key: str, mistakes: Sequence[ErrorDetails]) -> str:
-    kind = mistakes[0]["type"]
-    if kind == "unexpected_keyword_argument":
-        return f"unknown key, expected one of {', '.join(field.name for field in fields(TargetFile))}"
-    if kind == "missing":
-        return "missing, expected one more number" if "." in key else f"missing, expected a line `{key} = ...`"
-    wanted = " or ".join(dict.fromkeys(_expected(mistake) for mistake in mistakes))
-    return f"expected {wanted}, got {json.dumps(mistakes[0]['input'])}"
-
-
-def _expected(mistake: ErrorDetails) -> str:
-    words = {"int_type": "int", "string_type": "str", "tuple_type": "a list", "too_long": "3 numbers"}
-    choices = mistake.get("ctx", {}).get("expected")
-    return words.get(mistake["type"]) or choices or mistake["msg"]
+        keys = [field.name for field in fields(TargetFile)]
+        raise UsageError("\n".join(mistakes(error, keys=keys)), hint="kexport list targets") from error
+    return target
 
 
 def _folder() -> Path:
-    package = Path(__file__).parent
-    for folder in (package / "data" / "targets", package.parent / "targets"):
-        if folder.is_dir():
-            return folder
-    raise EnvironmentFailure("this installation has no folder of targets", hint="pip install --force-reinstall kexport")
+    return package_data("targets")

@@ -8,7 +8,18 @@ import math
 import pytest
 
 from kexport.errors import StoreError
-from kexport.records import SCHEMA_VERSION, Check, Cost, ParityRecord, Record, Status, decode, encode
+from kexport.records import (
+    SCHEMA_VERSION,
+    Check,
+    Cost,
+    DropTrial,
+    ParityRecord,
+    Record,
+    Status,
+    decode,
+    decode_as,
+    encode,
+)
 
 CHECK = Check(name="sqnr_db", value=math.nan, bound=60.0, passed=False, why="because")
 RECORD = Record(
@@ -73,3 +84,16 @@ def test_damage_is_named_with_its_path():
 def test_json_of_another_kind_is_refused(text):
     with pytest.raises(StoreError, match="the record is damaged"):
         decode(text)
+
+
+@pytest.mark.parametrize("words", [("nan", "inf", "-inf"), ("NaN", "Infinity", "-Infinity")])
+def test_what_is_not_finite_is_text_and_reads_back_however_it_is_spelt(words):
+    text = encode(DropTrial(float_layers=1, drop_points=math.nan, low_points=math.inf, high_points=-math.inf, met=True))
+    assert json.loads(text) == {
+        "drop_points": "nan", "float_layers": 1, "high_points": "-inf", "low_points": "inf", "met": True,
+    }  # fmt: skip
+    for mine, theirs in zip(("nan", "inf", "-inf"), words, strict=True):
+        text = text.replace(f'"{mine}"', f'"{theirs}"')
+    again = decode_as(DropTrial, text)
+    assert math.isnan(again.drop_points)
+    assert (again.low_points, again.high_points) == (math.inf, -math.inf)

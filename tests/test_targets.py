@@ -86,15 +86,6 @@ def test_readme_names_every_key() -> None:
     assert [key for key in keys if f"| `{key}` |" not in text] == []
 
 
-def test_installed_wheel_finds_the_packaged_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    packaged = tmp_path / "site" / "kexport" / "data" / "targets"
-    packaged.mkdir(parents=True)
-    (packaged / "only.toml").write_text('description = "packaged"\nformats = ["onnx"]\n')
-    monkeypatch.setattr(targets, "__file__", str(tmp_path / "site" / "kexport" / "targets.py"))
-    assert targets.names() == ("only",)
-    assert targets.load("only").description == "packaged"
-
-
 def test_zip_is_not_toml(tmp_path: Path) -> None:
     path = tmp_path / "w.toml"
     with zipfile.ZipFile(path, "w") as archive:

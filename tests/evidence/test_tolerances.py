@@ -7,7 +7,7 @@ from dataclasses import fields
 
 import pytest
 
-from kexport.errors import UnsupportedError
+from kexport.errors import UnsupportedError, UsageError
 from kexport.evidence import tolerances
 from kexport.evidence.tolerances import Bound
 from kexport.pipeline.worker import _bounds_of
@@ -91,3 +91,39 @@ def test_floors_are_for_applications_as_published(model: ModelSpec, published: b
 def test_other_schemes_have_no_floors() -> None:
     assert tolerances.floors("float32") == {}
     assert tolerances.load("onnx", "float32", family="vgg") == tolerances.load("onnx", "float32")
+
+
+WRONG = """
+[onnx.int8]
+sqnr_db = { at_least = "six", why = "a" }
+cosine = { at_least = 0.9, at_most = 1.0, why = "b" }
+sqnr = { at_least = 1.0, why = "c" }
+top1_agreement = { at_lest = 1.0, why = "d" }
+output_max_abs_error = { at_most = nan, why = "e" }
+top5_agreement = { at_least = 1.0 }
+[tflite]
+int8 = 7
+[families.int8]
+vgg = { at_least = 1, why = "" }
+"""
+
+
+def test_every_mistake_of_the_file_is_told_at_once_with_its_path() -> None:
+    with pytest.raises(UsageError) as caught:
+        tolerances.parse(WRONG, label="t.toml")
+    figures = ", ".join(tolerances.FIGURES)
+    assert caught.value.message.splitlines() == [
+        f"t.toml: onnx.int8.sqnr: unknown figure, expected one of {figures}",
+        't.toml: onnx.int8.sqnr_db.at_least: expected a number, got "six"',
+        "t.toml: onnx.int8.cosine: expected one finite number, as at_least or as at_most",
+        "t.toml: onnx.int8.top1_agreement.at_lest: unknown key, expected one of why, at_least, at_most",
+        "t.toml: onnx.int8.output_max_abs_error: expected one finite number, as at_least or as at_most",
+        "t.toml: onnx.int8.top5_agreement.why: missing, expected a line `why = ...`",
+        "t.toml: tflite.int8: expected a table, got 7",
+        "t.toml: families.int8.vgg: why: expected the reason of the bound, got an empty text",
+    ]
+
+
+def test_what_is_not_toml_is_said_to_be_so() -> None:
+    with pytest.raises(UsageError, match=r"tolerances.toml: is not TOML"):
+        tolerances.parse("[onnx")
