@@ -147,13 +147,9 @@ def left_overs(directory: Path) -> Iterator[Path]:
 
 def alive(process_id: int) -> bool:
     """Whether a process of that id runs, whoever owns it."""
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    import psutil
+
+    return bool(psutil.pid_exists(process_id))
 
 
 @contextmanager

@@ -1,16 +1,24 @@
 """The machine as this process may use it: cores, memory, processor, installed packages.
 
 A container may see 64 processors and be allowed two: affinity and the cgroup's quota (version 2 `cpu.max`,
-version 1 `cpu.cfs_quota_us`) count. Sources: cgroup-v2 and cgroup-v1 documentation of the Linux kernel.
+version 1 `cpu.cfs_quota_us`) count, and so do its limits of memory. Sources: cgroup-v2 and cgroup-v1 documentation
+of the Linux kernel.
 """
 
 from __future__ import annotations
 
 import os
 import platform
+import re
+import signal
 import sys
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import psutil
 
 CGROUP = Path("/sys/fs/cgroup")
 CPU_INFO = Path("/proc/cpuinfo")
@@ -41,9 +49,70 @@ def cpu_quota(*, cgroup: Path = CGROUP) -> float | None:
 
 def memory_bytes(*, cgroup: Path = CGROUP) -> int:
     """The memory that this process may use: the machine's, or the container's limit where that is less."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    import psutil
+
+    limit = _memory_limit(cgroup)
+    total = int(psutil.virtual_memory().total)
+    return total if limit is None else min(total, limit)
+
+
+def available_bytes(*, cgroup: Path = CGROUP) -> int:
+    """How much of it nobody uses now: free or easily freed on the machine, and left of the container's limit."""
+    import psutil
+
+    limit, free = _memory_limit(cgroup), int(psutil.virtual_memory().available)
+    return free if limit is None else min(free, max(0, limit - _memory_used(cgroup)))
+
+
+def _memory_limit(cgroup: Path) -> int | None:
     limits = [_read(path) for path in (cgroup / "memory.max", cgroup / "memory" / "memory.limit_in_bytes")]
-    return min([total, *(int(limit) for limit in limits if limit.isdigit())])
+    return min((int(limit) for limit in limits if limit.isdigit()), default=None)
+
+
+def _memory_used(cgroup: Path) -> int:
+    """What the container holds, less the pages of files that the kernel takes back first."""
+    for folder, usage, cache in (
+        (cgroup, "memory.current", "inactive_file"),
+        (cgroup / "memory", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        used = _read(folder / usage)
+        if used.isdigit():
+            found = re.search(rf"^{cache} (\d+)$", _read(folder / "memory.stat"), re.MULTILINE)
+            return max(0, int(used) - (int(found[1]) if found else 0))
+    return 0
+
+
+def resident_bytes(process_id: int) -> int:
+    """What a process and all that it started hold in memory now; 0 if it has ended."""
+    import psutil
+
+    total = 0
+    for process in _tree(process_id):
+        with suppress(psutil.Error):  # it ended meanwhile
+            total += int(process.memory_info().rss)
+    return total
+
+
+def kill_tree(process_id: int) -> None:
+    """End a process, its group and all that it started, also what has left the group."""
+    import psutil
+
+    tree = _tree(process_id)
+    with suppress(ProcessLookupError):
+        os.killpg(process_id, signal.SIGKILL)
+    for process in tree:
+        with suppress(psutil.Error):  # it has ended
+            process.kill()
+
+
+def _tree(process_id: int) -> list[psutil.Process]:
+    import psutil
+
+    try:
+        root = psutil.Process(process_id)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def limit_memory(size: int) -> None:
@@ -58,7 +127,8 @@ def limit_memory(size: int) -> None:
 def peak_memory_bytes() -> int:
     """The largest resident size that this process ever had.
 
-    Linux: VmHWM, which belongs to this program alone; `ru_maxrss` survives exec and would report the parent's peak.
+    Linux: VmHWM, which belongs to this program alone; `ru_maxrss` survives exec and would report the parent's peak,
+    and psutil knows no peak there.
     """
     for line in _read(SELF_STATUS).splitlines():
         if line.startswith("VmHWM:"):

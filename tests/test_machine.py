@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from kexport import machine
@@ -46,6 +49,53 @@ def test_memory_without_limit_is_the_machine(tmp_path: Path) -> None:
     total = machine.memory_bytes(cgroup=tmp_path)
     assert total > 2**28
     assert machine.memory_bytes(cgroup=cgroup(tmp_path, **{"memory-max": "max"})) == total
+
+
+V2 = {"memory-max": str(2**30), "memory-current": str(2**29), "memory-stat": f"anon 5\ninactive_file {2**28}"}
+V1 = {
+    "memory__memory-limit_in_bytes": str(2**30),
+    "memory__memory-usage_in_bytes": str(2**29),
+    "memory__memory-stat": f"inactive_file 1\ntotal_inactive_file {2**28}",
+}
+
+
+@pytest.mark.parametrize("files", [V2, V1])
+def test_what_is_left_of_a_container_s_limit_counts_file_pages_as_free(tmp_path: Path, files: dict[str, str]) -> None:
+    assert machine.available_bytes(cgroup=cgroup(tmp_path, **files)) == 2**30 - 2**29 + 2**28
+
+
+def test_a_container_over_its_limit_has_nothing_left(tmp_path: Path) -> None:
+    assert machine.available_bytes(cgroup=cgroup(tmp_path, **{**V2, "memory-max": str(2**27)})) == 0
+
+
+def test_without_a_limit_the_machine_s_available_memory_counts(tmp_path: Path) -> None:
+    free = machine.available_bytes(cgroup=tmp_path)
+    assert 0 < free < machine.memory_bytes(cgroup=tmp_path)
+    assert free == pytest.approx(psutil.virtual_memory().available, rel=0.25)
+
+
+TREE = (
+    "import subprocess, sys, time\n"
+    "p = subprocess.Popen([sys.executable, '-S', '-c', 'x = bytearray(b\"x\") * 2**26; print(1, flush=True); "
+    "import time; time.sleep(60)'], start_new_session=True)\n"
+    "print(p.pid, flush=True)\ntime.sleep(60)"
+)
+
+
+def test_a_tree_is_counted_and_ended_with_what_left_the_group() -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-S", "-c", TREE], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert child.stdout is not None
+    lines = [child.stdout.readline(), child.stdout.readline()]
+    grandchild = psutil.Process(max(int(line) for line in lines))
+    assert machine.resident_bytes(child.pid) > grandchild.memory_info().rss > 2**26
+    machine.kill_tree(child.pid)
+    assert child.wait(10) == -9
+    psutil.wait_procs([grandchild], timeout=5)
+    assert not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE
+    child.stdout.close()
+    assert machine.resident_bytes(child.pid) == 0
 
 
 def test_processor_and_instructions(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def examine() -> Iterator[Finding]:
         yield _keras(versions["keras"])
     yield _ok("cores", str(machine.cores()))
     yield _memory(machine.memory_bytes())
+    yield _memory(machine.available_bytes(), name="memory available now")
     yield _int8(machine.instructions(), machine.processor())
     yield _onnxruntime(versions)
     if "onnxruntime" in versions or "onnxruntime-gpu" in versions:
@@ -100,12 +101,12 @@ def _keras(version: str) -> Finding:
     )
 
 
-def _memory(usable: int) -> Finding:
+def _memory(usable: int, *, name: str = "memory") -> Finding:
     text = f"{usable / 2**30:.1f} GiB"
     if usable >= LITTLE_MEMORY_BYTES:
-        return _ok("memory", text)
+        return _ok(name, text)
     cure = "--jobs 1, and leave out the largest networks (kexport list models)"
-    return Finding(level=Level.WARNING, name="memory", value=text, cure=cure)
+    return Finding(level=Level.WARNING, name=name, value=text, cure=cure)
 
 
 def _int8(instructions: tuple[str, ...], processor: str) -> Finding:

@@ -77,7 +77,7 @@ class Orchestra:
         for model, *_ in groups:
             memory.check(model, available_bytes=machine.memory_bytes())
         tasks = [self._prepare_task(index, key[0], tuple(group)) for index, (key, group) in enumerate(groups.items())]
-        budget = int(machine.memory_bytes() * MEMORY_SHARE)
+        budget = min(int(machine.memory_bytes() * MEMORY_SHARE), machine.available_bytes())
         largest = max((task.memory_bytes for task in tasks), default=GIB)
         count = jobs or scheduler.default_jobs(machine.cores(), budget, min(largest, budget // 2))
         self._threads = max(1, machine.cores() // count)

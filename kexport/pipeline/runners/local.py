@@ -23,6 +23,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
+from kexport import machine
+
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 ALONE = {"OPENBLAS_NUM_THREADS": "1"}  # numpy's matrices are small, and waiting runtimes spin on the other cores
 POLL_SECONDS = 0.05
@@ -55,7 +57,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Where a running task is. ``memory_bytes`` is what its process has resident now."""
+    """Where a running task is. ``memory_bytes`` is what it and the processes that it started have resident now."""
 
     name: str
     step: str
@@ -185,13 +187,12 @@ class _Child:
 
     def report(self) -> None:
         self.reported = time.monotonic()
-        memory = _resident_bytes(self.process.pid)
+        memory = machine.resident_bytes(self.process.pid)
         self.observe(Progress(name=self.task.name, step=self.step, seconds=self.seconds, memory_bytes=memory))
 
     def kill(self) -> None:
-        """End the process and all of its group. Only before it is reaped, so that the id is still its own."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signals.SIGKILL)
+        """End the process and all that it started. Only before it is reaped, so that the id is still its own."""
+        machine.kill_tree(self.process.pid)
 
     def reap(self) -> Outcome:
         """Wait for the process, killing what it left behind; its id cannot be reused before."""
@@ -329,14 +330,6 @@ def _tail(file: IO[bytes]) -> str:
     end = file.seek(0, os.SEEK_END)
     file.seek(max(0, end - TAIL_BYTES))
     return file.read().decode(errors="replace")
-
-
-def _resident_bytes(process_id: int) -> int:
-    try:
-        pages = int(Path(f"/proc/{process_id}/statm").read_text().split()[1])
-    except (OSError, IndexError):  # it ended meanwhile
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _signal_name(number: int) -> str:
