@@ -10,7 +10,8 @@ import pytest
 from kexport.graph import Graph
 from kexport.operations import Activation, Add, Clip, Concat, Conv, GlobalPool, Multiply, Pool, PoolKind, Reshape
 from kexport.quantization.observe import statistics as observe
-from kexport.quantization.prepare import assign, equalize, rewrites
+from kexport.quantization.prepare import assign, equalize, factors, rewrites
+from kexport.quantization.prepare.reach import reach_of
 from kexport.quantization.scales import bounds, ranges
 from tests.formats.plans import Sketch, float_values
 from tests.quantization.networks import (
@@ -271,7 +272,7 @@ def test_what_is_rounded_again_counts():
     """Averages and gated values have scales of their own; what only moves numbers has not."""
 
     def heard(graph: Graph) -> dict[str, bool]:
-        reach = equalize._reach(graph, graph.producers["a"], assign.assign(graph))
+        reach = reach_of(graph, graph.producers["a"], assign.assign(graph))
         assert reach is not None
         return {reader.value: reader.stored for reader in reach.readers}
 
@@ -283,7 +284,7 @@ def test_what_is_rounded_again_counts():
 def test_the_noise_of_what_is_rounded_again():
     """A step of 1/255 of the range, uniform, through weights of one: 1/255^2 over a power of one."""
     ones = np.ones(4)
-    weights = equalize.Weights(squares=np.ones((1, 4, 1)), largest=np.zeros((1, 4, 1)), used=np.zeros((1, 4, 1)))
-    once = equalize._noise([(weights, 0.0, np.stack([0 * ones, ones]))], ones, -ones, ones, ones)
+    weights = factors.Weights(squares=np.ones((1, 4, 1)), largest=np.zeros((1, 4, 1)), used=np.zeros((1, 4, 1)))
+    once = factors.noise_of([(weights, 0.0, np.stack([0 * ones, ones]))], ones, -ones, ones, ones)
     assert once == pytest.approx(255**-2)
-    assert equalize._noise([(weights, 1.0, None)], ones, -ones, ones, ones) == pytest.approx(4 * 255**-2)
+    assert factors.noise_of([(weights, 1.0, None)], ones, -ones, ones, ones) == pytest.approx(4 * 255**-2)
