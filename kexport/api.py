@@ -9,7 +9,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from enum import StrEnum
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -24,10 +23,10 @@ from kexport.records import Record
 from kexport.runtimes import DEFAULT_DEVICE
 from kexport.sources.loading import live
 from kexport.sources.names import ModelFile, Named, select
-from kexport.specs import DEFAULT_OPSET, Boundary, Engine, Format, Scheme
+from kexport.specs import DEFAULT_OPSET, Boundary, EngineNames, Format, Scheme
 
 Place = str | PathLike[str]
-Name = TypeVar("Name", bound=StrEnum)
+Name = TypeVar("Name", bound=str)
 DEFAULT_DIRECTORY = "artifacts"
 
 
@@ -97,7 +96,7 @@ def export(
             pooling=pooling,
             batch=batch,
             opset=opset,
-            engine=_members("engine", Engine, engine)[0],
+            engine=_members("engine", EngineNames(), engine)[0],
             jobs=jobs,
             resume=resume,
             force=force,
@@ -182,15 +181,16 @@ def verify(directory: Place = DEFAULT_DIRECTORY) -> tuple[str, ...]:
     return tuple(store.verify(_existing(directory)))
 
 
-def _members(kind: str, legal: type[Name], names: str | Iterable[str]) -> tuple[Name, ...]:
+def _members(kind: str, legal: Iterable[Name], names: str | Iterable[str]) -> tuple[Name, ...]:
     """Each member once, in the order given. UnknownNameError offers the closest, UsageError if there is none."""
     wanted = tuple(dict.fromkeys(_several(names)))
     if not wanted:
         raise UsageError(f"no {kind} was given: expected at least one", hint=f"kexport list {kind}s")
+    known = {str(member): member for member in legal}
     for name in wanted:
-        if name not in set(legal):
-            raise UnknownNameError(kind=kind, value=name, legal=legal, hint=f"kexport list {kind}s")
-    return tuple(legal(name) for name in wanted)
+        if name not in known:
+            raise UnknownNameError(kind=kind, value=name, legal=known, hint=f"kexport list {kind}s")
+    return tuple(known[name] for name in wanted)
 
 
 def _several(names: str | Iterable[str]) -> tuple[str, ...]:

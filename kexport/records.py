@@ -91,6 +91,16 @@ class SourceFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WrittenFile:
+    """What an engine wrote: operator counts by name, the signature, and what else its reader should know."""
+
+    operations: dict[str, int]
+    inputs: tuple[Signature, ...]
+    outputs: tuple[Signature, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Artifact:
     """A written file or folder. ``path`` is relative to the artifact directory and lies inside it."""
 

@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePath
 
-from kexport.errors import UnknownNameError, UsageError
+from kexport.errors import UsageError
+from kexport.registry import CALIBRATED, QUANTIZED, Engine, EngineNames, Format, Scheme
+
+__all__ = [
+    "CALIBRATED", "DEFAULT_OPSET", "MAX_OPSET", "MIN_OPSET", "QUANTIZED", "SERVING_BATCH", "Boundary", "Cell", "Engine",
+    "EngineNames", "Format", "ModelSpec", "Scheme", "WeightsSpec", "check_max_drop", "integer_io_hint",
+]  # fmt: skip
 
 MIN_OPSET = 13
 MAX_OPSET = 22
@@ -17,47 +23,12 @@ SERVING_BATCH = 1
 MAX_ALPHA = 10
 
 
-class Format(StrEnum):
-    """File formats of artifacts."""
-
-    ONNX = "onnx"
-    TFLITE = "tflite"
-    SAVEDMODEL = "savedmodel"
-
-
-class Scheme(StrEnum):
-    """Numeric precision of an artifact."""
-
-    FLOAT32 = "float32"
-    FLOAT16 = "float16"
-    DYNAMIC = "dynamic"  # int8 kernels; values are float32, or quantized while the network runs
-    INT8 = "int8"  # int8 kernels and values, with ranges from calibration images
-    INT16X8 = "int16x8"  # int8 kernels, int16 values
-
-
-CALIBRATED = frozenset({Scheme.INT8, Scheme.INT16X8})
-"""The schemes that need calibration images."""
-
-QUANTIZED = CALIBRATED | {Scheme.DYNAMIC}
-"""The schemes that only the native engine writes."""
-
-
 class Boundary(StrEnum):
     """The type of a quantized file's inputs and outputs, as ``--io`` names it."""
 
     FLOAT32 = "float32"
     INT8 = "int8"
     UINT8 = "uint8"
-
-
-class Engine(StrEnum):
-    """Who writes the file: kexport itself, or an independent converter."""
-
-    AUTO = "auto"
-    NATIVE = "native"
-    TF2ONNX = "tf2onnx"
-    TFLITE_CONVERTER = "tflite-converter"
-    KERAS = "keras"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +161,7 @@ class Cell:
     model: ModelSpec
     format: Format
     scheme: Scheme = Scheme.FLOAT32
-    engine: Engine = Engine.AUTO
+    engine: str = Engine.AUTO
     batch: int | None = None
     opset: int = DEFAULT_OPSET
     calibration: str | None = None
@@ -208,17 +179,21 @@ class Cell:
             )
         if self.batch is not None and self.batch < 1:
             raise UsageError(f"batch {self.batch}: expected 1 or more, or dynamic", hint="--batch 1")
-        legal = ENGINES[self.format]
-        if self.engine not in (Engine.AUTO, *legal):
-            raise UnknownNameError(
-                kind=f"engine for {self.format}", value=self.engine.value, legal=legal, hint=f"--engine {legal[0]}"
-            )
+
+    @property
+    def file_batch(self) -> int | None:
+        """Rows of the file; None where they stay open."""
+        return self.rows if self.format.static_batch else self.batch
+
+    @property
+    def rows(self) -> int:
+        """Rows that the file is made for, where it has to have a number."""
+        return self.batch or SERVING_BATCH
 
     @property
     def file_name(self) -> str:
-        """`<Model>-<scheme>.onnx`, `<Model>-<scheme>.tflite` or `<Model>-float32-savedmodel`."""
-        suffix = "-savedmodel" if self.format is Format.SAVEDMODEL else f".{self.format}"
-        return f"{self.model.name}-{self.scheme}{suffix}"
+        """``<Model>-<scheme>`` with the suffix of the format."""
+        return f"{self.model.name}-{self.scheme}{self.format.suffix}"
 
     @property
     def label(self) -> str:
@@ -238,23 +213,17 @@ def check_max_drop(points: float) -> None:
         raise UsageError(f"--max-drop {points:g}: expected {expected}; {why}", hint="--max-drop 0.5")
 
 
-ENGINES: dict[Format, tuple[Engine, ...]] = {
-    Format.ONNX: (Engine.NATIVE, Engine.TF2ONNX),
-    Format.TFLITE: (Engine.NATIVE, Engine.TFLITE_CONVERTER),
-    Format.SAVEDMODEL: (Engine.KERAS,),
-}
-SCHEMES: dict[Format, tuple[Scheme, ...]] = {
-    Format.ONNX: (Scheme.FLOAT32, Scheme.FLOAT16, Scheme.DYNAMIC, Scheme.INT8),
-    Format.TFLITE: (Scheme.FLOAT32, Scheme.FLOAT16, Scheme.DYNAMIC, Scheme.INT8, Scheme.INT16X8),
-    Format.SAVEDMODEL: (Scheme.FLOAT32,),
-}
+def integer_io_hint() -> str:
+    """Options that give a file with integer inputs and outputs."""
+    form = next(form for form in Format if form.integer_io)
+    return f"--formats {form} --schemes {form.integer_io[0]}"
 
 
 def _check_scheme(cell: Cell) -> None:
     """Raise UsageError for a scheme that the format, the engine or the lack of images forbids."""
-    if cell.scheme not in SCHEMES[cell.format]:
+    if cell.scheme not in cell.format.schemes:
         raise UsageError(
-            f"{cell.format} cannot be {cell.scheme}: expected one of {', '.join(SCHEMES[cell.format])}",
+            f"{cell.format} cannot be {cell.scheme}: expected one of {', '.join(cell.format.schemes)}",
             hint="kexport list schemes",
         )
     if cell.scheme in CALIBRATED and cell.calibration is None:
@@ -262,12 +231,10 @@ def _check_scheme(cell: Cell) -> None:
             f"scheme {cell.scheme} measures ranges on images, and none are given",
             hint="--calibration FOLDER, with about 100 photographs like those that the network will meet",
         )
-    if cell.scheme in QUANTIZED and cell.engine not in (Engine.AUTO, Engine.NATIVE):
-        raise UsageError(
-            f"scheme {cell.scheme} is written by the native engine, not by {cell.engine}", hint="--engine auto"
-        )
-    if cell.io is not Boundary.FLOAT32 and (cell.format, cell.scheme) != (Format.TFLITE, Scheme.INT8):
+    if refusal := cell.format.refusal(cell.engine, cell.scheme):
+        raise UsageError(f"engine: {refusal}", hint="--engine auto")
+    if cell.io is not Boundary.FLOAT32 and cell.scheme not in cell.format.integer_io:
         raise UsageError(
             f"--io {cell.io}: {cell.format} {cell.scheme} has inputs and outputs of float32",
-            hint="--formats tflite --schemes int8",
+            hint=integer_io_hint(),
         )

@@ -15,7 +15,8 @@ from typing import Any, ClassVar, Literal
 from kexport.documents import mistakes, validated
 from kexport.errors import UnknownNameError, UsageError
 from kexport.files import package_data
-from kexport.specs import DEFAULT_OPSET, ENGINES, MAX_OPSET, MIN_OPSET, SCHEMES, Engine, Format, Scheme
+from kexport.registry import Engine, Format, Scheme
+from kexport.specs import DEFAULT_OPSET, MAX_OPSET, MIN_OPSET
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +30,14 @@ class TargetFile:
     schemes: tuple[Scheme, ...] = (Scheme.FLOAT32,)
     batch: int | Literal["dynamic"] | None = None
     opset: int = DEFAULT_OPSET
-    engine: Engine = Engine.AUTO
+    engine: str = Engine.AUTO
     input_shape: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
-        problems = tuple(self._problems())
-        if problems:
-            raise UsageError("\n".join(problems), hint="kexport export --help")
+        problems, engine = tuple(self._problems()), tuple(self._engine_problems())
+        if problems or engine:
+            hint = "kexport export --help" if problems else "--engine auto"
+            raise UsageError("\n".join((*problems, *engine)), hint=hint)
 
     def _problems(self) -> Iterator[str]:
         yield from self._format_problems()
@@ -43,25 +45,37 @@ class TargetFile:
             yield f"opset: expected {MIN_OPSET} to {MAX_OPSET}, got {self.opset}"
         if isinstance(self.batch, int) and self.batch < 1:
             yield f'batch: expected "dynamic" or 1 and more, got {self.batch}'
-        if self.batch == "dynamic" and Format.TFLITE in self.formats:
-            yield 'batch: a tflite file has a fixed batch, expected a number, got "dynamic"'
+        static = [form for form in self.formats if form.static_batch]
+        if self.batch == "dynamic" and static:
+            yield f'batch: a {static[0]} file has a fixed batch, expected a number, got "dynamic"'
         if self.input_shape is not None and min(self.input_shape) < 1:
             yield f"input_shape: expected sizes of 1 or more, got {list(self.input_shape)}"
 
     def _format_problems(self) -> Iterator[str]:
-        for name, given, legal in (("formats", self.formats, Format), ("schemes", self.schemes, Scheme)):
-            if not given:
-                yield f"{name}: expected at least one of {', '.join(legal)}, got []"
+        if not self.formats:
+            yield f"formats: expected at least one of {', '.join(Format)}, got []"
+        if not self.schemes:
+            yield f"schemes: expected at least one of {', '.join(Scheme)}, got []"
         for form in self.formats:
-            if not set(self.schemes) & set(SCHEMES[form]):
+            if not set(self.schemes) & set(form.schemes):
                 wanted = ", ".join(self.schemes)
-                yield f"schemes: {form} cannot be {wanted}, expected one of {', '.join(SCHEMES[form])}"
-            if self.engine not in (Engine.AUTO, *ENGINES[form]):
-                yield f"engine: {self.engine} cannot write {form}, expected one of auto, {', '.join(ENGINES[form])}"
+                yield f"schemes: {form} cannot be {wanted}, expected one of {', '.join(form.schemes)}"
         for scheme in self.schemes:
-            able = [form for form in Format if scheme in SCHEMES[form]]
+            able = [form for form in Format if scheme in form.schemes]
             if not set(able) & set(self.formats) and len(self.schemes) > 1:
                 yield f"schemes: none of {', '.join(self.formats)} can be {scheme}, expected {', '.join(able)}"
+
+    def _engine_problems(self) -> Iterator[str]:
+        """What the engine cannot write of what is asked for, decided before any work begins."""
+        if self.engine == Engine.AUTO:
+            return
+        for form in self.formats:
+            if self.engine not in form.engine_names:
+                able = ", ".join((Engine.AUTO, *form.engine_names))
+                yield f"engine: {self.engine} cannot write {form}, expected one of {able}"
+                continue
+            refusals = (form.refusal(self.engine, scheme) for scheme in self.schemes if scheme in form.schemes)
+            yield from (f"engine: {refusal}" for refusal in refusals if refusal)
 
 
 def names() -> tuple[str, ...]:

@@ -27,8 +27,8 @@ HEAVY = KERAS | {
 }  # fmt: skip
 KERAS_PLACES = (
     "sources/build.py", "sources/loading/", "sources/adapt/", "sources/weights/", "lowerings/", "formats/savedmodel/",
-    "formats/onnx/tf2onnx.py", "formats/tflite/converter.py", "runtimes/savedmodel.py", "runtimes/keras_",
-    "runtimes/tensorflow_",
+    "formats/onnx/engines/tf2onnx.py", "formats/tflite/engines/converter.py", "runtimes/savedmodel.py",
+    "runtimes/keras_", "runtimes/tensorflow_",
 )  # fmt: skip
 MAX_LINES = 400
 

@@ -18,8 +18,8 @@ import pytest
 
 from kexport import runtimes
 from kexport.evidence import tolerances
-from kexport.formats.tflite import converter as tflite_converter
 from kexport.formats.tflite import writer as tflite
+from kexport.formats.tflite.engines import converter as tflite_converter
 from kexport.images.seeded import seeded_images
 from kexport.lowerings.model import lower_model
 from kexport.passes import optimize

@@ -182,7 +182,7 @@ def test_integers_go_through_the_engines(tmp_path: Path) -> None:
     records = exported(saved(spread(model), tmp_path), tmp_path, (Format.ONNX, Format.SAVEDMODEL))
     assert [(record.status, record.reason) for record in records] == [(Status.PASS, "")] * 2
     assert records[0].artifact is not None
-    assert records[0].artifact.engine == Engine.TF2ONNX
+    assert records[0].artifact.engine == "tf2onnx"
     assert records[0].artifact.engine_reason == "not native: input 'words' is int32; the native graph takes float32"
     assert records[0].source is not None
     assert records[0].source.reference_inputs["input"] == (
@@ -247,7 +247,7 @@ def test_a_trusted_lambda_is_taken_by_the_engines(tmp_path: Path) -> None:
     records = exported(of_file(with_lambda(tmp_path / "mine.keras"), trust=True), tmp_path)
     assert [(record.status, record.reason) for record in records] == [(Status.PASS, "")] * 3
     engines = [record.artifact.engine for record in records if record.artifact]
-    assert engines == [Engine.TF2ONNX, Engine.TFLITE_CONVERTER, Engine.KERAS]
+    assert engines == ["tf2onnx", "tflite-converter", "keras"]
     assert records[0].artifact is not None
     assert records[0].artifact.engine_reason.startswith("not native: layer 'squared' is a keras.")
     assert "Lambda" in records[0].artifact.engine_reason
@@ -285,7 +285,7 @@ def test_defects_of_the_engine_end_in_an_error(tmp_path: Path, monkeypatch: pyte
     """What tf2onnx is known to write wrongly is found before the file has its name."""
     from onnx import TensorProto, helper
 
-    from kexport.formats.onnx import tf2onnx as tf2onnx_engine
+    from kexport.formats.onnx.engines import tf2onnx as tf2onnx_engine
 
     original = tf2onnx_engine._run
 
@@ -408,7 +408,7 @@ def test_a_model_of_an_own_class(module: str, tmp_path: Path) -> None:
     records = exported(spec, tmp_path)
     assert [(record.status, record.reason) for record in records] == [(Status.PASS, "")] * 3
     assert records[0].artifact is not None
-    assert records[0].artifact.engine == Engine.TF2ONNX
+    assert records[0].artifact.engine == "tf2onnx"
     assert "'doubled' is a mine_for_tests.Doubled" in records[0].artifact.engine_reason
 
 

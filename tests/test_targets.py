@@ -9,7 +9,7 @@ import pytest
 
 from kexport import targets
 from kexport.errors import UnknownNameError, UsageError
-from kexport.specs import SCHEMES, Engine, Format, Scheme
+from kexport.specs import Engine, Format, Scheme
 from tests.places import ROOT
 
 KEYS = "description, formats, schemes, batch, opset, engine, input_shape"
@@ -19,7 +19,7 @@ KEYS = "description, formats, schemes, batch, opset, engine, input_shape"
 def test_every_target_is_legal(name: str) -> None:
     target = targets.load(name)
     assert target.description
-    assert all(scheme in SCHEMES[form] for form in target.formats for scheme in target.schemes)
+    assert all(scheme in form.schemes for form in target.formats for scheme in target.schemes)
     assert not (target.batch == "dynamic" and Format.TFLITE in target.formats)
 
 

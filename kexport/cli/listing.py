@@ -12,8 +12,8 @@ import rich_click as click
 from kexport import targets
 from kexport.cli import output
 from kexport.cli.options import json_option
+from kexport.registry import Format, Scheme
 from kexport.sources.catalog import APPLICATIONS
-from kexport.specs import ENGINES, SCHEMES, Format, Scheme
 
 if TYPE_CHECKING:
     from kexport.sources.adapt.taps import LayerRow
@@ -66,16 +66,18 @@ def _json_only(row: LayerRow) -> Row:
 
 
 def _formats() -> list[Row]:
-    return [{"format": form, "schemes": list(SCHEMES[form]), "engines": list(ENGINES[form])} for form in Format]
+    return [{"format": form, "schemes": list(form.schemes), "engines": list(form.engine_names)} for form in Format]
 
 
 def _schemes() -> list[Row]:
-    return [{"scheme": scheme, "formats": [form for form in Format if scheme in SCHEMES[form]]} for scheme in Scheme]
+    return [{"scheme": scheme, "formats": [form for form in Format if scheme in form.schemes]} for scheme in Scheme]
 
 
 def _engines() -> list[Row]:
-    engines = dict.fromkeys(engine for legal in ENGINES.values() for engine in legal)
-    return [{"engine": engine, "formats": [form for form in Format if engine in ENGINES[form]]} for engine in engines]
+    engines = dict.fromkeys(name for form in Format for name in form.engine_names)
+    return [
+        {"engine": engine, "formats": [form for form in Format if engine in form.engine_names]} for engine in engines
+    ]
 
 
 def _targets() -> list[Row]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from enum import StrEnum
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import rich_click as click
 
 from kexport.errors import UnknownNameError, UsageError
 from kexport.pipeline.requests import DEFAULT_TIMEOUT_MINUTES, Batch
-from kexport.specs import DEFAULT_OPSET, Boundary, Engine, Format, Scheme
+from kexport.specs import DEFAULT_OPSET, Boundary, EngineNames, Format, Scheme
 
 Command = Callable[..., int]
 Callback = Callable[[click.Context, click.Parameter, Any], Any]
@@ -32,10 +31,10 @@ def model_options(function: Command) -> Command:
     return function
 
 
-def members(kind: str, legal: type[StrEnum]) -> Callback:
+def members(kind: str, legal: Iterable[str]) -> Callback:
     """Reads a comma-separated list, each member once, in the order given; UnknownNameError offers the closest."""
 
-    def parse(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[StrEnum, ...] | None:
+    def parse(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[str, ...] | None:
         if text is None:
             return None
         return tuple(dict.fromkeys(_member(kind, legal, name.strip()) for name in text.split(",")))
@@ -43,10 +42,10 @@ def members(kind: str, legal: type[StrEnum]) -> Callback:
     return parse
 
 
-def one_member(kind: str, legal: type[StrEnum]) -> Callback:
-    """Reads one member of an enumeration; UnknownNameError offers the closest."""
+def one_member(kind: str, legal: Iterable[str]) -> Callback:
+    """Reads one member; UnknownNameError offers the closest."""
 
-    def parse(_context: click.Context, _parameter: click.Parameter, text: str | None) -> StrEnum | None:
+    def parse(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
         return None if text is None else _member(kind, legal, text)
 
     return parse
@@ -78,10 +77,11 @@ def folder(_context: click.Context, _parameter: click.Parameter, text: str) -> P
     return Path(text)
 
 
-def _member(kind: str, legal: type[StrEnum], name: str) -> StrEnum:
-    if name not in set(legal):
-        raise UnknownNameError(kind=kind, value=name, legal=legal, hint=f"kexport list {kind}s")
-    return legal(name)
+def _member(kind: str, legal: Iterable[str], name: str) -> str:
+    known = {str(member): member for member in legal}
+    if name not in known:
+        raise UnknownNameError(kind=kind, value=name, legal=known, hint=f"kexport list {kind}s")
+    return known[name]
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Data on stdout as JSON, e.g. --json > run.json")
@@ -173,7 +173,7 @@ _OPTIONS = (
     click.option(
         "--engine",
         metavar="NAME",
-        callback=one_member("engine", Engine),
+        callback=one_member("engine", EngineNames()),
         help="Who writes the file; auto unless said, which is kexport itself where it can, e.g. --engine tf2onnx",
     ),
     click.option(

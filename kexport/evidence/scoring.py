@@ -19,11 +19,11 @@ from kexport.images.calibration import CalibrationSet, open_calibration
 from kexport.images.checks import Images
 from kexport.images.evaluation import Evaluated, EvaluationSet, open_evaluation
 from kexport.records import UNKNOWN, AccuracyRecord, Preprocessing, SourceFacts
-from kexport.runtimes import Session, SessionOptions
+from kexport.runtimes import Session
 from kexport.sources import catalog, prepared
 from kexport.sources.keras_walk import run
 from kexport.sources.prepared import Reference
-from kexport.specs import Cell, Format
+from kexport.specs import Cell
 
 CHECKED = 16
 """Calibration images on which a calibrated artifact is compared with Keras."""
@@ -97,9 +97,9 @@ def score(path: Path, cell: Cell, facts: SourceFacts, folder: Path, *, threads: 
     if stored is None:
         return None
     evaluated, expected = stored
-    limit = None if cell.format is Format.SAVEDMODEL else threads  # TensorFlow's threads are the process's own
-    options = SessionOptions(threads=limit, batch=cell.batch or _batch(evaluated.images))
-    session = runtimes.open_session(runtimes.for_format(cell.format), path, options=options)
+    runtime = runtimes.for_format(cell.format)
+    options = runtime.limited(threads, batch=cell.batch or _batch(evaluated.images))
+    session = runtimes.open_session(runtime, path, options=options)
     pairs = _pairs(session, evaluated.images, expected)
     return _about(accuracy.measure(pairs, evaluated.images.labels, softmax=facts.ends_in_softmax), evaluated, session)
 

@@ -1,17 +1,10 @@
-"""File formats: one writer per format, `write(graph, path, ...) -> WrittenFile`, with its helpers beside it."""
+"""File formats: one folder each, whose ``__init__.py`` registers it (`kexport.registry`) without heavy imports.
+
+A folder holds what only its format knows: ``engines/`` with one file for each that writes it, and their helpers.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from kexport.records import WrittenFile
 
-from kexport.records import Signature
-
-
-@dataclass(frozen=True, kw_only=True)
-class WrittenFile:
-    """What was written: operator counts by name, the signature, and what else its reader should know."""
-
-    operations: dict[str, int]
-    inputs: tuple[Signature, ...]
-    outputs: tuple[Signature, ...]
-    notes: tuple[str, ...] = ()
+__all__ = ["WrittenFile"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,11 @@ from kexport.errors import ArtifactError, UnsupportedError
 from kexport.formats import WrittenFile
 from kexport.graph import Graph
 from kexport.quantization.plan import QuantPlan
-from kexport.specs import QUANTIZED, SERVING_BATCH, Cell, Engine, Format, Scheme
+from kexport.registry import QUANTIZED, Engine
+from kexport.specs import Cell
 
 NATIVE_REASON = "every layer is known to the native graph"
 _NEITHER_HINT = "--formats savedmodel, or a lowering of your own for that layer: entry point kexport.lowerings"
-FALLBACKS = {Format.ONNX: Engine.TF2ONNX, Format.TFLITE: Engine.TFLITE_CONVERTER}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,65 +24,75 @@ class Choice:
 
     engine: Engine
     reason: str
-    stands_in: bool = False  # for the native writer, which cannot
+    stands_in: bool = False  # for the format's own engine, which cannot
 
 
 def choose(cell: Cell, refusal: str) -> Choice:
     """The engine of a cell. ``refusal`` says why the native graph cannot express the model, or is empty.
 
-    Raises UnsupportedError if native was asked for by name and cannot be had.
+    Raises UnsupportedError if there is none, or if the native one was asked for by name and cannot be had.
     """
-    if cell.format is Format.SAVEDMODEL:
-        return Choice(engine=Engine.KERAS, reason="SavedModel is Keras's own export")
-    if cell.engine is not Engine.AUTO and cell.engine is not Engine.NATIVE:
-        return Choice(engine=cell.engine, reason="asked for with --engine")
-    if refusal and cell.scheme in QUANTIZED:
-        raise UnsupportedError(
+    engine = _first(cell)
+    asked = "" if cell.engine in (Engine.AUTO, cell.format.engines[0].name) else "asked for with --engine"
+    if engine.from_model or not refusal:
+        return Choice(engine=engine, reason=asked or engine.reason or NATIVE_REASON)
+    other = _stand_in(cell)
+    if other is None:
+        raise _refused(cell, refusal)
+    return Choice(engine=other, reason=f"not native: {refusal}", stands_in=True)
+
+
+def _first(cell: Cell) -> Engine:
+    """The engine that was asked for, or the first that writes the scheme."""
+    if cell.engine != Engine.AUTO:
+        return cell.format.engine(cell.engine)
+    return cell.format.writers(cell.scheme)[0]
+
+
+def _stand_in(cell: Cell) -> Engine | None:
+    """Who writes what the native graph cannot express: nobody for one that was asked for by name."""
+    others = (engine for engine in cell.format.writers(cell.scheme) if engine.from_model)
+    return next(others, None) if cell.engine == Engine.AUTO else None
+
+
+def engine_of(cell: Cell, refusal: str) -> Engine:
+    """As `choose`, for what the work will need; the engine that will refuse where there is none."""
+    engine = _first(cell)
+    return engine if engine.from_model or not refusal else _stand_in(cell) or engine
+
+
+def _refused(cell: Cell, refusal: str) -> UnsupportedError:
+    """Why a model that the native graph cannot express cannot be had from another engine either."""
+    others = [engine for engine in cell.format.engines if engine.from_model]
+    able = [engine for engine in others if cell.scheme in engine.schemes]
+    if cell.scheme in QUANTIZED:
+        return UnsupportedError(
             f"{cell.scheme} needs the native graph, which cannot: {refusal}", hint="--schemes float32"
         )
-    if not refusal:
-        return Choice(engine=Engine.NATIVE, reason=NATIVE_REASON)
-    fallback = FALLBACKS[cell.format]
-    if cell.engine is Engine.NATIVE:
-        raise UnsupportedError(f"the native engine cannot: {refusal}", hint=f"--engine {fallback}")
-    return Choice(engine=fallback, reason=f"not native: {refusal}", stands_in=True)
+    if able:
+        return UnsupportedError(f"the native engine cannot: {refusal}", hint=f"--engine {able[0].name}")
+    reasons = [
+        f"{other.name}: the {other.name} engine writes {', '.join(other.schemes)}, not {cell.scheme}"
+        for other in others
+    ]
+    return UnsupportedError("; ".join((f"not native: {refusal}", *reasons)), hint=_NEITHER_HINT)
 
 
 def needs_keras(cell: Cell, refusal: str) -> bool:
     """Whether making the artifact needs the Keras model itself, not only its graph."""
-    native = cell.engine in (Engine.AUTO, Engine.NATIVE) and not refusal
-    return cell.format is Format.SAVEDMODEL or not native
+    return engine_of(cell, refusal).from_model
 
 
 def write_native(graph: Graph, cell: Cell, path: Path, metadata: Mapping[str, str]) -> WrittenFile:
     """Write an optimized graph to ``path`` in the cell's format."""
-    if cell.format is Format.ONNX:
-        from kexport.formats.onnx import writer as onnx
-
-        return onnx.write(graph, path, opset=cell.opset, batch=cell.batch, scheme=cell.scheme, metadata=metadata)
-    from kexport.formats.tflite import writer as tflite
-
-    encoded = {name: value.encode() for name, value in metadata.items()}
-    return tflite.write(graph, path, batch=cell.batch or SERVING_BATCH, scheme=cell.scheme, metadata=encoded)
+    return engine_of(cell, "").write(graph, cell, path, metadata)
 
 
 def write_quantized(plan: QuantPlan, cell: Cell, path: Path, metadata: Mapping[str, str]) -> WrittenFile:
     """Write a quantization plan to ``path`` in the cell's format and scheme."""
-    if cell.format is Format.ONNX:
-        from kexport.formats.onnx.qdq import writer as onnx_qdq
-
-        return onnx_qdq.write(plan, path, opset=cell.opset, batch=cell.batch, metadata=metadata)
-    from kexport.formats.tflite.quantized import writer as tflite_int8
-
-    return tflite_int8.write(
-        plan,
-        path,
-        batch=cell.batch or SERVING_BATCH,
-        metadata={name: value.encode() for name, value in metadata.items()},
-        io=cell.io,
-        arithmetic="dynamic" if cell.scheme is Scheme.DYNAMIC else "float32",
-        activations="int16" if cell.scheme is Scheme.INT16X8 else "int8",
-    )
+    write_plan = engine_of(cell, "").write_plan
+    assert write_plan is not None, "an engine of a quantized scheme takes plans"
+    return write_plan(plan, cell, path, metadata)
 
 
 def write_with_keras(model: Any, cell: Cell, choice: Choice, path: Path, metadata: Mapping[str, str]) -> WrittenFile:
@@ -91,37 +101,8 @@ def write_with_keras(model: Any, cell: Cell, choice: Choice, path: Path, metadat
     Where it stands in for the native writer and fails too, its error names both reasons.
     """
     try:
-        return _ENGINES[choice.engine](model, cell, path, metadata)
+        return choice.engine.write(model, cell, path, metadata)
     except (UnsupportedError, ArtifactError) as error:
         if not choice.stands_in:
             raise
-        raise type(error)(f"{choice.reason}; {choice.engine}: {error.message}", hint=_NEITHER_HINT) from error
-
-
-def _savedmodel(model: Any, cell: Cell, path: Path, metadata: Mapping[str, str]) -> WrittenFile:
-    del metadata  # a folder of TensorFlow's own; the record beside it says the same
-    from kexport.formats.savedmodel import writer as savedmodel
-
-    return savedmodel.write(model, path, batch=cell.batch)
-
-
-def _tf2onnx(model: Any, cell: Cell, path: Path, metadata: Mapping[str, str]) -> WrittenFile:
-    from kexport.formats.onnx import tf2onnx as tf2onnx_engine
-
-    if cell.scheme != "float32":
-        raise UnsupportedError(f"the tf2onnx engine writes float32, not {cell.scheme}", hint="--engine native")
-    return tf2onnx_engine.convert(model, path, opset=cell.opset, batch=cell.batch, metadata=metadata)
-
-
-def _tflite_converter(model: Any, cell: Cell, path: Path, metadata: Mapping[str, str]) -> WrittenFile:
-    from kexport.formats.tflite import converter as tflite_converter
-
-    batch = cell.batch or SERVING_BATCH
-    return tflite_converter.convert(model, path, batch=batch, scheme=cell.scheme, metadata=metadata)
-
-
-_ENGINES: dict[Engine, Callable[[Any, Cell, Path, Mapping[str, str]], WrittenFile]] = {
-    Engine.KERAS: _savedmodel,
-    Engine.TF2ONNX: _tf2onnx,
-    Engine.TFLITE_CONVERTER: _tflite_converter,
-}
+        raise type(error)(f"{choice.reason}; {choice.engine.name}: {error.message}", hint=_NEITHER_HINT) from error

@@ -32,15 +32,15 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from kexport.errors import EnvironmentFailure, GraphError, UnsupportedError
+from kexport.errors import GraphError, UnsupportedError
 from kexport.graph import Node
 from kexport.operations import Operation, Shape
+from kexport.registry import load_entry_points
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,20 +74,7 @@ def lowers(kind: str, *classes: str) -> Callable[[Function], Function]:
 def _load_all() -> None:
     for module in sorted(pkgutil.iter_modules(__path__), key=lambda m: m.name):
         importlib.import_module(f"{__name__}.{module.name}")
-    for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: (entry.name, entry.value)):
-        _load_package(entry)
-
-
-def _load_package(entry: EntryPoint) -> None:
-    """Import the module of a package that registers lowerings. Raises EnvironmentFailure if it cannot be."""
-    try:
-        entry.load()
-    except (ImportError, AttributeError, SyntaxError, ValueError) as error:
-        package = entry.dist.name if entry.dist else entry.value
-        raise EnvironmentFailure(
-            f"the lowerings of package {package!r} ({entry.value}) cannot be loaded: {error}",
-            hint=f"repair {package}, or pip uninstall {package}",
-        ) from error
+    load_entry_points(ENTRY_POINTS, what="lowerings")
 
 
 def lowering_of(operation: Any) -> Lowering:

@@ -211,18 +211,18 @@ def cell_of(record: Record, *, trusted: Collection[str] = ()) -> Cell:
     model = model_of(record.source, trusted=trusted)
     batch = record.artifact.inputs[0].shape[0]
     search = record.quantization.search if record.quantization else None
-    unless_said = SERVING_BATCH if record.format == Format.TFLITE else None
-    engine, scheme = Engine(record.artifact.engine), Scheme(record.scheme)
+    form, scheme, engine = Format(record.format), Scheme(record.scheme), record.artifact.engine
+    unless_said = SERVING_BATCH if form.static_batch else None
     return Cell(
         model=model,
-        format=Format(record.format),
+        format=form,
         scheme=scheme,
-        engine=Engine.AUTO if engine in (Engine.NATIVE, Engine.KERAS) else engine,
+        engine=Engine.AUTO if engine == form.engines[0].name else engine,
         batch=None if batch == unless_said else batch,
         opset=record.artifact.opset or Cell.opset,
         calibration=record.quantization.calibration or None if record.quantization else None,
         max_drop=search.bound_points if search else None,
-        io=Boundary(record.artifact.inputs[0].dtype) if scheme is Scheme.INT8 else Boundary.FLOAT32,
+        io=Boundary(record.artifact.inputs[0].dtype) if scheme in form.integer_io else Boundary.FLOAT32,
     )
 
 

@@ -15,7 +15,7 @@ from kexport.pipeline.cells import Event, Observer
 from kexport.pipeline.reproduce import model_of
 from kexport.records import BenchRecord, Record, SourceFacts, Status
 from kexport.sources import catalog
-from kexport.specs import Format, ModelSpec, WeightsSpec
+from kexport.specs import ModelSpec, WeightsSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ def _request(what: Measurement, record: Record) -> BenchRequest:
     assert record.artifact is not None
     assert record.source is not None
     low, high = _range(record.source)
-    runtime = runtimes.for_format(Format(record.format))
+    runtime = runtimes.for_format(record.format)
     fixed = record.artifact.inputs[0].shape[0]
     return BenchRequest(
         runtime=runtime.name,

@@ -20,14 +20,13 @@ from kexport.pipeline.worker import CellRequest, PrepareRequest
 from kexport.records import Record, Status, decode, encode
 from kexport.sources import catalog
 from kexport.sources.prepared import load as load_prepared
-from kexport.specs import CALIBRATED, Boundary, Cell, Engine, Format, ModelSpec
+from kexport.specs import CALIBRATED, Boundary, Cell, Engine, ModelSpec
 
 GIB = 2**30
 MEMORY_SHARE = 0.8
 BYTES_PER_PARAMETER = 4
 _KERAS_GIB, _KERAS_WEIGHT_COPIES = 0.9, 3
 _CELL_GIB, _CELL_WEIGHT_COPIES = 0.25, 4
-_ENGINE_WEIGHT_COPIES = {Engine.KERAS: 6, Engine.TFLITE_CONVERTER: 8, Engine.TF2ONNX: 50}
 _PIXELS, _IMAGE_GIB = 224 * 224, 0.15
 _CALIBRATION_IMAGES = 8  # in float32 at once, about: a network's values wait for their readers as int8
 _USUAL_SIDE = 224  # of a model that is not known before it is built
@@ -226,7 +225,7 @@ def _options(cell: Cell) -> Iterator[str]:
         "--labels": model.labels,
         "--batch": None if cell.batch is None else str(cell.batch),
         "--opset": None if cell.opset == Cell.opset else str(cell.opset),
-        "--engine": None if cell.engine in (Engine.AUTO, Engine.KERAS) else cell.engine,
+        "--engine": None if cell.engine == Engine.AUTO else cell.engine,
         "--calibration": cell.calibration,
         "--eval": cell.evaluation,
         "--max-drop": None if cell.max_drop is None else f"{cell.max_drop:g}",
@@ -262,9 +261,8 @@ def _keras_bytes(model: ModelSpec) -> int:
 
 def _cell_bytes(cell: Cell, refusal: str) -> int:
     weights = _parameters(cell.model) * BYTES_PER_PARAMETER
-    engine = cell.engine if cell.engine is not Engine.AUTO else write.FALLBACKS.get(cell.format, Engine.KERAS)
-    if cell.format is Format.SAVEDMODEL or write.needs_keras(cell, refusal):
-        copies = _ENGINE_WEIGHT_COPIES.get(engine, _ENGINE_WEIGHT_COPIES[Engine.KERAS])
-        return int(_KERAS_GIB * GIB + copies * weights + 2 * _image_bytes(cell.model))
+    engine = write.engine_of(cell, refusal)
+    if engine.from_model:
+        return int(_KERAS_GIB * GIB + engine.weight_copies * weights + 2 * _image_bytes(cell.model))
     images = _CALIBRATION_IMAGES if cell.scheme in CALIBRATED else 1
     return int(_CELL_GIB * GIB + _CELL_WEIGHT_COPIES * weights + images * _image_bytes(cell.model))

@@ -20,7 +20,7 @@ from kexport.quantization.mixed import Make, Mixed
 from kexport.quantization.plan import QuantPlan
 from kexport.quantization.ranking import LayerDamage, worst_first
 from kexport.records import AccuracyRecord, SourceFacts
-from kexport.specs import Boundary, Cell, Format, Scheme
+from kexport.specs import Boundary, Cell, Engine, Format, Scheme
 
 Tell = Callable[[str], None]
 
@@ -56,7 +56,9 @@ class Bound:
 
     def measure(self, plan: QuantPlan) -> AccuracyRecord:
         """The plan as an int8 ONNX file, against Keras on the evaluation images."""
-        cell = replace(self.cell, format=Format.ONNX, scheme=Scheme.INT8, batch=None, io=Boundary.FLOAT32)
+        cell = replace(
+            self.cell, format=Format("onnx"), scheme=Scheme.INT8, engine=Engine.AUTO, batch=None, io=Boundary.FLOAT32
+        )
         self.tell("drop of a plan")
         with tempfile.TemporaryDirectory(dir=self.folder) as place:
             path = Path(place) / cell.file_name

@@ -18,22 +18,20 @@ from kexport.sources.catalog import APPLICATIONS, Application
 from kexport.sources.names import Factory, ModelFile, Named, select, told
 from kexport.specs import (
     CALIBRATED,
-    SCHEMES,
     Boundary,
     Cell,
-    Engine,
     Format,
     ModelSpec,
     Scheme,
     WeightsSpec,
     check_max_drop,
+    integer_io_hint,
 )
 from kexport.targets import TargetFile
 
-DEFAULTS = TargetFile(description="what is made unless said", formats=(Format.ONNX, Format.TFLITE))
+DEFAULTS = TargetFile(description="what is made unless said", formats=tuple(form for form in Format if form.default))
 DEFAULT_TIMEOUT_MINUTES = 30.0
 _MERGED = ("formats", "schemes", "batch", "opset", "engine", "input_shape")
-INTEGER_IO = (Format.TFLITE, Scheme.INT8)
 Batch = int | Literal["dynamic"]
 
 
@@ -56,7 +54,7 @@ class ExportOptions:
     batch: Batch | None = None
     opset: int | None = None
     target: str | None = None
-    engine: Engine | None = None
+    engine: str | None = None
     jobs: int | None = None
     resume: bool = False
     force: bool = False
@@ -103,7 +101,7 @@ def cells(models: Sequence[Named], options: ExportOptions) -> tuple[Cell, ...]:
             opset=target.opset,
             calibration=options.calibration,
             evaluation=options.evaluation,
-            io=options.io if (form, scheme) == INTEGER_IO else Boundary.FLOAT32,
+            io=options.io if scheme in form.integer_io else Boundary.FLOAT32,
             max_drop=options.max_drop if scheme in CALIBRATED else None,
         )
         for spec in specs
@@ -113,14 +111,14 @@ def cells(models: Sequence[Named], options: ExportOptions) -> tuple[Cell, ...]:
 
 def _pairs(target: TargetFile) -> list[tuple[Format, Scheme]]:
     """Every format in each scheme that it can have; each has one, as a target is checked when it is made."""
-    return [(form, scheme) for form in target.formats for scheme in target.schemes if scheme in SCHEMES[form]]
+    return [(form, scheme) for form in target.formats for scheme in target.schemes if scheme in form.schemes]
 
 
 def _check_io(options: ExportOptions, pairs: list[tuple[Format, Scheme]]) -> None:
-    if options.io is not Boundary.FLOAT32 and INTEGER_IO not in pairs:
+    if options.io is not Boundary.FLOAT32 and not any(scheme in form.integer_io for form, scheme in pairs):
         raise UsageError(
             f"--io {options.io}: only TFLite files of scheme int8 have integer inputs and outputs",
-            hint="--formats tflite --schemes int8",
+            hint=integer_io_hint(),
         )
 
 

@@ -36,7 +36,7 @@ from kexport.sources import catalog, prepared, reference
 from kexport.sources.adapt import taps
 from kexport.sources.adapt.taps import LayerRow
 from kexport.sources.prepared import Prepared
-from kexport.specs import CALIBRATED, QUANTIZED, Boundary, Cell, Engine, ModelSpec
+from kexport.specs import CALIBRATED, QUANTIZED, Boundary, Cell, ModelSpec
 
 LAYERS = "layers.json"
 
@@ -276,10 +276,10 @@ def _write(
     request: CellRequest, choice: write.Choice, staged: Path, *, ready: Prepared, clock: Clock
 ) -> tuple[WrittenFile, QuantizationRecord | None]:
     cell, folder = request.cell, Path(request.folder)
-    if choice.engine is not Engine.NATIVE:
+    if choice.engine.from_model:
         with clock.step("rebuild"):
             model = source.rebuild(cell.model, folder / prepared.KERAS_WEIGHTS)
-        with clock.step(f"write with {choice.engine}"):
+        with clock.step(f"write with {choice.engine.name}"):
             return write.write_with_keras(model, cell, choice, staged, _metadata(ready)), None
     with clock.step("optimize"):
         graph = optimize(graph_file.load(folder))
@@ -313,12 +313,12 @@ def _artifact(staged: Path, cell: Cell, choice: write.Choice, written: WrittenFi
         scheme=cell.scheme,
         size_bytes=files.size_bytes(staged),
         sha256=files.digest(staged),
-        engine=choice.engine,
+        engine=choice.engine.name,
         engine_reason=choice.reason,
         operations=written.operations,
         inputs=written.inputs,
         outputs=written.outputs,
-        opset=cell.opset if cell.format == "onnx" else None,
+        opset=cell.opset if cell.format.has_opset else None,
         notes=(*written.notes, *notes),
     )
 

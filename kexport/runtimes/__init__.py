@@ -3,6 +3,7 @@
 A runtime module holds one final subclass of `Session`. To add a runtime, copy `null.py`, state the four
 class facts (`name`, `formats`, `distribution`, `devices`) and write `open` and `execute`. The base class checks
 names, shapes and dtypes, and splits rows where a file accepts only a fixed batch; a subclass only works.
+An installed package adds one through an entry point of the group ``kexport.runtimes`` that names the class.
 
 A session states in ``effective`` what really executes, read back from the runtime after loading. A runtime
 that would quietly use something else than was asked raises `DeviceError` instead.
@@ -15,19 +16,28 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from kexport.errors import ArtifactError, DeviceError, MissingDependencyError, UnknownNameError, UsageError
+from kexport.errors import (
+    ArtifactError,
+    DeviceError,
+    EnvironmentFailure,
+    MissingDependencyError,
+    UnknownNameError,
+    UsageError,
+)
 from kexport.records import Signature
-from kexport.specs import Format
+from kexport.registry import load_entry_points
 
 Tensor = npt.NDArray[Any]
 Signatures = tuple[tuple[Signature, ...], tuple[Signature, ...]]
 DEFAULT_DEVICE = "cpu"
+ENTRY_POINTS = "kexport.runtimes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +63,24 @@ class Session(ABC):
     """A model, loaded and ready to run.
 
     Class facts: ``name`` of the runtime, ``formats`` that it reads (empty: it is opened by name only),
-    ``distribution`` that must be installed (empty: none), ``devices`` that may be asked for.
+    ``distribution`` that must be installed (empty: none), ``devices`` that may be asked for, and whether a session
+    ``limits_threads`` for itself (where not, they are the process's own).
     """
 
     name: ClassVar[str]
-    formats: ClassVar[tuple[Format, ...]] = ()
+    formats: ClassVar[tuple[str, ...]] = ()
     distribution: ClassVar[str] = ""
     devices: ClassVar[tuple[str, ...]] = (DEFAULT_DEVICE,)
+    limits_threads: ClassVar[bool] = True
+
+    @classmethod
+    def limited(cls, threads: int, *, batch: int = 1) -> SessionOptions:
+        """Options for so many threads, as far as a session can limit them."""
+        return SessionOptions(threads=threads if cls.limits_threads else None, batch=batch)
+
+    @classmethod  # noqa: B027 - most runtimes have nothing to add
+    def check(cls, path: Path) -> None:
+        """What must hold of a file besides that it loads as `open` does. Raises ArtifactError; nothing unless said."""
 
     @classmethod
     @abstractmethod
@@ -95,6 +116,10 @@ class Session(ABC):
         if static is None or rows == {static}:
             return self.execute(inputs)
         return self._execute_in_parts(inputs, rows=rows.pop(), static=static)
+
+    def notes(self) -> tuple[str, ...]:
+        """What its reader should know of how the file runs; nothing unless said."""
+        return ()
 
     def stored(self, name: str, real: Tensor) -> Tensor:  # noqa: ARG002 - a file's inputs differ
         """Real numbers as the file's input takes them: the same, unless it is quantized."""
@@ -158,11 +183,25 @@ _INSPECT = "kexport inspect ARTIFACT"
 
 
 def registry() -> dict[str, type[Session]]:
-    """Runtime name -> session class, for every module of this folder, in alphabetical order."""
+    """Runtime name -> session class: every module of this folder and every entry point, in alphabetical order."""
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
     found = [kind for kind in Session.__subclasses__() if kind.__module__.startswith(f"{__name__}.")]
+    found += _of_packages()
     return {kind.name: kind for kind in sorted(found, key=lambda kind: kind.name)}
+
+
+@cache
+def _of_packages() -> tuple[type[Session], ...]:
+    """The sessions that entry points name. Raises EnvironmentFailure for one that cannot be had or is none."""
+    found = load_entry_points(ENTRY_POINTS, what="runtimes")
+    for kind in found:
+        if not (isinstance(kind, type) and issubclass(kind, Session)):
+            raise EnvironmentFailure(
+                f"the entry point group {ENTRY_POINTS} names {kind!r}: expected a subclass of kexport.runtimes.Session",
+                hint="kexport doctor",
+            )
+    return found
 
 
 def find(name: str) -> type[Session]:
@@ -173,7 +212,7 @@ def find(name: str) -> type[Session]:
     return known[name]
 
 
-def for_format(file_format: Format) -> type[Session]:
+def for_format(file_format: str) -> type[Session]:
     """The runtime that reads files of this format."""
     for kind in registry().values():
         if file_format in kind.formats:

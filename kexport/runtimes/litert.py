@@ -14,20 +14,21 @@ from typing import Any
 import numpy as np
 
 from kexport.errors import ArtifactError
+from kexport.formats.tflite.delegation import outside
 from kexport.records import Signature
-from kexport.runtimes import Session, SessionOptions, Signatures, Tensor, static_batch
-from kexport.specs import Format
+from kexport.runtimes import Session, SessionOptions, Signatures, Tensor, open_session, static_batch
 
 SERVING = "serving_default"
+WITHOUT_DELEGATE = "cpu-builtin"
 
 
 class LitertSession(Session):
     """A TFLite file in the LiteRT interpreter."""
 
     name = "litert"
-    formats = (Format.TFLITE,)
+    formats = ("tflite",)
     distribution = "ai-edge-litert"
-    devices = ("cpu", "cpu-builtin")
+    devices = ("cpu", WITHOUT_DELEGATE)
 
     def __init__(self, interpreter: Any, *, source: Path, options: SessionOptions) -> None:
         self._interpreter = interpreter
@@ -43,13 +44,31 @@ class LitertSession(Session):
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
         kind = OpResolverType.BUILTIN
-        if options.device == "cpu-builtin":
+        if options.device == WITHOUT_DELEGATE:
             kind = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         try:
             interpreter = Interpreter(str(source), num_threads=options.threads, experimental_op_resolver_type=kind)
         except (ValueError, RuntimeError) as error:
             raise ArtifactError(f"{source} does not load in LiteRT: {error}", hint="kexport verify DIR") from error
         return cls(interpreter, source=source, options=options)
+
+    @classmethod
+    def check(cls, path: Path) -> None:
+        """It loads without the default delegate too. Raises ArtifactError.
+
+        Built-in kernels check operators and shapes themselves, and devices without XNNPACK have no others. Only
+        memory is planned, nothing runs: a fraction of a second, and memory for activations alone.
+        """
+        try:
+            open_session(cls, path, options=SessionOptions(device=WITHOUT_DELEGATE))
+        except ArtifactError as error:
+            raise ArtifactError(f"without its default delegate: {error.message}", hint=error.hint) from error
+
+    def notes(self) -> tuple[str, ...]:
+        """How many operators XNNPACK takes, and each kind that it leaves, with the reason."""
+        operators = self.operators
+        taken = sum(delegated for _, delegated in operators)
+        return (f"XNNPACK runs {taken} of {len(operators)} operators", *outside(operators))
 
     @property
     def signature(self) -> Signatures:

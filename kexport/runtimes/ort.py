@@ -18,7 +18,6 @@ import numpy as np
 from kexport.errors import ArtifactError, DeviceError
 from kexport.records import Signature
 from kexport.runtimes import Session, SessionOptions, Signatures, Tensor
-from kexport.specs import Format
 
 CPU_PROVIDER = "CPUExecutionProvider"
 PROVIDERS = {"cpu": CPU_PROVIDER, "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
@@ -31,7 +30,7 @@ class OrtSession(Session):
     """An ONNX file in ONNX Runtime."""
 
     name = "onnxruntime"
-    formats = (Format.ONNX,)
+    formats = ("onnx",)
     distribution = "onnxruntime"
     devices = tuple(PROVIDERS)
 

@@ -12,7 +12,6 @@ from kexport.errors import ArtifactError
 from kexport.records import Signature
 from kexport.runtimes import Session, SessionOptions, Signatures, Tensor
 from kexport.runtimes.tensorflow_ import CPU, check_device, limit_threads
-from kexport.specs import Format
 
 SERVING = "serving_default"
 
@@ -21,8 +20,9 @@ class SavedModelSession(Session):
     """The serving signature of a SavedModel."""
 
     name = "savedmodel"
-    formats = (Format.SAVEDMODEL,)
+    formats = ("savedmodel",)
     distribution = "tensorflow"
+    limits_threads = False
 
     def __init__(self, loaded: Any, *, function: Any) -> None:
         self._loaded = loaded  # owns the variables: the function alone does not keep them alive

@@ -58,7 +58,6 @@ LOCK = ".kexport.lock"
 HOLDER = ".kexport.holder"
 LOCK_SECONDS = 5.0
 REQUEST = "request"
-RECORD_SUFFIXES = tuple("-savedmodel.json" if kind is Format.SAVEDMODEL else f".{kind}.json" for kind in Format)
 
 
 def write_record(directory: Path, record: Record, file_name: str) -> Path:
@@ -240,9 +239,8 @@ def _holder(directory: Path) -> str:
 
 
 def _record_paths(directory: Path) -> list[Path]:
-    return sorted(
-        path for path in directory.glob("[!.]*/[!.]*.json") if path.name.endswith((*RECORD_SUFFIXES, f"{FAILED}.json"))
-    )
+    endings = (*(f"{form.suffix}.json" for form in Format), f"{FAILED}.json")
+    return sorted(path for path in directory.glob("[!.]*/[!.]*.json") if path.name.endswith(endings))
 
 
 def _present(directory: Path) -> list[str]:

@@ -15,7 +15,7 @@ from kexport import targets as target_file
 from kexport.cli import all_models, export, group
 from kexport.errors import KexportError
 from kexport.evidence import tolerances
-from kexport.specs import ENGINES, SCHEMES, Format, Scheme
+from kexport.specs import Format, Scheme
 
 
 def commands() -> str:
@@ -50,7 +50,7 @@ def flow() -> str:
 
 def formats() -> str:
     """One row per format: schemes and engines."""
-    rows = [(form.value, ", ".join(SCHEMES[form]), ", ".join(ENGINES[form])) for form in Format]
+    rows = [(form.value, ", ".join(form.schemes), ", ".join(form.engine_names)) for form in Format]
     return table(("format", "schemes", "engines, the first is the default"), rows, text_columns=3)
 
 
@@ -64,7 +64,7 @@ def bounds() -> str:
     rows = [
         (form.value, scheme, code(bound.name), f"{'≥' if bound.at_least else '≤'} {bound.limit:g}", bound.why)
         for form in Format
-        for scheme in SCHEMES[form]
+        for scheme in form.schemes
         for bound in tolerances.load(form, scheme)
     ]
     return table(("format", "scheme", "figure", "bound", "why"), rows, text_columns=5)

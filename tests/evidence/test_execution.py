@@ -117,7 +117,7 @@ def test_what_the_delegate_leaves_is_named_with_a_reason(tmp_path):
     """A running sum has no kernel in XNNPACK; the converter writes it for what the native graph refuses."""
     import keras
 
-    from kexport.formats.tflite import converter as tflite_converter
+    from kexport.formats.tflite.engines import converter as tflite_converter
 
     image = keras.Input(SHAPE)
     value = keras.layers.Dense(4)(keras.layers.GlobalAveragePooling2D()(image))
@@ -126,7 +126,7 @@ def test_what_the_delegate_leaves_is_named_with_a_reason(tmp_path):
     tflite_converter.convert(model, path)
     tflite.verify_structure(path)
     session = runtimes.open_session(runtimes.for_format(Format.TFLITE), path)
-    first, *rest = execution._notes(session)
+    first, *rest = session.notes()
     assert first == f"XNNPACK runs {len(session.operators) - 1} of {len(session.operators)} operators"
     assert rest == ["built-in kernels run 1 CUMSUM: XNNPACK has no such operator"]
 

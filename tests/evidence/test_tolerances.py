@@ -13,9 +13,9 @@ from kexport.evidence.tolerances import Bound
 from kexport.pipeline.worker import _bounds_of
 from kexport.records import OutputParity
 from kexport.sources import catalog
-from kexport.specs import SCHEMES, Cell, Format, ModelSpec, Scheme, WeightsSpec
+from kexport.specs import Cell, Format, ModelSpec, Scheme, WeightsSpec
 
-CELLS = [(kind, scheme) for kind, schemes in SCHEMES.items() for scheme in schemes]
+CELLS = [(kind, scheme) for kind in Format for scheme in kind.schemes]
 FIGURES = {item.name for item in fields(OutputParity)} | {"logits_error_to_signal"}
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from kexport.errors import ArtifactError, UnsupportedError
-from kexport.formats.onnx import tf2onnx as tf2onnx_engine
-from kexport.formats.tflite import converter as tflite_converter
+from kexport.formats.onnx.engines import tf2onnx as tf2onnx_engine
+from kexport.formats.tflite.engines import converter as tflite_converter
 from kexport.graph import file as graph_file
 from kexport.lowerings.model import lower_model
 from kexport.passes import optimize

@@ -275,7 +275,7 @@ def test_the_same_request_gives_the_same_bytes_in_another_process(tmp_path: Path
 
 @pytest.mark.parametrize(
     "cell",
-    [replace(ONNX, engine=Engine.TF2ONNX), replace(TFLITE, engine=Engine.TFLITE_CONVERTER)],
+    [replace(ONNX, engine="tf2onnx"), replace(TFLITE, engine="tflite-converter")],
     ids=lambda cell: str(cell.engine),
 )
 def test_other_engines_when_asked_for(tmp_path: Path, cell: Cell) -> None:

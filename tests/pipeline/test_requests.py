@@ -42,8 +42,8 @@ def test_a_target_sets_and_what_is_typed_wins() -> None:
         (Format.TFLITE, Scheme.FLOAT32, 1, Engine.NATIVE),
         (Format.TFLITE, Scheme.FLOAT16, 1, Engine.NATIVE),
     ]
-    typed = plan(target="android", schemes=(Scheme.FLOAT32,), batch=4, engine=Engine.TFLITE_CONVERTER)
-    assert [(cell.scheme, cell.batch, cell.engine) for cell in typed] == [(Scheme.FLOAT32, 4, Engine.TFLITE_CONVERTER)]
+    typed = plan(target="android", schemes=(Scheme.FLOAT32,), batch=4, engine="tflite-converter")
+    assert [(cell.scheme, cell.batch, cell.engine) for cell in typed] == [(Scheme.FLOAT32, 4, "tflite-converter")]
 
 
 def test_dynamic_over_a_target_with_a_batch() -> None:
@@ -87,7 +87,7 @@ def replace_formats(options: ExportOptions) -> ExportOptions:
         ({"opset": 99}, "opset: expected 13 to 22, got 99"),
         ({"batch": "dynamic"}, 'batch: a tflite file has a fixed batch, expected a number, got "dynamic"'),
         (
-            {"engine": Engine.TF2ONNX},
+            {"engine": "tf2onnx"},
             "engine: tf2onnx cannot write tflite, expected one of auto, native, tflite-converter",
         ),
         ({"target": "androit"}, "unknown target 'androit': did you mean android?"),

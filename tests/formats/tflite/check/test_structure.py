@@ -138,7 +138,7 @@ def test_constant_whose_buffer_is_gone_is_refused(sound: bytes, tmp_path: Path) 
 def test_a_dense_layer_without_bias_as_the_converter_writes_it_is_sound(tmp_path: Path) -> None:
     import keras
 
-    from kexport.formats.tflite import converter as tflite_converter
+    from kexport.formats.tflite.engines import converter as tflite_converter
 
     model = keras.Sequential([keras.Input((12,)), keras.layers.Dense(5, use_bias=False)])
     tflite_converter.convert(model, tmp_path / "model.tflite", batch=1, scheme="float32")

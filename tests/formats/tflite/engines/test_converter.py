@@ -10,7 +10,7 @@ import pytest
 
 from kexport import runtimes
 from kexport.errors import ArtifactError, UnsupportedError
-from kexport.formats.tflite import converter as tflite_converter
+from kexport.formats.tflite.engines import converter as tflite_converter
 from kexport.records import Signature
 from kexport.specs import Format
 

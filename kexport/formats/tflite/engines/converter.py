@@ -14,13 +14,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from kexport.errors import ArtifactError, UnsupportedError
-from kexport.formats import WrittenFile
 from kexport.formats.savedmodel import writer as savedmodel
-from kexport.records import Signature
-from kexport.specs import SERVING_BATCH, Scheme
+from kexport.records import Signature, WrittenFile
+from kexport.registry import Engine, Scheme
+
+if TYPE_CHECKING:
+    from kexport.specs import Cell
 
 SCHEMES = (Scheme.FLOAT32, Scheme.FLOAT16)
 _HINT = "--engine native"
@@ -30,7 +32,7 @@ def convert(
     model: Any,
     path: Path,
     *,
-    batch: int = SERVING_BATCH,
+    batch: int = 1,
     scheme: str = "float32",
     metadata: Mapping[str, str] | None = None,
 ) -> WrittenFile:
@@ -155,3 +157,10 @@ def _signature(name: str, detail: Any) -> Signature:
     return Signature(
         name=name, shape=tuple(int(size) for size in detail["shape"]), dtype=np.dtype(detail["dtype"]).name
     )
+
+
+def _write(model: Any, cell: Cell, path: Path, metadata: Mapping[str, str]) -> WrittenFile:
+    return convert(model, path, batch=cell.rows, scheme=cell.scheme, metadata=metadata)
+
+
+ENGINE = Engine(name="tflite-converter", schemes=SCHEMES, write=_write, from_model=True, weight_copies=8)

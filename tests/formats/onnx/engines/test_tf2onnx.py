@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from kexport.errors import ArtifactError, UnsupportedError
-from kexport.formats.onnx import tf2onnx as tf2onnx_engine
+from kexport.formats.onnx.engines import tf2onnx as tf2onnx_engine
 from kexport.records import Signature
 
 SHAPE = (16, 16, 3)

@@ -20,14 +20,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kexport.errors import ArtifactError, UnsupportedError
-from kexport.formats import WrittenFile
 from kexport.formats.onnx.stream import PROTOBUF_LIMIT
 from kexport.formats.savedmodel.writer import complete_or_absent, serving_function, signatures, tensor_specs
-from kexport.records import Signature
-from kexport.specs import DEFAULT_OPSET
+from kexport.records import Signature, WrittenFile
+from kexport.registry import Engine, Scheme
+
+if TYPE_CHECKING:
+    from kexport.specs import Cell
 
 _CATCH_ERRORS = "TF2ONNX_CATCH_ERRORS"
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
@@ -39,7 +41,7 @@ def convert(
     model: Any,
     path: Path,
     *,
-    opset: int = DEFAULT_OPSET,
+    opset: int = 18,
     batch: int | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> WrittenFile:
@@ -189,3 +191,10 @@ def _check_file(path: Path) -> None:
         onnx.checker.check_model(str(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ArtifactError(f"tf2onnx wrote an invalid ONNX file: {error}", hint=_HINT) from error
+
+
+def _write(model: Any, cell: Cell, path: Path, metadata: Mapping[str, str]) -> WrittenFile:
+    return convert(model, path, opset=cell.opset, batch=cell.batch, metadata=metadata)
+
+
+ENGINE = Engine(name="tf2onnx", schemes=(Scheme.FLOAT32,), write=_write, from_model=True, weight_copies=50)

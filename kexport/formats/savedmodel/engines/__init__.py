@@ -1,0 +1,1 @@
+"""Who writes SavedModel: each file here holds one `kexport.registry.Engine`, and its presence registers it."""
