@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kexport.errors import KexportError, UnknownNameError, UsageError
-from kexport.specs import QUANTIZED, Cell, Engine, Format, ModelSpec, WeightsSpec
+from kexport.specs import Cell, Format, ModelSpec, Scheme, WeightsSpec
 
 
 @pytest.mark.parametrize("text", ["imagenet", "random:0", "random:123456789", "some/file.h5"])
@@ -56,6 +56,16 @@ MODEL = ModelSpec(application="MobileNet")
         ({"opset": 23}, UsageError, "opset 23: kexport writes 13 to 22"),
         ({"batch": 0}, UsageError, "batch 0: expected 1 or more, or dynamic"),
         ({"engine": "tflite-converter"}, UnknownNameError, "unknown engine for onnx 'tflite-converter'"),
+        (
+            {"engine": "tf2onnx", "scheme": Scheme.FLOAT16},
+            UsageError,
+            "tf2onnx cannot write onnx float16ected float3",
+        ),
+        (
+            {"engine": "tf2onnx", "scheme": Scheme.DYNAMIC},
+            UsageError,
+            "tf2onnx cannot write onnx dynamicected float3",
+        ),
     ],
 )
 def test_illegal_cells(fields, kind, message):
@@ -68,9 +78,9 @@ def test_illegal_cells(fields, kind, message):
 def test_every_format_has_engines_and_schemes_and_a_file_name(kind):
     for engine in kind.engine_names:
         for scheme in kind.schemes:
-            if scheme in QUANTIZED and engine is not Engine.NATIVE:
+            if kind.refusal(engine, scheme):
                 continue
             cell = Cell(model=MODEL, format=kind, engine=engine, scheme=scheme, calibration="synthetic:0")
-            suffix = {"savedmodel": "-savedmodel"}.get(kind, f".{kind}")
+            suffix = {"savedmodel": "-savedmodel"}.get(str(kind), f".{kind}")
             assert cell.file_name == f"MobileNet-{scheme}{suffix}"
             assert cell.label == f"MobileNet {kind} {scheme}"

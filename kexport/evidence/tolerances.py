@@ -7,12 +7,14 @@ import math
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, ClassVar
 
 from kexport.documents import mistakes, validated
-from kexport.errors import UnsupportedError, UsageError
+from kexport.errors import EnvironmentFailure, UnsupportedError, UsageError
 from kexport.files import package_data
 from kexport.records import OutputParity
+from kexport.registry import Format
 
 FILE = "parity/tolerances.toml"
 FAMILIES = "families"
@@ -118,9 +120,22 @@ def _unknown_figures(content: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _table() -> Table:
-    return parse(package_data(FILE).read_text(encoding="utf-8"))
+    """The file's bounds, and those that formats of packages bring for themselves in files of the same form."""
+    brought = {str(form): _brought(form, form.bounds) for form in Format if form.bounds is not None}
+    return {**brought, **parse(package_data(FILE).read_text(encoding="utf-8"))}
+
+
+def _brought(form: Format, path: Path) -> Mapping[str, Mapping[str, Entry]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise EnvironmentFailure(
+            f"the bounds of format {form} cannot be read: {path}: {error}", hint=f"repair the package of {form}"
+        ) from error
+    return parse(text, label=str(path)).get(str(form), {})
 
 
 def digest() -> str:
-    """The sha256 of the file: what was judged by other bounds was not judged by these."""
-    return hashlib.sha256(package_data(FILE).read_bytes()).hexdigest()
+    """The sha256 of the bounds: what was judged by others was not judged by these."""
+    places = (package_data(FILE), *(form.bounds for form in Format if form.bounds is not None))
+    return hashlib.sha256(b"".join(place.read_bytes() for place in places)).hexdigest()

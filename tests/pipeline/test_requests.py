@@ -90,6 +90,14 @@ def replace_formats(options: ExportOptions) -> ExportOptions:
             {"engine": "tf2onnx"},
             "engine: tf2onnx cannot write tflite, expected one of auto, native, tflite-converter",
         ),
+        (
+            {"engine": "tf2onnx", "formats": (Format.ONNX,), "schemes": (Scheme.FLOAT32, Scheme.FLOAT16)},
+            "engine: tf2onnx cannot write onnx float16, expected float32",
+        ),
+        (
+            {"engine": "tflite-converter", "formats": (Format.TFLITE,), "schemes": (Scheme.INT16X8,)},
+            "engine: tflite-converter cannot write tflite int16x8, expected one of float32, float16",
+        ),
         ({"target": "androit"}, "unknown target 'androit': did you mean android?"),
         ({"evaluation": "none.csv"}, "--eval 'none.csv': there is no such file or folder"),
         ({"calibration": "synthetic:x"}, "--calibration 'synthetic:x': the seed is 'x', expected a whole number"),
