@@ -283,7 +283,7 @@ def test_other_engines_when_asked_for(tmp_path: Path, cell: Cell) -> None:
     assert (record.status, record.reason) == (Status.PASS, "")
     assert record.artifact is not None
     assert (record.artifact.engine, record.artifact.engine_reason) == (cell.engine, "asked for with --engine")
-    assert pipeline.cell_of(record).engine is cell.engine
+    assert pipeline.cell_of(record).engine == cell.engine
 
 
 @pytest.mark.parametrize("name", ["MobileNet", "MobileNetV3Small"])
