@@ -59,12 +59,12 @@ MODEL = ModelSpec(application="MobileNet")
         (
             {"engine": "tf2onnx", "scheme": Scheme.FLOAT16},
             UsageError,
-            "tf2onnx cannot write onnx float16ected float3",
+            "tf2onnx cannot write onnx float16, expected float32",
         ),
         (
             {"engine": "tf2onnx", "scheme": Scheme.DYNAMIC},
             UsageError,
-            "tf2onnx cannot write onnx dynamicected float3",
+            "tf2onnx cannot write onnx dynamic, expected float32",
         ),
     ],
 )
