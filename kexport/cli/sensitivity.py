@@ -84,6 +84,10 @@ def command(
     model = requests.single(source, ExportOptions(calibration=calibration, **values), command="sensitivity")
     from kexport import files
     from kexport.pipeline import sensitivity as layer_ranking
+    from kexport.reports import page
+
+    if "html" in (form, path.suffix.lstrip(".") if path is not None else ""):
+        page.check()
 
     with progress.create() as observer:
         found = layer_ranking.ranking(model, calibration, observer, images=images)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterator
+from typing import Any
 
 from kexport.quantization.ranking import LayerDamage, Ranking
+from kexport.reports import page
 from kexport.reports.md import markdown
 from kexport.reports.tables import Table
 
@@ -75,37 +76,53 @@ def _bar(ranking: Ranking, layer: LayerDamage) -> str:
 
 
 MARKED = 5
-_SVG = "http://www.w3.org/2000/svg"
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 960, 300, 48, 12, 14, 34
+_BAR_COLOUR, _WORST_COLOUR = "#7aa2d6", "#b3363b"
 
 
 def render_html(ranking: Ranking) -> str:
-    """One page without scripts or files beside it: the plot in the order of the network, then the table."""
-    heading = html.escape(title(ranking))
-    notes = "".join(f"<p class=note>{html.escape(note)}</p>" for note in ranking.notes)
-    return (
-        f"<!doctype html>\n<html lang=en><head><meta charset=utf-8><title>{heading}</title>\n"
-        f"<meta name=viewport content='width=device-width'><style>{_STYLE}</style></head>\n"
-        f"<body><h1>{heading}</h1><p>{html.escape(EXPLANATION)}</p>"
-        f"<p>Calibration images: {html.escape(ranking.calibration)}</p>{notes}\n"
-        f"{svg(ranking)}\n{''.join(_html_table(ranking))}</body></html>\n"
+    """One page with nothing beside it: the plot in the order of the network, then the table.
+
+    MissingDependencyError where the extra ``report`` is not installed.
+    """
+    largest = max((ranking.noise_share(layer) for layer in ranking.layers), default=0.0)
+    rows = [
+        {"layer": layer, "cells": _cells(ranking, layer), "part": _part(ranking.noise_share(layer), largest)}
+        for layer in ranking.worst_first
+    ]
+    return page.render(
+        "damage.html.jinja",
+        title=title(ranking),
+        explanation=EXPLANATION,
+        ranking=ranking,
+        header=HEADER,
+        rows=rows,
+        figure=page.drawing(figure(ranking)),
     )
 
 
-def svg(ranking: Ranking) -> str:
+def figure(ranking: Ranking) -> Any:
     """One column per layer in the order of the network; the higher, the noisier its logits are."""
+    objects = page.plotly_objects()
     values = [_clipped(layer) for layer in ranking.layers]
     low, high = _limits([value for value in values if value < LEAST_NOISE])
-    column = (WIDTH - LEFT - RIGHT) / max(1, len(values))
-    label = html.escape(title(ranking), quote=True)
-    parts = (
-        f'<svg xmlns="{_SVG}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">',
-        *_grid(low, high),
-        *(_column(ranking, layer, column, low, high) for layer in ranking.layers),
-        _axis_title(len(values)),
-        "</svg>",
+    marked = ranking.worst_first[:MARKED]
+    columns = objects.Bar(
+        x=[layer.place + 1 for layer in ranking.layers],
+        y=[min(value, high) - high for value in values],
+        base=high,
+        hovertext=[html.escape(_told(ranking, layer)) for layer in ranking.layers],
+        hovertemplate="%{hovertext}<extra></extra>",
+        marker={"color": [_WORST_COLOUR if layer in marked else _BAR_COLOUR for layer in ranking.layers]},
     )
-    return "\n".join(parts)
+    text = f"layers in the order of the network, 1 to {len(values)}; the {MARKED} worst are red"
+    axes = {"xaxis": {"title": {"text": text}}, "yaxis": {"title": {"text": "SQNR dB, worse upwards"}}}
+    axes["yaxis"]["range"] = [high, low]  # type: ignore[assignment]
+    return objects.Figure(columns, layout={**axes, "template": "none", "height": 360, "showlegend": False})
+
+
+def _part(share: float, largest: float) -> str:
+    """The width of a bar, in per cent; none where shares cannot be told."""
+    return f"{100 * share / largest:.1f}" if largest > 0 else "0.0"
 
 
 def _clipped(layer: LayerDamage) -> float:
@@ -118,61 +135,7 @@ def _limits(values: list[float]) -> tuple[float, float]:
     return low, max(low + 20, math.ceil((max(values, default=0.0) + 1) / 10) * 10)
 
 
-def _y(value: float, low: float, high: float) -> float:
-    return TOP + (min(value, high) - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
-
-
-def _grid(low: float, high: float) -> Iterator[str]:
-    for tick in range(int(low), int(high) + 1, 10 if high - low <= 80 else 20):
-        y = _y(tick, low, high)
-        yield f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        yield f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick}</text>'
-    place = f'x="12" y="{HEIGHT / 2 - 8}" transform="rotate(-90 12 {HEIGHT / 2 - 8})" text-anchor="middle"'
-    yield f'<text class="tick" {place}>SQNR dB, worse upwards</text>'
-
-
-def _column(ranking: Ranking, layer: LayerDamage, width: float, low: float, high: float) -> str:
-    y, x = _y(_clipped(layer), low, high), LEFT + width * layer.place
-    kind = "worst" if layer in ranking.worst_first[:MARKED] else "layer"
-    size = f'width="{width * 0.8:.2f}" height="{max(1.0, HEIGHT - BOTTOM - y):.1f}"'
-    told = f"<title>{html.escape(_told(ranking, layer))}</title>"
-    return f'<rect class="{kind}" x="{x + width * 0.1:.2f}" y="{y:.1f}" {size}>{told}</rect>'
-
-
 def _told(ranking: Ranking, layer: LayerDamage) -> str:
     shares = percent(ranking.noise_share(layer)), percent(ranking.parameter_share(layer))
     named = f"{layer.place + 1}. {layer.name} ({layer.kind}): {decibels(layer.sqnr_db)} dB"
     return f"{named}; {shares[0]} of the noise, {shares[1]} of the weights"
-
-
-def _axis_title(count: int) -> str:
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    text = f"layers in the order of the network, 1 to {count}; the {MARKED} worst are red"
-    return f'<text class="tick" x="{middle:.0f}" y="{HEIGHT - 12}" text-anchor="middle">{text}</text>'
-
-
-def _html_table(ranking: Ranking) -> Iterator[str]:
-    largest = max((ranking.noise_share(layer) for layer in ranking.layers), default=0.0)
-    yield "<table><thead><tr>" + "".join(f"<th>{html.escape(name)}" for name in HEADER) + "</thead><tbody>\n"
-    for layer in ranking.worst_first:
-        names = f"<td>{html.escape(layer.name)}<td>{html.escape(layer.kind)}"
-        part = ranking.noise_share(layer) / largest if largest > 0 else 0.0
-        cells = "".join(f"<td>{html.escape(cell)}" for cell in _cells(ranking, layer))
-        yield f'<tr>{names}<td class=bar><i style="width:{100 * part:.1f}%"></i>{cells}\n'
-    yield "</tbody></table>"
-
-
-_STYLE = """
-:root{color-scheme:light dark;--ink:#1d2430;--paper:#fff;--soft:#8593a8;--line:#dfe4ec;--bar:#7aa2d6;--worst:#b3363b}
-@media(prefers-color-scheme:dark){:root{--ink:#e4e8ee;--paper:#14181f;--soft:#8593a8;--line:#2b333f;--bar:#5b86be;
---worst:#e0686c}}
-body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:1040px;margin:2rem auto;
-padding:0 1rem}
-h1{font-size:1.35rem}.note{color:var(--worst)}svg{width:100%;height:auto}
-.grid{stroke:var(--line)}.tick{font-size:11px;fill:var(--soft)}.layer{fill:var(--bar)}.worst{fill:var(--worst)}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;margin-top:1rem}
-th,td{text-align:right;padding:.2rem .6rem;border-bottom:1px solid var(--line)}
-th{color:var(--soft);font-weight:600;font-size:.85rem}
-th:nth-child(-n+3),td:nth-child(-n+3){text-align:left}
-.bar{width:14%}.bar i{display:block;height:.7rem;background:var(--bar)}
-"""
