@@ -29,7 +29,6 @@ from kexport.specs import (
 )
 from kexport.targets import TargetFile
 
-DEFAULTS = TargetFile(description="what is made unless said", formats=tuple(form for form in Format if form.default))
 DEFAULT_TIMEOUT_MINUTES = 30.0
 _MERGED = ("formats", "schemes", "batch", "opset", "engine", "input_shape")
 Batch = int | Literal["dynamic"]
@@ -140,9 +139,14 @@ def _check_max_drop(options: ExportOptions, target: TargetFile) -> None:
         )
 
 
+def defaults() -> TargetFile:
+    """What is made unless said."""
+    return TargetFile(description="what is made unless said", formats=tuple(form for form in Format if form.default))
+
+
 def settings(options: ExportOptions) -> TargetFile:
     """The named target, or the defaults, with what was typed on top. Raises UsageError."""
-    base = DEFAULTS if options.target is None else targets.load(options.target)
+    base = defaults() if options.target is None else targets.load(options.target)
     typed = {name: getattr(options, name) for name in _MERGED}
     return replace(base, **{name: value for name, value in typed.items() if value is not None})
 
