@@ -12,34 +12,48 @@ from kexport.operations import (
     Activate,
     Activation,
     Add,
+    ArgExtreme,
     Binary,
     BinaryKind,
+    Cell,
     Clip,
+    Compare,
     Concat,
     Conv,
+    Conv3d,
     Crop,
     Dense,
     Elementwise,
+    Extreme,
+    Filled,
     Function,
     GlobalPool,
     GroupNorm,
     Join,
     LayerNorm,
     LeakyRelu,
+    Lookup,
     MatMul,
     Multiply,
     Operation,
     Pad,
     Pool,
     PoolKind,
+    Recurrent,
     Reduce,
     ReduceKind,
+    Regroup,
     Reshape,
     Resize,
     ResizeKind,
     ScaleShift,
+    Select,
     Slice,
+    StridedSlice,
+    Take,
     Threshold,
+    Tile,
+    TopK,
     Transpose,
     TransposedConv,
 )
@@ -128,6 +142,58 @@ def _group_norm(op: GroupNorm, x: np.ndarray) -> np.ndarray:
     return np.concatenate(normal, axis=-1) * op.gamma + op.beta
 
 
+def _select(op: Select, condition: np.ndarray, *values: np.ndarray) -> np.ndarray:
+    rest = iter(values)
+    sides = [next(rest) if side is None else side for side in (op.chosen, op.otherwise)]
+    return np.where(condition != 0, *sides)
+
+
+def _top_k(op: TopK, x: np.ndarray) -> np.ndarray:
+    places = np.argsort(-x, axis=-1, kind="stable")[..., : op.k]
+    return places if op.places else np.take_along_axis(x, places, axis=-1)
+
+
+def _strided_slice(op: StridedSlice, x: np.ndarray) -> np.ndarray:
+    for axis, (start, size, step) in enumerate(zip(op.starts, op.sizes, op.steps, strict=True), start=1):
+        x = np.take(x, [start + number * step for number in range(size)], axis=axis)
+    return x
+
+
+def _recurrent(op: Recurrent, x: np.ndarray, *states: np.ndarray) -> np.ndarray:
+    zeros = np.zeros((len(x), op.units))
+    state, cell = states if len(states) == 2 else (*states, zeros, zeros)[:2]
+    activation, gate = ACTIVATIONS[op.activation], ACTIVATIONS[op.gate]
+    made = np.zeros((*x.shape[:2], op.units))
+    order = range(x.shape[1])[::-1] if op.backwards else range(x.shape[1])
+    for step in order:
+        outer = np.split(x[:, step] @ op.kernel + op.bias, op.cell.gates, axis=-1)
+        inner = np.split(state @ op.recurrent + op.inner_bias, op.cell.gates, axis=-1)
+        if op.cell is Cell.SIMPLE:
+            state = activation(outer[0] + inner[0])
+        elif op.cell is Cell.LSTM:
+            sums = [a + b for a, b in zip(outer, inner, strict=True)]
+            cell = gate(sums[1]) * cell + gate(sums[0]) * activation(sums[2])
+            state = gate(sums[3]) * activation(cell)
+        else:
+            update, reset = gate(outer[0] + inner[0]), gate(outer[1] + inner[1])
+            last = slice(2 * op.units, None)
+            before = (reset * state) @ op.recurrent[:, last] + op.inner_bias[last]
+            new = activation(outer[2] + (reset * inner[2] if op.reset_after else before))
+            state = update * state + (1 - update) * new
+        made[:, step] = cell if op.cells else state
+    return made
+
+
+def _conv3d(op: Conv3d, x: np.ndarray) -> np.ndarray:
+    x = np.pad(x, ((0, 0), *op.padding, (0, 0)))
+    extent = tuple((op.kernel.shape[axis] - 1) * op.dilation[axis] + 1 for axis in range(3))
+    view = np.lib.stride_tricks.sliding_window_view(x, extent, axis=(1, 2, 3))
+    steps = tuple(slice(None, None, stride) for stride in op.strides)
+    gaps = tuple(slice(None, None, gap) for gap in op.dilation)
+    cells = view[(slice(None), *steps, slice(None), *gaps)]
+    return np.einsum("ndhwczyx,zyxco->ndhwo", cells, op.kernel) + (0 if op.bias is None else op.bias)
+
+
 def _binary(op: Binary, *values: np.ndarray) -> np.ndarray:
     if op.constant is not None:
         values = (op.constant, *values) if op.constant_first else (*values, op.constant)
@@ -140,6 +206,7 @@ REDUCTIONS: dict[ReduceKind, Callable[..., np.ndarray]] = {
     ReduceKind.SUM: np.sum,
     ReduceKind.MAXIMUM: np.max,
     ReduceKind.MINIMUM: np.min,
+    ReduceKind.PRODUCT: np.prod,
 }
 FUNCTIONS: dict[Function, Callable[[np.ndarray], np.ndarray]] = {
     Function.ABSOLUTE: np.abs,
@@ -153,6 +220,9 @@ FUNCTIONS: dict[Function, Callable[[np.ndarray], np.ndarray]] = {
     Function.COSINE: np.cos,
     Function.FLOOR: np.floor,
     Function.CEILING: np.ceil,
+    Function.ROUND: np.round,
+    Function.SIGN: np.sign,
+    Function.ERROR: np.vectorize(erf),
     Function.ELU: lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
     Function.SOFTPLUS: lambda x: np.logaddexp(0, x),
     Function.SOFTSIGN: lambda x: x / (1 + np.abs(x)),
@@ -185,6 +255,22 @@ RULES: dict[type[Operation], Callable[..., np.ndarray]] = {
     Slice: lambda op, x: x[(slice(None), *(slice(a, a + n) for a, n in zip(op.starts, op.sizes, strict=True)))],
     Join: lambda op, *values: np.concatenate(values, axis=op.axis),
     MatMul: lambda op, left, right: left @ right,
+    Compare: lambda op, *values: np.asarray(
+        getattr(np, op.kind.value)(*values, *([] if op.constant is None else [op.constant])), np.float64
+    ),
+    Select: _select,
+    ArgExtreme: lambda op, x: (np.argmax if op.kind is Extreme.LARGEST else np.argmin)(
+        x, axis=op.axis, keepdims=op.keepdims
+    ),
+    TopK: _top_k,
+    Take: lambda op, x: np.take(x, op.places, axis=op.axis),
+    Lookup: lambda op, x: op.table[x.astype(int)],
+    Tile: lambda op, x: np.tile(x, (1, *op.times)),
+    StridedSlice: _strided_slice,
+    Filled: lambda op, x: np.broadcast_to(op.constant, (len(x), *op.constant.shape)),
+    Regroup: lambda op, x: x.reshape(-1, *op.shape),
+    Recurrent: _recurrent,
+    Conv3d: _conv3d,
 }
 
 

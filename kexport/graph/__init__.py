@@ -30,24 +30,32 @@ class TensorSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One operation. ``name`` is also the name of its only output value."""
+    """One operation. ``name`` is also the name of its only output value.
+
+    ``copies``: the batch axis of the value is so many times as long as that of the model (see `Regroup`).
+    """
 
     name: str
     operation: Operation
     inputs: tuple[str, ...]
     shape: Shape
     layers: tuple[str, ...] = ()
+    copies: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """A model. ``outputs`` maps each output's public name to the value that it shows."""
+    """A model. ``outputs`` maps each output's public name to the value that it shows.
+
+    Every value is ``dtype``; ``output_dtypes`` says, by public name, in which other type an output is shown.
+    """
 
     name: str
     inputs: tuple[TensorSpec, ...]
     nodes: tuple[Node, ...]
     outputs: Mapping[str, str]
     dtype: str = field(default="float32")
+    output_dtypes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shapes: dict[str, Shape] = {spec.name: spec.shape for spec in self.inputs}
@@ -81,7 +89,7 @@ class Graph:
     def output_specs(self) -> tuple[TensorSpec, ...]:
         """Public name, shape and dtype of every output, in order."""
         return tuple(
-            TensorSpec(name=public, shape=self.shapes[value], dtype=self.dtype)
+            TensorSpec(name=public, shape=self.shapes[value], dtype=self.output_dtypes.get(public, self.dtype))
             for public, value in self.outputs.items()
         )
 
@@ -95,7 +103,10 @@ class Graph:
         return replace(
             self,
             inputs=tuple(replace(spec, shape=(batch, *spec.shape[1:])) for spec in self.inputs),
-            nodes=tuple(replace(node, shape=(batch, *node.shape[1:])) for node in self.nodes),
+            nodes=tuple(
+                replace(node, shape=(batch if batch is None else batch * node.copies, *node.shape[1:]))
+                for node in self.nodes
+            ),
         )
 
     def __iter__(self) -> Iterator[Node]:

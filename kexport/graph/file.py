@@ -36,6 +36,7 @@ def save(graph: Graph, folder: Path) -> None:
         "inputs": [{"name": spec.name, "shape": spec.shape, "dtype": spec.dtype} for spec in graph.inputs],
         "nodes": nodes,
         "outputs": dict(graph.outputs),
+        "output_dtypes": dict(graph.output_dtypes),
     }
     (folder / "graph.json").write_text(json.dumps(document))
 
@@ -55,6 +56,7 @@ def load(folder: Path) -> Graph:
         ),
         nodes=tuple(_decode_node(entry, data) for entry in document["nodes"]),
         outputs=document["outputs"],
+        output_dtypes=document["output_dtypes"],
     )
 
 
@@ -67,6 +69,7 @@ def _encode_node(node: Node, file: Any) -> dict[str, Any]:
         "inputs": node.inputs,
         "shape": node.shape,
         "layers": node.layers,
+        "copies": node.copies,
     }
 
 
@@ -89,6 +92,7 @@ def _decode_node(entry: dict[str, Any], data: npt.NDArray[np.uint8]) -> Node:
         inputs=tuple(entry["inputs"]),
         shape=tuple(entry["shape"]),
         layers=tuple(entry["layers"]),
+        copies=entry["copies"],
     )
 
 

@@ -32,6 +32,7 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
+from math import prod
 from typing import Any, TypeVar
 
 import numpy as np
@@ -39,16 +40,17 @@ import numpy.typing as npt
 
 from kexport.errors import GraphError, UnsupportedError
 from kexport.graph import Node
-from kexport.operations import Operation, Shape
+from kexport.operations import Operation, Regroup, Shape
 from kexport.registry import load_entry_points
 
 
 @dataclass(frozen=True, kw_only=True)
 class Value:
-    """A tensor of the graph under construction. ``shape`` includes the batch axis."""
+    """A tensor of the graph under construction. ``shape`` includes the batch axis, ``copies`` as `Node` has it."""
 
     name: str
     shape: Shape
+    copies: int = 1
 
 
 ENTRY_POINTS = "kexport.lowerings"
@@ -79,18 +81,27 @@ def _load_all() -> None:
 
 def lowering_of(operation: Any) -> Lowering:
     """The lowering of a Keras layer or operation. Raises UnsupportedError with its name and class."""
-    import keras
-
-    _load_all()
-    kind = "layer" if isinstance(operation, keras.layers.Layer) else "operation"
-    cls = type(operation)
-    builtin = cls.__module__.startswith("keras.")
-    found = _REGISTRY.get((kind, cls.__name__ if builtin else f"{cls.__module__}.{cls.__qualname__}"))
+    found = registered(operation)
     if found is None:
+        kind, cls = _kind(operation), type(operation)
         raise UnsupportedError(
             f"{kind} {operation.name!r} is a {cls.__module__}.{cls.__name__}, which the native graph does not know"
         )
     return found
+
+
+def registered(operation: Any) -> Lowering | None:
+    """The lowering of a Keras layer or operation, None if there is none."""
+    _load_all()
+    cls = type(operation)
+    builtin = cls.__module__.startswith("keras.")
+    return _REGISTRY.get((_kind(operation), cls.__name__ if builtin else f"{cls.__module__}.{cls.__qualname__}"))
+
+
+def _kind(operation: Any) -> str:
+    import keras
+
+    return "layer" if isinstance(operation, keras.layers.Layer) else "operation"
 
 
 @dataclass(kw_only=True)
@@ -100,14 +111,28 @@ class Builder:
     nodes: list[Node] = field(default_factory=list)
     taken: set[str] = field(default_factory=set)
     layer: str = ""
+    stated: tuple[Shape, ...] = ()  # what Keras says of the outputs of the call that is lowered
 
     def emit(self, operation: Operation, *inputs: Value, part: str = "") -> Value:
         """Add a node for the current layer; ``part`` names a step inside the layer, the last has none."""
         name = self._unique(f"{self.layer}/{part}" if part else self.layer)
         shape = self._infer(operation, inputs)
-        names = tuple(value.name for value in inputs)
-        self.nodes.append(Node(name=name, operation=operation, inputs=names, shape=shape, layers=(self.layer,)))
-        return Value(name=name, shape=shape)
+        names, copies = tuple(value.name for value in inputs), self._copies(operation, inputs)
+        self.nodes.append(
+            Node(name=name, operation=operation, inputs=names, shape=shape, layers=(self.layer,), copies=copies)
+        )
+        return Value(name=name, shape=shape, copies=copies)
+
+    def _copies(self, operation: Operation, inputs: tuple[Value, ...]) -> int:
+        first = inputs[0]
+        if len({value.copies for value in inputs}) > 1:
+            raise UnsupportedError(f"layer {self.layer!r}: values whose batches differ are put together")
+        if not isinstance(operation, Regroup):
+            return first.copies
+        have, wanted = first.copies * prod(axis or 0 for axis in first.shape[1:]), prod(operation.shape)
+        if have % wanted:
+            raise UnsupportedError(f"layer {self.layer!r}: the batch of {first.shape} becomes a fraction of itself")
+        return have // wanted
 
     def _infer(self, operation: Operation, inputs: tuple[Value, ...]) -> Shape:
         try:
@@ -116,6 +141,11 @@ class Builder:
             raise UnsupportedError(
                 f"layer {self.layer!r}: {type(operation).__name__} {error.message}; the native graph cannot express it"
             ) from error
+
+    def forget(self, mark: int) -> None:
+        """Take back the nodes from the ``mark``-th on."""
+        self.taken.difference_update(node.name for node in self.nodes[mark:])
+        del self.nodes[mark:]
 
     def _unique(self, name: str) -> str:
         candidate, count = name, 1

@@ -4,8 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from kexport.lowerings import Builder, Value, lowers, refuse, require, weights
-from kexport.lowerings.primitives import Operand, binary, positive, reduce, reshape, scale_shift, sizes, transpose, unit
+import numpy as np
+
+from kexport.lowerings import Builder, Value, lowers, require, weights
+from kexport.lowerings.primitives import (
+    Operand,
+    binary,
+    constant_for,
+    positive,
+    reduce,
+    reshape,
+    scale_shift,
+    sizes,
+    transpose,
+    unit,
+)
+from kexport.lowerings.selection import as_value
 from kexport.operations import (
     Add,
     Binary,
@@ -79,10 +93,11 @@ def average(build: Builder, layer: Any, values: list[Value]) -> Value:
 
 @lowers("layer", "Concatenate")
 @lowers("operation", "Concatenate")
-def concatenate(build: Builder, layer: Any, values: list[Value]) -> Value:
+def concatenate(build: Builder, layer: Any, parts: list[Operand]) -> Value:
     """`keras.layers.Concatenate` and `keras.ops.concatenate` on any axis but the batch."""
-    require(all(isinstance(value, Value) for value in values), layer, "a constant among the values")
-    axis = positive(layer.axis, values[0])
+    like = next(each for each in parts if isinstance(each, Value))
+    values = [each if isinstance(each, Value) else as_value(build, each, like, n) for n, each in enumerate(parts)]
+    axis = positive(layer.axis, like)
     require(axis != 0, layer, "axis 0")
     return build.emit(Concat() if axis == len(values[0].shape) - 1 else Join(axis=axis), *values)
 
@@ -153,14 +168,59 @@ def ops_reciprocal(build: Builder, operation: Any, value: Value) -> Value:
 
 @lowers("operation", "Matmul")
 def ops_matmul(build: Builder, operation: Any, left: Operand, right: Operand) -> Value:
-    """The product of two values of one rank, or of a value and a constant matrix."""
+    """The product of two values of one rank, or of a value and a constant."""
     if isinstance(left, Value) and isinstance(right, Value):
         return build.emit(MatMul(), left, right)
     if isinstance(left, Value):
-        kernel = weights(right)
-        require(kernel.ndim == 2 and len(left.shape) >= 2, operation, f"a constant of shape {kernel.shape}")
-        return build.emit(Dense(kernel=kernel), left)
-    raise refuse(operation, "a constant on the left")
+        kernel = constant_for(right, left)
+        if kernel.ndim == 2 and len(left.shape) >= 2:
+            return build.emit(Dense(kernel=kernel), left)
+        require(kernel.ndim >= 2 and len(left.shape) >= 3, operation, f"a constant of shape {kernel.shape}")
+        return build.emit(MatMul(), left, as_value(build, kernel, left))
+    assert isinstance(right, Value), "one side is a value"
+    kernel, rank = constant_for(left, right), len(right.shape)
+    require(kernel.ndim >= 2 and rank >= 3, operation, f"a constant of shape {kernel.shape} on the left")
+    if kernel.ndim > 2:
+        return build.emit(MatMul(), as_value(build, kernel, right), right)
+    order = [*range(rank - 2), rank - 1, rank - 2]
+    turned = transpose(build, right, order, part="turned")
+    product = build.emit(Dense(kernel=np.ascontiguousarray(kernel.T)), turned, part="product")
+    return transpose(build, product, order)
+
+
+@lowers("operation", "Dot", "Tensordot")
+def ops_dot(build: Builder, operation: Any, left: Operand, right: Operand) -> Value:
+    """A value times a constant matrix over the last axis."""
+    axes = getattr(operation, "axes", 1)
+    require(axes == 1 and isinstance(left, Value) and not isinstance(right, Value), operation, f"axes {axes}")
+    return ops_matmul(build, operation, left, right)
+
+
+@lowers("operation", "Mod")
+def ops_mod(build: Builder, operation: Any, left: Operand, right: Operand) -> Value:
+    """``a - floor(a / b) * b``."""
+    whole = ops_floor_divide(build, operation, left, right, part="whole")
+    back = binary(build, BinaryKind.MULTIPLY, whole, right, part="back")
+    return binary(build, BinaryKind.SUBTRACT, left, back)
+
+
+@lowers("operation", "FloorDivide")
+def ops_floor_divide(build: Builder, operation: Any, left: Operand, right: Operand, part: str = "") -> Value:
+    """``floor(a / b)``, by a division where a product with the inverse would not be whole."""
+    del operation
+    if isinstance(left, Value) and not isinstance(right, Value):
+        divided = build.emit(Binary(kind=BinaryKind.DIVIDE, constant=constant_for(right, left)), left, part="quotient")
+    else:
+        divided = binary(build, BinaryKind.DIVIDE, left, right, part="quotient")
+    return build.emit(Elementwise(function=Function.FLOOR), divided, part=part)
+
+
+@lowers("operation", "Hypot")
+def ops_hypot(build: Builder, operation: Any, left: Value, right: Value) -> Value:
+    """``sqrt(a^2 + b^2)``."""
+    del operation
+    squares = [build.emit(Elementwise(function=Function.SQUARE), each, part="square") for each in (left, right)]
+    return build.emit(Elementwise(function=Function.SQUARE_ROOT), build.emit(Add(), *squares, part="sum"))
 
 
 @lowers("operation", "Clip")

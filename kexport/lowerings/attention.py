@@ -11,8 +11,11 @@ import numpy as np
 from kexport.errors import UnsupportedError
 from kexport.lowerings import Builder, Value, lowers, require, weights
 from kexport.lowerings.activations import activate, is_linear
-from kexport.lowerings.primitives import binary, reshape, sizes, softmax, transpose
-from kexport.operations import BinaryKind, Dense, MatMul, Weights
+from kexport.lowerings.primitives import binary, constant_for, reshape, scale_shift, sizes, softmax, transpose
+from kexport.operations import BinaryKind, Dense, MatMul, Select, Take, Weights
+
+LOWEST = -1e9
+"""What hides a place from a softmax, without an infinity that could become no number."""
 
 
 @lowers("layer", "EinsumDense")
@@ -84,6 +87,50 @@ def multi_head_attention(
     rows = reshape(build, mixed, (sizes(mixed)[0], prod(sizes(mixed)[1:])), part="rows")
     result = build.emit(_projection(layer._output_dense, inputs=2), rows)  # noqa: SLF001 - no public name exists
     return (result, scores) if return_attention_scores else result
+
+
+@lowers("operation", "DotProductAttention")
+def dot_product_attention(
+    build: Builder,
+    operation: Any,
+    query: Value,
+    key: Value,
+    value: Value,
+    *,
+    bias: Any = None,
+    mask: Any = None,
+    scale: float | None = None,
+) -> Value:
+    """`keras.ops.dot_product_attention` of ``(N, T, heads, size)``; fewer heads of keys are repeated."""
+    require(operation.attn_logits_soft_cap is None, operation, "a soft cap")
+    length, heads, size = sizes(query)
+    steps, few, _ = sizes(key)
+    if few != heads:
+        places = tuple(int(place) for place in np.repeat(np.arange(few), heads // few))
+        key, value = (build.emit(Take(axis=2, places=places), each, part="repeated") for each in (key, value))
+    factor = 1.0 / float(np.sqrt(size)) if scale is None else float(scale)
+    scaled = scale_shift(build, query, factor, 0.0, part="scaled")
+    rows = transpose(build, scaled, (0, 2, 1, 3), part="query")
+    columns = transpose(build, key, (0, 2, 3, 1), part="key")
+    logits = build.emit(MatMul(), rows, columns, part="logits")
+    if bias is not None:
+        logits = binary(build, BinaryKind.ADD, logits, bias, part="biased")
+    if mask is not None:
+        logits = _masked(build, logits, mask)
+    if operation.is_causal:
+        triangle = np.tril(np.ones((length, steps), bool), k=steps - length)
+        logits = _masked(build, logits, triangle)
+    scores = softmax(build, logits, [-1], part="scores")
+    mixed = build.emit(MatMul(), scores, transpose(build, value, (0, 2, 1, 3), part="value"), part="mixed")
+    return transpose(build, mixed, (0, 2, 1, 3))
+
+
+def _masked(build: Builder, logits: Value, mask: Any) -> Value:
+    """A very small number where the mask is 0."""
+    if isinstance(mask, Value):
+        return build.emit(Select(otherwise=np.full(1, LOWEST, np.float32)), mask, logits, part="masked")
+    hidden = np.where(constant_for(mask, logits) != 0, np.float32(0), np.float32(LOWEST))
+    return binary(build, BinaryKind.ADD, logits, hidden, part="masked")
 
 
 def _require_plain(layer: Any, *values: Value) -> None:

@@ -4,33 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from kexport.lowerings import Builder, Value, lowers, refuse, require
-from kexport.operations import Crop, Resize, ResizeKind
+from kexport.lowerings import Builder, Value, lowers, require
+from kexport.lowerings.resampling import resized
+from kexport.operations import Crop
 
 
 @lowers("layer", "UpSampling2D")
 def up_sampling2d(build: Builder, layer: Any, value: Value) -> Value:
-    """`keras.layers.UpSampling2D`, nearest or bilinear."""
+    """`keras.layers.UpSampling2D`."""
+    require(layer.data_format == "channels_last", layer, f"data format {layer.data_format!r}")
     _, height, width, _ = value.shape
     size = (height or 0) * layer.size[0], (width or 0) * layer.size[1]
-    return _resize(build, layer, value, size)
+    return resized(build, layer, value, size, layer.interpolation)
 
 
 @lowers("layer", "Resizing")
 def resizing(build: Builder, layer: Any, value: Value) -> Value:
-    """`keras.layers.Resizing`, nearest or bilinear; neither keeps the aspect ratio nor smooths."""
-    for option in ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias"):
-        require(not getattr(layer, option), layer, option)
-    return _resize(build, layer, value, (int(layer.height), int(layer.width)))
-
-
-def _resize(build: Builder, layer: Any, value: Value, size: tuple[int, int]) -> Value:
-    require(layer.data_format == "channels_last", layer, f"data format {layer.data_format!r}")
-    require(len(value.shape) == 4, layer, f"a value of shape {value.shape}")
-    kinds = [kind for kind in ResizeKind if kind == layer.interpolation]
-    if not kinds:
-        raise refuse(layer, f"interpolation {layer.interpolation!r}")
-    return value if value.shape[1:3] == size else build.emit(Resize(kind=kinds[0], size=size), value)
+    """`keras.layers.Resizing`, by any interpolation."""
+    return resized(build, layer, value, (int(layer.height), int(layer.width)), layer.interpolation)
 
 
 @lowers("layer", "CenterCrop")

@@ -8,7 +8,8 @@ from typing import Any
 
 from kexport.errors import UnsupportedError
 from kexport.graph import Graph, TensorSpec
-from kexport.lowerings import Builder, Lowering, Value, lowering_of
+from kexport.lowerings import Builder, Lowering, Value, lowering_of, registered
+from kexport.lowerings.trace import BATCH, at_inference, traced
 from kexport.operations import Shape
 from kexport.sources.keras_walk import functional, input_names, ordered_calls, output_names
 
@@ -22,13 +23,23 @@ def lower_model(model: Any) -> Graph:
     function = _function(model)
     build = Builder()
     inputs = [
-        TensorSpec(name=name, shape=_static(tensor))
+        TensorSpec(name=name, shape=_static(tensor), dtype=_input_dtype(tensor))
         for name, tensor in zip(input_names(model), function.inputs, strict=True)
     ]
     build.taken.update(spec.name for spec in inputs)
     results = _walk(build, function, [Value(name=spec.name, shape=spec.shape) for spec in inputs], prefix="")
     outputs = {name: value.name for name, value in zip(output_names(model), results, strict=True)}
-    return Graph(name=model.name, inputs=tuple(inputs), nodes=tuple(build.nodes), outputs=outputs)
+    alone = [name for name, value in zip(outputs, results, strict=True) if value.copies != 1]
+    if alone:
+        raise UnsupportedError(f"output {alone[0]!r} has another batch than the input")
+    shown = {name: _dtype(tensor) for name, tensor in zip(outputs, function.outputs, strict=True)}
+    return Graph(
+        name=model.name,
+        inputs=tuple(inputs),
+        nodes=tuple(build.nodes),
+        outputs=outputs,
+        output_dtypes={name: dtype for name, dtype in shown.items() if dtype != "float32"},
+    )
 
 
 def _function(model: Any) -> Any:
@@ -48,9 +59,39 @@ def _static(tensor: Any) -> Shape:
             f"input {tensor.name!r} has the open size {shape}; an artifact needs a fixed one",
             hint="--input-shape 224,224,3",
         )
-    if tensor.dtype != "float32":
-        raise UnsupportedError(f"input {tensor.name!r} is {tensor.dtype}; the native graph takes float32")
     return shape
+
+
+INPUT_DTYPES = ("float32", "float64", "uint8", "int8", "int16", "int32", "int64", "bool")
+SMALL_INTEGERS = frozenset({"uint8", "int8", "uint16", "int16", "uint32"})
+WRAPPING = frozenset(
+    {"Add", "Subtract", "Multiply", "Negative", "Sum", "Prod", "Power", "Square", "Absolute", "Abs", "FloorDivide"}
+)
+"""Operations whose result in small integers may pass the ends of their type, and begins again at the other end."""
+
+
+def _dtype(tensor: Any) -> str:
+    import keras
+
+    return str(keras.backend.standardize_dtype(tensor.dtype))
+
+
+def _input_dtype(tensor: Any) -> str:
+    dtype = _dtype(tensor)
+    if dtype not in INPUT_DTYPES:
+        raise UnsupportedError(f"input {tensor.name!r} is {dtype}; the native graph takes {', '.join(INPUT_DTYPES)}")
+    return dtype
+
+
+def _check_dtypes(operation: Any, tensors: Sequence[Any]) -> None:
+    """Values are float32, which holds truth values and whole numbers as they are, but nothing coarser or wrapping."""
+    kind = type(operation).__name__
+    for tensor in tensors:
+        dtype = _dtype(tensor)
+        if dtype in ("float16", "bfloat16") or dtype.startswith(("complex", "string")):
+            raise UnsupportedError(f"{operation.name!r} ({kind}) computes in {dtype}; the native graph is float32")
+        if dtype in SMALL_INTEGERS and kind in WRAPPING:
+            raise UnsupportedError(f"{operation.name!r} ({kind}) computes in {dtype}, which the native graph does not")
 
 
 def _walk(build: Builder, function: Any, inputs: Sequence[Value], prefix: str) -> list[Value]:
@@ -69,12 +110,57 @@ def _lower_call(build: Builder, node: Any, known: dict[int, Value], prefix: str)
     if nested is not None:
         values = [known[id(tensor)] for tensor in node.input_tensors]
         return _walk(build, nested, values, prefix=f"{prefix}{operation.name}/")
-    args, kwargs = node.arguments.fill_in(known)
     build.layer = f"{prefix}{operation.name}"
+    mark = len(build.nodes)
+    try:
+        return _lowered(build, node, known)
+    except UnsupportedError as refusal:
+        if not isinstance(operation, _layer_class()):
+            raise
+        build.forget(mark)
+        try:
+            return _traced(build, node, known, prefix)
+        except UnsupportedError as error:
+            raise (refusal if registered(operation) else error) from error
+
+
+def lower_layer(build: Builder, layer: Any, value: Value) -> Value:
+    """A layer inside of another one, applied to one value."""
+    import keras
+
+    with at_inference(layer):
+        inner = keras.Input(batch_shape=(BATCH * value.copies, *value.shape[1:]))
+        function = keras.Function([inner], [layer(inner)])
+    outer = build.layer
+    (result,) = _walk(build, function, [value], prefix=f"{outer}/")
+    build.layer = outer
+    return result
+
+
+def _layer_class() -> Any:
+    import keras
+
+    return keras.layers.Layer
+
+
+def _lowered(build: Builder, node: Any, known: dict[int, Value]) -> list[Value]:
+    """The results of the lowering that is registered for the class of the operation."""
+    operation = node.operation
+    args, kwargs = node.arguments.fill_in(known)
     lowering = lowering_of(operation)
+    _check_dtypes(operation, node.outputs)
+    build.stated = tuple(tuple(tensor.shape) for tensor in node.outputs)
     result = lowering(build, operation, *args, **_options(operation, lowering, kwargs))
     results = list(result) if isinstance(result, (list, tuple)) else [result]
     _check_shapes(operation, node.outputs, results)
+    return results
+
+
+def _traced(build: Builder, node: Any, known: dict[int, Value], prefix: str) -> list[Value]:
+    """The results of what the layer's own code does."""
+    function, values = traced(node, known)
+    results = _walk(build, function, values, prefix=f"{prefix}{node.operation.name}/")
+    _check_shapes(node.operation, node.outputs, results)
     return results
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kexport.lowerings import Builder, Value, weights
+from kexport.lowerings.trace import without_batch
 from kexport.operations import (
     Activate,
     Activation,
@@ -20,6 +21,7 @@ from kexport.operations import (
     Multiply,
     Reduce,
     ReduceKind,
+    Regroup,
     Reshape,
     ScaleShift,
     Transpose,
@@ -37,6 +39,12 @@ def positive(axis: int, value: Value) -> int:
 def sizes(value: Value) -> tuple[int, ...]:
     """The shape without the batch axis; all of it is numbers."""
     return tuple(axis or 0 for axis in value.shape[1:])
+
+
+def constant_for(constant: Operand, like: Value) -> Weights:
+    """A constant that meets a value; one that a traced layer repeated for the batch, once."""
+    assert not isinstance(constant, Value), "a constant"
+    return without_batch(weights(constant), len(like.shape))
 
 
 def relu(build: Builder, value: Value, part: str = "") -> Value:
@@ -75,9 +83,10 @@ def binary(build: Builder, kind: BinaryKind, left: Operand, right: Operand, part
         plain = {BinaryKind.ADD: Add, BinaryKind.MULTIPLY: Multiply}.get(kind)
         return build.emit(plain() if plain else Binary(kind=kind), left, right, part=part)
     if isinstance(left, Value):
-        return _with_constant(build, kind, left, weights(right), first=False, part=part)
+        return _with_constant(build, kind, left, constant_for(right, left), first=False, part=part)
     assert isinstance(right, Value), "one side is a value"
-    return _with_constant(build, kind, right, weights(left), first=True, part=part)
+    constant = constant_for(left, right)
+    return _with_constant(build, kind, right, constant, first=True, part=part)
 
 
 def _with_constant(
@@ -123,6 +132,13 @@ def reshape(build: Builder, value: Value, shape: Sequence[int], part: str = "") 
     return value if sizes(value) == tuple(shape) else build.emit(Reshape(shape=tuple(shape)), value, part=part)
 
 
+def regrouped(build: Builder, value: Value, shape: Sequence[int], part: str = "") -> Value:
+    """As `reshape`, where the batch axis may take up others or give some away."""
+    if prod(sizes(value)) == prod(shape):
+        return reshape(build, value, shape, part=part)
+    return build.emit(Regroup(shape=tuple(shape)), value, part=part)
+
+
 def transpose(build: Builder, value: Value, order: Sequence[int], part: str = "") -> Value:
     """The axes in another order; nothing is added where it is the same."""
     same = list(order) == list(range(len(value.shape)))
@@ -150,6 +166,13 @@ def softmax(build: Builder, value: Value, axes: Sequence[int], part: str = "") -
 
 def _within(part: str, step: str) -> str:
     return f"{part}/{step}" if part else step
+
+
+def standardised_parts(build: Builder, value: Value, axes: Sequence[int]) -> Value:
+    """``(x - mean)^2`` over ``axes``."""
+    mean = reduce(build, ReduceKind.MEAN, value, axes, part="mean")
+    centred = binary(build, BinaryKind.SUBTRACT, value, mean, part="centred")
+    return unary(build, Function.SQUARE, centred, part="square")
 
 
 def standardised(build: Builder, value: Value, axes: Sequence[int], epsilon: float, part: str) -> Value:

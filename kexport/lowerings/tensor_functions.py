@@ -4,9 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from kexport.lowerings import Builder, Value, lowers, refuse, require
-from kexport.lowerings.primitives import positive, reduce, reshape, sizes, transpose, unary, unit
-from kexport.operations import Function, ReduceKind, Slice
+from kexport.lowerings.primitives import (
+    binary,
+    positive,
+    reduce,
+    regrouped,
+    reshape,
+    scale_shift,
+    sizes,
+    standardised_parts,
+    transpose,
+    unary,
+    unit,
+)
+from kexport.lowerings.selection import compared, truth
+from kexport.lowerings.trace import is_batch
+from kexport.operations import BinaryKind, Comparison, Function, ReduceKind, Slice, StridedSlice
 
 
 def _elementary(function: Function) -> Any:
@@ -29,19 +45,26 @@ for _function, *_classes in (
     (Function.COSINE, "Cos"),
     (Function.FLOOR, "Floor"),
     (Function.CEILING, "Ceil"),
+    (Function.SIGN, "Sign"),
+    (Function.ERROR, "Erf"),
 ):
     lowers("operation", *_classes)(_elementary(_function))
 
 
 def _reduction(kind: ReduceKind) -> Any:
     def lower(build: Builder, operation: Any, value: Value) -> Value:
-        axes = [operation.axis] if isinstance(operation.axis, int) else operation.axis
-        inside = axes is not None and all(axis % len(value.shape) for axis in axes)
-        require(inside, operation, "a reduction over the batch")
         require(getattr(operation, "initial", None) is None, operation, "an initial value")
-        return reduce(build, kind, value, axes, keepdims=operation.keepdims)
+        return reduce(build, kind, value, reduced_axes(operation, value), keepdims=operation.keepdims)
 
     return lower
+
+
+def reduced_axes(operation: Any, value: Value) -> list[int]:
+    """The axes of a reduction, which must leave the batch."""
+    axes = [operation.axis] if isinstance(operation.axis, int) else operation.axis
+    inside = axes is not None and all(axis % len(value.shape) for axis in axes)
+    require(inside, operation, "a reduction over the batch")
+    return list(axes)
 
 
 for _kind, *_classes in (
@@ -49,6 +72,7 @@ for _kind, *_classes in (
     (ReduceKind.SUM, "Sum"),
     (ReduceKind.MAXIMUM, "Max", "Amax"),
     (ReduceKind.MINIMUM, "Min", "Amin"),
+    (ReduceKind.PRODUCT, "Prod"),
 ):
     lowers("operation", *_classes)(_reduction(_kind))
 
@@ -60,16 +84,10 @@ def ops_reshape(build: Builder, operation: Any, value: Value) -> Value:
 
 
 def _stated_shape(build: Builder, operation: Any, value: Value, stated: Any) -> Value:
-    target = tuple(operation.compute_output_spec(_symbolic(value)).shape)
-    keeps_batch = len(target) >= 1 and target[0] is None and None not in target[1:]
+    target = build.stated[0]
+    keeps_batch = len(target) >= 1 and is_batch(target[0]) and None not in target[1:]
     require(keeps_batch, operation, f"the shape {stated} from {value.shape}")
-    return reshape(build, value, tuple(int(axis) for axis in target[1:]))
-
-
-def _symbolic(value: Value) -> Any:
-    import keras
-
-    return keras.KerasTensor(value.shape)
+    return regrouped(build, value, tuple(int(axis or 0) for axis in target[1:]))
 
 
 @lowers("operation", "Squeeze", "ExpandDims")
@@ -87,6 +105,20 @@ def ops_transpose(build: Builder, operation: Any, value: Value) -> Value:
     return transpose(build, value, order)
 
 
+@lowers("operation", "Moveaxis")
+def ops_moveaxis(build: Builder, operation: Any, value: Value) -> Value:
+    """`keras.ops.moveaxis` of axes that are not the batch."""
+    sources, targets = (
+        [axis] if isinstance(axis, int) else list(axis) for axis in (operation.source, operation.destination)
+    )
+    moved = [positive(axis, value) for axis in sources]
+    places = [positive(axis, value) for axis in targets]
+    rest = iter(axis for axis in range(len(value.shape)) if axis not in moved)
+    turned = [moved[places.index(place)] if place in places else next(rest) for place in range(len(value.shape))]
+    require(turned[0] == 0, operation, "a transposition of the batch")
+    return transpose(build, value, turned)
+
+
 @lowers("operation", "Swapaxes")
 def ops_swapaxes(build: Builder, operation: Any, value: Value) -> Value:
     """`keras.ops.swapaxes` of two axes that are not the batch."""
@@ -99,21 +131,25 @@ def ops_swapaxes(build: Builder, operation: Any, value: Value) -> Value:
 
 @lowers("operation", "GetItem")
 def ops_get_item(build: Builder, operation: Any, value: Value, key: Any) -> Value:
-    """``x[:, 1:-1, 0, None]``: numbers, slices without steps, an ellipsis and new axes, the batch untouched."""
-    keys = _explicit(operation, value, key)
-    starts, lengths, shape = [], [], []
+    """``x[:, 1:-1:2, 0, None]``: numbers, slices, an ellipsis and new axes, the batch untouched."""
+    spans, shape = [], []
     remaining = iter(sizes(value))
-    for each in keys:
+    for each in _explicit(operation, value, key):
         if each is None:
             shape.append(1)
             continue
-        start, length = _span(operation, each, next(remaining))
-        starts.append(start)
-        lengths.append(length)
-        shape += [] if isinstance(each, int) else [length]
-    whole = tuple(lengths) == sizes(value)
-    cut = value if whole else build.emit(Slice(starts=tuple(starts), sizes=tuple(lengths)), value, part="slice")
-    return reshape(build, cut, shape)
+        spans.append(_span(operation, each, next(remaining)))
+        shape += [] if isinstance(each, int) else [spans[-1][1]]
+    return reshape(build, _cut(build, value, spans), shape)
+
+
+def _cut(build: Builder, value: Value, spans: list[tuple[int, int, int]]) -> Value:
+    starts, lengths, steps = (tuple(span[place] for span in spans) for place in range(3))
+    if any(step != 1 for step in steps):
+        return build.emit(StridedSlice(starts=starts, sizes=lengths, steps=steps), value, part="slice")
+    if lengths == sizes(value):
+        return value
+    return build.emit(Slice(starts=starts, sizes=lengths), value, part="slice")
 
 
 def _explicit(operation: Any, value: Value, key: Any) -> list[Any]:
@@ -122,27 +158,168 @@ def _explicit(operation: Any, value: Value, key: Any) -> list[Any]:
     known = all(each is None or each is Ellipsis or isinstance(each, (int, slice)) for each in keys)
     require(known, operation, f"the key {key}")
     missing = len(value.shape) - sum(each is not None and each is not Ellipsis for each in keys)
-    place = keys.index(Ellipsis) if Ellipsis in keys else len(keys)
+    dots = [place for place, each in enumerate(keys) if each is Ellipsis]
+    place = dots[0] if dots else len(keys)
     keys[place : place + 1] = [slice(None)] * missing
     if not isinstance(keys[0], slice) or keys[0] != slice(None):
         raise refuse(operation, f"the key {key}, which selects from the batch,")
     return keys[1:]
 
 
-def _span(operation: Any, key: Any, length: int) -> tuple[int, int]:
+def _span(operation: Any, key: Any, length: int) -> tuple[int, int, int]:
+    """Start, count and step."""
     if isinstance(key, int):
-        return key % length, 1
+        return key % length, 1, 1
     start, stop, step = key.indices(length)
-    require(step == 1 and stop > start, operation, f"the slice {key}")
-    return start, stop - start
+    count = len(range(start, stop, step))
+    require(count > 0, operation, f"the slice {key}")
+    return start, count, step if count > 1 else 1
 
 
-@lowers("operation", "Cast")
+@lowers("operation", "Cast", "SaturateCast")
 def ops_cast(build: Builder, operation: Any, value: Value) -> Value:
-    """`keras.ops.cast` to float32, which everything is."""
-    del build
-    require(operation.dtype == "float32", operation, f"a cast to {operation.dtype}")
-    return value
+    """`keras.ops.cast`: whole numbers are cut off, truth values are 1 and 0, all of them are float32 here."""
+    import keras
+
+    dtype = keras.backend.standardize_dtype(operation.dtype)
+    if dtype.startswith("float"):
+        require(dtype in ("float32", "float64"), operation, f"a cast to {dtype}")
+        return value
+    if dtype == "bool":
+        return compared(build, Comparison.NOT_EQUAL, value, 0.0)
+    require(dtype in INTEGERS, operation, f"a cast to {dtype}")
+    return truncated(build, value)
+
+
+INTEGERS = ("uint8", "int8", "int16", "uint16", "int32", "int64", "uint32")
+
+
+def truncated(build: Builder, value: Value) -> Value:
+    """``sign(x) * floor(|x|)``."""
+    size = unary(build, Function.ABSOLUTE, value, part="size")
+    whole = unary(build, Function.FLOOR, size, part="whole")
+    return binary(build, BinaryKind.MULTIPLY, unary(build, Function.SIGN, value, part="sign"), whole)
+
+
+@lowers("operation", "Trunc")
+def ops_trunc(build: Builder, operation: Any, value: Value) -> Value:
+    """Towards zero."""
+    del operation
+    return truncated(build, value)
+
+
+@lowers("operation", "Round")
+def ops_round(build: Builder, operation: Any, value: Value) -> Value:
+    """To the nearest, half to even, with decimals."""
+    factor = 10.0 ** int(operation.decimals)
+    if factor == 1:
+        return unary(build, Function.ROUND, value)
+    rounded = unary(build, Function.ROUND, scale_shift(build, value, factor, 0.0, part="larger"), part="rounded")
+    return scale_shift(build, rounded, 1 / factor, 0.0)
+
+
+def _scaled(function: Function, before: float, after: float, shift: float = 0.0) -> Any:
+    """``after * f(before * x + shift)``."""
+
+    def lower(build: Builder, operation: Any, value: Value) -> Value:
+        del operation
+        if before != 1 or shift:
+            value = scale_shift(build, value, before, shift, part="inner")
+        part = "function" if after != 1 else ""
+        made = unary(build, function, value, part=part)
+        return scale_shift(build, made, after, 0.0) if after != 1 else made
+
+    return lower
+
+
+for _class, _function, _before, _after, _shift in (
+    ("Exp2", Function.EXPONENTIAL, float(np.log(2)), 1.0, 0.0),
+    ("Log2", Function.LOGARITHM, 1.0, float(1 / np.log(2)), 0.0),
+    ("Log10", Function.LOGARITHM, 1.0, float(1 / np.log(10)), 0.0),
+    ("Log1p", Function.LOGARITHM, 1.0, 1.0, 1.0),
+):
+    lowers("operation", _class)(_scaled(_function, _before, _after, _shift))
+
+
+@lowers("operation", "Tan")
+def ops_tan(build: Builder, operation: Any, value: Value) -> Value:
+    """Sine by cosine."""
+    del operation
+    above = unary(build, Function.SINE, value, part="sine")
+    return binary(build, BinaryKind.DIVIDE, above, unary(build, Function.COSINE, value, part="cosine"))
+
+
+@lowers("operation", "Var", "Std")
+def ops_variance(build: Builder, operation: Any, value: Value) -> Value:
+    """The mean square of what is left without the mean."""
+    axes, root = reduced_axes(operation, value), type(operation).__name__ == "Std"
+    square = standardised_parts(build, value, axes)
+    mean = reduce(build, ReduceKind.MEAN, square, axes, keepdims=operation.keepdims, part="variance" if root else "")
+    return unary(build, Function.SQUARE_ROOT, mean) if root else mean
+
+
+@lowers("operation", "Logsumexp")
+def ops_logsumexp(build: Builder, operation: Any, value: Value) -> Value:
+    """``max + log(sum(exp(x - max)))``."""
+    axes = reduced_axes(operation, value)
+    largest = reduce(build, ReduceKind.MAXIMUM, value, axes, part="maximum")
+    powers = unary(build, Function.EXPONENTIAL, binary(build, BinaryKind.SUBTRACT, value, largest, "centred"), "powers")
+    total = unary(build, Function.LOGARITHM, reduce(build, ReduceKind.SUM, powers, axes, part="sum"), "logarithm")
+    kept = binary(build, BinaryKind.ADD, total, largest, part="" if operation.keepdims else "kept")
+    return kept if operation.keepdims else reshape(build, kept, [int(each or 0) for each in build.stated[0][1:]])
+
+
+def _quantifier(kind: ReduceKind) -> Any:
+    def lower(build: Builder, operation: Any, value: Value) -> Value:
+        asked = truth(build, value, "truth")
+        assert isinstance(asked, Value), "a value was asked for"
+        return reduce(build, kind, asked, reduced_axes(operation, value), keepdims=operation.keepdims)
+
+    return lower
+
+
+lowers("operation", "Any")(_quantifier(ReduceKind.MAXIMUM))
+lowers("operation", "All")(_quantifier(ReduceKind.MINIMUM))
+
+
+@lowers("operation", "CountNonzero")
+def ops_count_nonzero(build: Builder, operation: Any, value: Value) -> Value:
+    """The sum of the truths."""
+    asked = truth(build, value, "truth")
+    assert isinstance(asked, Value), "a value was asked for"
+    return reduce(build, ReduceKind.SUM, asked, reduced_axes(operation, value), keepdims=False)
+
+
+@lowers("operation", "Norm")
+def ops_norm(build: Builder, operation: Any, value: Value) -> Value:
+    """The Euclidean length, the sum of sizes or the largest size along axes."""
+    axes, order = reduced_axes(operation, value), operation.ord
+    if order in (None, 2, "fro") and (len(axes) == 1 or order != 2):
+        square = unary(build, Function.SQUARE, value, part="square")
+        total = reduce(build, ReduceKind.SUM, square, axes, keepdims=operation.keepdims, part="sum")
+        return unary(build, Function.SQUARE_ROOT, total)
+    kinds = {1: ReduceKind.SUM, float("inf"): ReduceKind.MAXIMUM}
+    require(order in kinds and len(axes) == 1, operation, f"order {order}")
+    size = unary(build, Function.ABSOLUTE, value, part="size")
+    return reduce(build, kinds[order], size, axes, keepdims=operation.keepdims)
+
+
+@lowers("operation", "Isnan")
+def ops_is_nan(build: Builder, operation: Any, value: Value) -> Value:
+    """A number that is not itself."""
+    del operation
+    return compared(build, Comparison.NOT_EQUAL, value, value)
+
+
+@lowers("operation", "ZerosLike", "OnesLike", "FullLike")
+def ops_filled_like(build: Builder, operation: Any, value: Value, fill_value: Any = 0.0) -> Value:
+    """One number everywhere."""
+    from kexport.operations import Filled
+
+    numbers = {"ZerosLike": 0.0, "OnesLike": 1.0}
+    number = numbers.get(type(operation).__name__, fill_value)
+    require(not isinstance(number, Value), operation, "a number that is computed")
+    return build.emit(Filled(constant=np.full(sizes(value), number, np.float32)), value)
 
 
 @lowers("operation", "StopGradient", "Copy")

@@ -25,6 +25,9 @@ class Function(StrEnum):
     COSINE = "cosine"
     FLOOR = "floor"
     CEILING = "ceiling"
+    ROUND = "round"  # half to even
+    SIGN = "sign"
+    ERROR = "error"  # the error function, as Abramowitz and Stegun 7.1.26 where a format has none
     ELU = "elu"  # x, or exp(x) - 1 below zero
     SOFTPLUS = "softplus"  # log(1 + exp(x)), without overflow
     SOFTSIGN = "softsign"  # x / (1 + |x|)
@@ -108,6 +111,7 @@ class ReduceKind(StrEnum):
     SUM = "sum"
     MAXIMUM = "maximum"
     MINIMUM = "minimum"
+    PRODUCT = "product"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -172,14 +176,13 @@ class Join(Operation):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MatMul(Operation):
-    """The matrix product of two values over their last two axes; the axes before are equal in both."""
+    """The matrix product of two values over their last two axes; the axes before are equal, or 1 in one of them."""
 
     def infer(self, *inputs: Shape) -> Shape:
         left, right = count(inputs, 2)
         require(len(left) == len(right) >= 3, f"ranks of {left} and {right}, both must be the same and at least 3")
-        require(left[:-2] == right[:-2], f"{left} and {right} differ before the last two axes")
         require(left[-1] == right[-2], f"{left} has rows of {left[-1]}, {right} has columns of {right[-2]}")
-        return (*left[:-1], right[-1])
+        return (*broadcast(left[:-2], right[:-2]), left[-2], right[-1])
 
 
 def _require_axes(axes: tuple[int, ...], value: Shape) -> None:

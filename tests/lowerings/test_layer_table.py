@@ -17,6 +17,7 @@ from kexport.passes import optimize
 from kexport.runtimes import SessionOptions
 from kexport.runtimes.litert import LitertSession
 from tests.lowerings.layer_table import ACTIVATIONS, CASES, IMAGE, ROW, Case
+from tests.lowerings.wide_table import WIDE
 
 OPSETS = (13, 18, 22)
 BOUND = 2e-5
@@ -45,6 +46,24 @@ def error(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
     assert [one.shape for one in found] == [one.shape for one in expected]
     assert all(one.std() > 1e-3 for one in expected), "the reference carries no signal"
     return max(float(np.abs(f - e).max() / e.std()) for f, e in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_wide_table_equals_keras(name, run_onnx, run_tflite, seeded, tmp_path):
+    """As the plain layers below, the unoptimized graph and the other opsets once for all of them."""
+    model = model_of(WIDE[name], seeded)
+    values = values_for(model)
+    expected = expected_of(model, values)
+    graph_file.save(optimize(lower_model(model)), tmp_path)
+    graph = graph_file.load(tmp_path)
+    found, operators = run_tflite(graph, values)
+    assert error(found, expected) <= BOUND, "TFLite"
+    assert {operator for operator, delegated in operators if not delegated} == WIDE[name].outside
+    assert [one.dtype for one in found] == [one.dtype for one in expected]
+    for opset in (13, 18):
+        found = run_onnx(graph, values, opset=opset)
+        assert error(found, expected) <= BOUND, f"opset {opset}"
+        assert [one.dtype for one in found] == [one.dtype for one in expected]
 
 
 @pytest.mark.filterwarnings("ignore:You passed .rms_scaling=True")

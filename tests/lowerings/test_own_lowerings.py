@@ -98,10 +98,20 @@ def test_the_command_exports_a_layer_of_ones_own_natively(package, tmp_path):
         assert record["artifact"]["engine"] == "native"
 
 
-def test_without_its_lowering_the_layer_is_refused_by_name(package):
+def test_without_its_lowering_a_layer_of_keras_ops_is_traced(package):
     (package / "swirl_export-1.0.dist-info" / "entry_points.txt").write_text("")
-    (line,) = run(package, REFUSED)
-    assert line == ("UnsupportedError layer 'swirl' is a swirl_layers.Swirl, which the native graph does not know")
+    assert run(package, REFUSED) == []
+
+
+def test_without_its_lowering_a_layer_of_tensorflows_is_refused_by_name(package):
+    (package / "swirl_export-1.0.dist-info" / "entry_points.txt").write_text("")
+    source = LAYERS.replace("import keras", "import keras, tensorflow as tf", 1)
+    (package / "swirl_layers.py").write_text(source.replace("keras.ops.tanh", "tf.tanh"))
+    line, *_ = run(package, REFUSED)
+    assert line.startswith(
+        "UnsupportedError layer 'swirl' is a swirl_layers.Swirl, which the native graph does not know,"
+    )
+    assert "whose call is not made of keras.ops alone" in line
 
 
 def test_lowerings_that_do_not_load_are_told_with_their_package(package):

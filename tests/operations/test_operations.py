@@ -143,7 +143,7 @@ REFUSED: dict[str, tuple[Operation, tuple[Shape, ...], str]] = {
     "join the last axis": (Join(axis=3), (IMAGE, IMAGE), "axis 3 of"),
     "join other shapes": (Join(axis=1), (IMAGE, (None, 9, 6, 4)), "differ beside axis 1"),
     "matmul rows": (MatMul(), ((None, 5, 3), (None, 4, 7)), "has rows of 3"),
-    "matmul batches": (MatMul(), ((None, 2, 5, 3), (None, 1, 3, 7)), "differ before the last two axes"),
+    "matmul batches": (MatMul(), ((None, 2, 5, 3), (None, 4, 3, 7)), "cannot be broadcast"),
     "matmul of rows": (MatMul(), (ROW, ROW), "at least 3"),
 }
 

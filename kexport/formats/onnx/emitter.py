@@ -137,8 +137,17 @@ class Emitter:
             self._uses.setdefault(name, []).append(made)
         return output
 
+    def several(self, kind: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> None:
+        """Add an ONNX node with more than one output."""
+        from onnx import helper
+
+        made = helper.make_node(kind, list(inputs), list(outputs), name=outputs[0], **attributes)
+        self.nodes.append(made)
+        for name in dict.fromkeys((*inputs, *outputs)):
+            self._uses.setdefault(name, []).append(made)
+
     def cast(self, value: str, output: str, dtype: str) -> str:
-        """The value as ``float32`` or ``float16``."""
+        """The value in another type."""
         return self.node("Cast", [value], output, to=_onnx_type(dtype))
 
     def weight(

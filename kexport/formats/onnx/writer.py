@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kexport.formats import WrittenFile
 from kexport.formats.onnx.emitter import Emitter, Layout
 from kexport.formats.onnx.operators.network import emit_node
@@ -114,6 +116,11 @@ def _emit(emitter: Emitter, node: Node) -> None:
 
 
 def _emit_output(emitter: Emitter, public: str, value: str) -> None:
+    dtype = emitter.graph.output_dtypes.get(public, "float32")
+    if dtype != "float32":
+        emitter.free(public)
+        emitter.cast(emitter.read(value, Layout.NHWC), public, dtype)
+        return
     is_float32 = emitter.dtype == "float32" or (_is_softmax(emitter, value) and not emitter.graph.consumers[value])
     if not is_float32:
         emitter.free(public)
@@ -129,10 +136,11 @@ def _is_softmax(emitter: Emitter, value: str) -> bool:
 
 
 def _value_info(spec: TensorSpec) -> Any:
-    from onnx import TensorProto, helper
+    from onnx import helper
 
     shape = [BATCH_NAME if axis is None else axis for axis in spec.shape]
-    return helper.make_tensor_value_info(spec.name, TensorProto.FLOAT, shape)
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
+    return helper.make_tensor_value_info(spec.name, kind, shape)
 
 
 def _signature(spec: TensorSpec) -> Signature:

@@ -189,7 +189,7 @@ def _operator(schema: Any, instruction: Instruction, codes: list[tuple[str, int]
     operator = schema.OperatorT()
     operator.opcodeIndex = codes.index((instruction.builtin, instruction.version))
     operator.inputs = list(instruction.inputs)
-    operator.outputs = [instruction.output]
+    operator.outputs = [instruction.output, *instruction.more]
     if instruction.options_kind:
         options = getattr(schema, f"{instruction.options_kind}T")()
         for name, value in instruction.options.items():

@@ -6,7 +6,7 @@ writes the flatbuffer meets the schema's generated classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
@@ -82,7 +82,7 @@ class Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Instruction:
-    """One built-in operator with one output. ``options`` are fields of the schema table ``options_kind``."""
+    """One built-in operator. ``options`` are fields of the schema table ``options_kind``; ``more`` further outputs."""
 
     builtin: str
     inputs: Sizes
@@ -90,6 +90,7 @@ class Instruction:
     version: int = 1
     options_kind: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    more: Sizes = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +173,16 @@ class Assembler:
             )
         )
         return output
+
+    def several(
+        self, builtin: str, inputs: Sizes, outputs: Sequence[tuple[str, Sizes, str]], *, kind: str = ""
+    ) -> tuple[int, ...]:
+        """Adds an operator with more than one output, each a name, a shape and a type; returns those tensors."""
+        made = tuple(self.tensor(name, shape=shape, dtype=dtype) for name, shape, dtype in outputs)
+        self.instructions.append(
+            Instruction(builtin=builtin, inputs=inputs, output=made[0], options_kind=kind, more=made[1:])
+        )
+        return made
 
     def declare(self, tensor: int, dtype: str, quantization: Quantization | None) -> int:
         """Gives a tensor, float32 when it was emitted, another type; returns it."""

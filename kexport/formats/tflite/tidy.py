@@ -26,7 +26,7 @@ def tidy(program: Program) -> Program:
 def _share(program: Program) -> Program:
     """Operators that do the same with the same tensors run once."""
     alias: dict[int, int] = {}
-    seen: dict[tuple[str, int, Sizes, str, str, Quantization | None], int] = {}
+    seen: dict[tuple[str, int, Sizes, str, str, Quantization | None], Sizes] = {}
     kept = []
     for each in program.instructions:
         inputs = tuple(alias.get(tensor, tensor) for tensor in each.inputs)
@@ -34,9 +34,9 @@ def _share(program: Program) -> Program:
         options = repr(sorted(each.options.items()))
         key = each.builtin, each.version, inputs, options, made.dtype, made.quantization
         if key in seen:
-            alias[each.output] = seen[key]
+            alias.update(zip((each.output, *each.more), seen[key], strict=True))
         else:
-            seen[key] = each.output
+            seen[key] = each.output, *each.more
             kept.append(replace(each, inputs=inputs))
     outputs = {name: alias.get(tensor, tensor) for name, tensor in program.outputs.items()}
     return replace(program, instructions=tuple(kept), outputs=outputs)
@@ -63,10 +63,21 @@ def _takes(maker: Instruction, activation: Instruction) -> bool:
     return activation.builtin in FUSED and maker.builtin in FUSABLE and free
 
 
+def _read(program: Program) -> tuple[Instruction, ...]:
+    """The instructions on which an output depends."""
+    wanted, kept = set(program.outputs.values()), []
+    for each in reversed(program.instructions):
+        if wanted.intersection((each.output, *each.more)):
+            wanted.update(each.inputs)
+            kept.append(each)
+    return tuple(reversed(kept))
+
+
 def without_unused(program: Program) -> Program:
-    """Tensors and constants that nothing uses any more are left out; the rest is numbered anew, in order."""
+    """What nothing uses any more is left out; the rest is numbered anew, in order."""
+    program = replace(program, instructions=_read(program))
     used = {*program.inputs.values(), *program.outputs.values()}
-    used |= {tensor for each in program.instructions for tensor in (*each.inputs, each.output)}
+    used |= {tensor for each in program.instructions for tensor in (*each.inputs, each.output, *each.more)}
     tensors = {old: new for new, old in enumerate(sorted(used))}
     kept = [program.tensors[old] for old in tensors]
     buffers = {old: new for new, old in enumerate(sorted({0, *(tensor.buffer for tensor in kept)}))}
@@ -75,7 +86,12 @@ def without_unused(program: Program) -> Program:
         tensors=tuple(replace(tensor, buffer=buffers[tensor.buffer]) for tensor in kept),
         constants=tuple(program.constants[old - 1] for old in buffers if old),
         instructions=tuple(
-            replace(each, inputs=tuple(tensors[value] for value in each.inputs), output=tensors[each.output])
+            replace(
+                each,
+                inputs=tuple(tensors[value] for value in each.inputs),
+                output=tensors[each.output],
+                more=tuple(tensors[value] for value in each.more),
+            )
             for each in program.instructions
         ),
         inputs={name: tensors[value] for name, value in program.inputs.items()},

@@ -15,6 +15,7 @@ from kexport.formats import WrittenFile
 from kexport.formats.tflite.check.structure import verify_structure
 from kexport.formats.tflite.flatbuffer import stream
 from kexport.formats.tflite.operators.network import assemble, reshaped
+from kexport.formats.tflite.operators.selection import cast
 from kexport.formats.tflite.prepare import prepare
 from kexport.formats.tflite.program import Assembler, Program, Sizes
 from kexport.formats.tflite.tidy import tidy
@@ -65,8 +66,11 @@ def program(graph: Graph, *, batch: int = SERVING_BATCH, scheme: str = "float32"
         raise UnsupportedError(f"scheme {scheme!r} of TFLite: expected one of {', '.join(SCHEMES)}", hint="--schemes")
     fixed = prepare(with_batch(graph, batch))
     code = Assembler(half_weights=scheme == Scheme.FLOAT16)
-    values = {spec.name: code.tensor(spec.name, shape=static(spec.shape, spec.name)) for spec in fixed.inputs}
-    inputs = dict(values)
+    inputs = {
+        spec.name: code.tensor(spec.name, shape=static(spec.shape, spec.name), dtype=spec.dtype)
+        for spec in fixed.inputs
+    }
+    values = {name: cast(code, f"{name}/float32", tensor, "float32") for name, tensor in inputs.items()}
     for node in fixed:
         values[node.name] = assemble(
             node.operation,
@@ -75,7 +79,11 @@ def program(graph: Graph, *, batch: int = SERVING_BATCH, scheme: str = "float32"
             inputs=tuple(values[value] for value in node.inputs),
             shape=static(node.shape, node.name),
         )
-    outputs = {name: shown(code, name, values[value], inputs) for name, value in fixed.outputs.items()}
+    dtypes = {spec.name: spec.dtype for spec in fixed.output_specs}
+    outputs = {
+        name: shown(code, name, cast(code, name, values[value], dtypes[name]), inputs)
+        for name, value in fixed.outputs.items()
+    }
     whole = Program(
         name=graph.name,
         tensors=tuple(code.tensors),

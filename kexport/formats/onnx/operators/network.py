@@ -9,6 +9,8 @@ import numpy as np
 
 from kexport.formats.onnx.emitter import Emitter, Layout
 from kexport.formats.onnx.operators import image as onnx_image_operators
+from kexport.formats.onnx.operators import recurrent as onnx_recurrent_operators
+from kexport.formats.onnx.operators import selection as onnx_selection_operators
 from kexport.formats.onnx.operators import tensor as onnx_tensor_operators
 from kexport.formats.onnx.operators.activations import emit_activation, emit_layer_norm
 from kexport.formats.onnx.operators.registry import OPERATORS, common_layout, emits, present_layout
@@ -33,7 +35,12 @@ from kexport.operations import (
     ScaleShift,
 )
 
-REGISTERED_ELSEWHERE = (onnx_image_operators, onnx_tensor_operators)
+REGISTERED_ELSEWHERE = (
+    onnx_image_operators,
+    onnx_recurrent_operators,
+    onnx_selection_operators,
+    onnx_tensor_operators,
+)
 
 
 def emit_node(emitter: Emitter, node: Node) -> None:

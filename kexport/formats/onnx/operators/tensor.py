@@ -43,6 +43,9 @@ _FUNCTIONS = {
     Function.COSINE: "Cos",
     Function.FLOOR: "Floor",
     Function.CEILING: "Ceil",
+    Function.ROUND: "Round",
+    Function.SIGN: "Sign",
+    Function.ERROR: "Erf",
     Function.ELU: "Elu",
     Function.SOFTPLUS: "Softplus",
     Function.SOFTSIGN: "Softsign",
@@ -159,6 +162,7 @@ _REDUCTIONS = {
     ReduceKind.SUM: "ReduceSum",
     ReduceKind.MAXIMUM: "ReduceMax",
     ReduceKind.MINIMUM: "ReduceMin",
+    ReduceKind.PRODUCT: "ReduceProd",
 }
 
 

@@ -13,6 +13,8 @@ import numpy as np
 
 from kexport.errors import UnsupportedError
 from kexport.formats.tflite.operators import image as tflite_image_operators
+from kexport.formats.tflite.operators import recurrent as tflite_recurrent_operators
+from kexport.formats.tflite.operators import selection as tflite_selection_operators
 from kexport.formats.tflite.operators import tensor as tflite_tensor_operators
 from kexport.formats.tflite.operators.padding import VALID, Window, dilated, joined_on, padded, scheme_of, zeros_around
 from kexport.formats.tflite.operators.seam import affine, assemble, bias_of, reshaped
@@ -39,7 +41,12 @@ from kexport.operations import (
 )
 
 __all__ = ["assemble", "reshaped"]
-REGISTERED_ELSEWHERE = (tflite_image_operators, tflite_tensor_operators)
+REGISTERED_ELSEWHERE = (
+    tflite_image_operators,
+    tflite_recurrent_operators,
+    tflite_selection_operators,
+    tflite_tensor_operators,
+)
 FUSED = {None: 0, Activation.RELU: 1, Activation.RELU6: 3}  # schema enum ActivationFunctionType
 CONCAT_MOST = 5  # inputs of one CONCATENATION that XNNPACK takes
 UNARY = {
