@@ -89,7 +89,7 @@ def render_html(ranking: Ranking) -> str:
         {"layer": layer, "cells": _cells(ranking, layer), "part": _part(ranking.noise_share(layer), largest)}
         for layer in ranking.worst_first
     ]
-    return page.render(
+    return page.filled(
         "damage.html.jinja",
         title=title(ranking),
         explanation=EXPLANATION,

@@ -11,8 +11,8 @@ from kexport.errors import MissingDependencyError
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(template: str, **values: Any) -> str:
-    """The page. MissingDependencyError where the extra ``report`` is not installed."""
+def filled(template: str, **values: Any) -> str:
+    """The template with its values. MissingDependencyError where the extra ``report`` is not installed."""
     jinja = needed("jinja2")
     loader = jinja.FileSystemLoader(TEMPLATES)
     templates = jinja.Environment(
@@ -27,7 +27,7 @@ def plotly_objects() -> Any:
 
 
 def drawing(figure: Any) -> Any:
-    """A figure as markup for `render`, with the script that draws it; nothing is fetched."""
+    """A figure as markup for `filled`, with the script that draws it; nothing is fetched."""
     config = {"displaylogo": False, "plotlyServerURL": ""}
     made = figure.to_html(full_html=False, include_plotlyjs=True, div_id="plot", config=config)
     return needed("markupsafe").Markup(made)
