@@ -12,7 +12,7 @@ from typing import Any
 from kexport.errors import EnvironmentFailure
 
 BROKEN_PIPE = 141
-WIDTH_WITHOUT_TERMINAL = 160
+WIDTH_WITHOUT_TERMINAL, ANY_WIDTH = 160, 10_000
 
 
 def ready() -> None:
@@ -67,11 +67,11 @@ def failure(text: str, *, hint: str | None) -> None:
 
 
 def renderables(items: Iterable[Any]) -> None:
-    """Write rich tables to stdout, wide enough for a file when stdout is none's terminal; NO_COLOR is respected."""
+    """Write rich tables to stdout, wide enough for a file when stdout is no terminal; NO_COLOR is respected."""
     from rich.console import Console
 
-    terminal = sys.stdout.isatty()
-    console = Console(width=None if terminal else WIDTH_WITHOUT_TERMINAL)
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    console = Console(width=None if known else WIDTH_WITHOUT_TERMINAL)
     with console.capture() as captured:
         for item in items:
             console.print(item)
@@ -79,17 +79,24 @@ def renderables(items: Iterable[Any]) -> None:
 
 
 def columns(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Aligned plain text: numbers to the right, everything else to the left, ``-`` where a value is None."""
-    cells = [list(header), *([_cell(value) for value in row] for row in rows)]
-    widths = [max(len(row[index]) for row in cells) for index in range(len(header))]
-    numeric = [all(_is_number(row[index]) for row in rows) for index in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            text.rjust(width) if right else text.ljust(width)
-            for text, width, right in zip(row, widths, numeric, strict=True)
-        ).rstrip()
-        for row in cells
+    """Aligned plain text: numbers to the right, everything else to the left, ``-`` where a value is None.
+
+    In a terminal that is too narrow every row is a block; where there is none, every row is one line.
+    """
+    from rich.console import Console
+
+    from kexport.reports.fitting import Fitting
+
+    table = Fitting(
+        header=tuple(header),
+        rows=tuple(tuple(_cell(value) for value in row) for row in rows),
+        numeric=tuple(all(_is_number(row[index]) for row in rows) for index in range(len(header))),
+        boxed=False,
     )
+    console = Console(width=None if sys.stdout.isatty() else ANY_WIDTH, color_system=None, file=io.StringIO())
+    with console.capture() as captured:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
 def _cell(value: object) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kexport.records import Record, Status
+from kexport.reports.fitting import Fitting
 from kexport.reports.tables import Table, benchmark_table, comparison_table, parity_table
 from kexport.reports.tradeoff import tradeoff_table
 from kexport.reports.verdict import verdict
@@ -43,23 +44,17 @@ def verdict_text(records: Sequence[Record]) -> Text:
     return text
 
 
-def _rich(table: Table) -> RenderableType:
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    made = RichTable(title=table.title, title_justify="left")
-    for index, column in enumerate(table.header):
-        made.add_column(column, justify="left" if index < table.text_columns else "right", overflow="fold")
-    for row in table.rows:
-        made.add_row(*(Text(cell, style=_style(cell)) for cell in row))
-    return made
+def _rich(table: Table) -> Fitting:
+    return Fitting(
+        title=table.title,
+        header=table.header,
+        rows=table.rows,
+        numeric=tuple(index >= table.text_columns for index in range(len(table.header))),
+        styles={str(status): style for status, style in STYLES.items()},
+    )
 
 
 def _notes(table: Table) -> tuple[RenderableType, ...]:
     from rich.text import Text
 
     return tuple(Text(note, style="yellow") for note in table.notes)
-
-
-def _style(cell: str) -> str:
-    return STYLES[Status(cell)] if cell in list(Status) else ""

@@ -1,0 +1,73 @@
+"""Tables for a terminal of any width: no number ever breaks; where the columns do not fit, rows become blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
+_WIDE = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitting:
+    """A table of text cells that rich can print. Columns that are ``numeric`` stand to the right, and never wrap.
+
+    ``styles`` are those of cells with exactly that text; ``boxed`` draws lines around the cells.
+    """
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numeric: tuple[bool, ...]
+    title: str = ""
+    boxed: bool = True
+    styles: Mapping[str, str] = field(default_factory=dict)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        """The table if every number and every word of it fits beside the others, else a block of lines per row."""
+        from rich.measure import Measurement
+
+        table = self._table()
+        least = Measurement.get(console, options.update(width=_WIDE), table).minimum
+        if least <= options.max_width:
+            yield table
+        else:
+            yield from self._blocks()
+
+    def _table(self) -> Table:
+        from rich.table import Table
+
+        title = self.title or None
+        boxed = Table(title=title, title_justify="left")
+        table = boxed if self.boxed else Table(title=title, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for index, name in enumerate(self.header):
+            cells = [row[index] for row in self.rows]
+            if self.numeric[index]:
+                least = max(map(len, cells), default=0)
+                table.add_column(name, justify="right", no_wrap=True, min_width=max(least, len(name)))
+            else:
+                table.add_column(name, overflow="fold")
+        for row in self.rows:
+            table.add_row(*map(self._cell, row))
+        return table
+
+    def _blocks(self) -> Iterator[Text]:
+        from rich.text import Text
+
+        if self.title:
+            yield Text(self.title, style="italic")
+        width = max(map(len, self.header), default=0)
+        for row in self.rows:
+            for place, (name, cell) in enumerate(zip(self.header, row, strict=True)):
+                start = "\n" if place == 0 else ""
+                yield Text.assemble(f"{start}{name:<{width}}  ", self._cell(cell), overflow="fold")
+
+    def _cell(self, cell: str) -> Text:
+        from rich.text import Text
+
+        return Text(cell, style=self.styles.get(cell, ""))
