@@ -18,7 +18,7 @@ from kexport.errors import UnknownNameError, UsageError
 from kexport.evidence.benchmark import BenchSettings
 from kexport.pipeline import Request, recheck, requests, run
 from kexport.pipeline import bench as measure
-from kexport.pipeline.cells import Event
+from kexport.pipeline.events import Event
 from kexport.records import Record
 from kexport.runtimes import DEFAULT_DEVICE
 from kexport.sources.loading import live

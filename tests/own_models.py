@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from kexport.errors import KexportError
-from kexport.pipeline import worker
-from kexport.pipeline.worker import CellRequest, Clock, PrepareRequest
+from kexport.pipeline.cells import failed
+from kexport.pipeline.steps import Clock
+from kexport.pipeline.tasks import Failure
+from kexport.pipeline.tasks.cell import CellRequest, make_cell
+from kexport.pipeline.tasks.prepare import PrepareRequest, prepare
 from kexport.records import Record, Status
 from kexport.specs import Cell, Engine, Format, ModelSpec, WeightsSpec
 
@@ -28,18 +31,16 @@ def exported(spec: ModelSpec, folder: Path, formats: tuple[Format, ...] = ALL, *
     """One record per format: the tasks of the worker, without processes of their own."""
     work, out = folder / "work", folder / "out"
     work.mkdir()
-    worker.prepare(PrepareRequest(model=spec, folder=str(work), keep_weights=True), Clock())
+    prepare(PrepareRequest(model=spec, folder=str(work), keep_weights=True), Clock())
     return [_cell(Cell(model=spec, format=form, **options), work, out) for form in formats]
 
 
 def _cell(cell: Cell, work: Path, out: Path) -> Record:
     request = CellRequest(cell=cell, folder=str(work), directory=str(out), reproduce="again")
     try:
-        return worker.make_cell(request, Clock())
+        return make_cell(request, Clock())
     except KexportError as error:
-        return worker.failure(
-            error, model=cell.model.name, file_format=cell.format, scheme=cell.scheme, reproduce="again", clock=Clock()
-        )
+        return failed(cell, Failure(kind=type(error).__name__, message=error.message, hint=error.hint), out)
 
 
 def passed(records: list[Record], *, engine: Engine = Engine.NATIVE) -> None:

@@ -14,8 +14,12 @@ from kexport.graph import Graph, Node
 from kexport.graph import file as graph_file
 from kexport.operations import Conv, Dense
 from kexport.pipeline import worker
-from kexport.records import Record, Status
-from kexport.sources import prepared
+from kexport.pipeline.steps import Clock
+from kexport.pipeline.tasks import Failure
+from kexport.pipeline.tasks.cell import CellRequest, make_cell
+from kexport.pipeline.tasks.prepare import PrepareRequest, prepare
+from kexport.records import Record, Status, decode_as, encode
+from kexport.sources import build, prepared
 from kexport.sources.build import Built, make
 from kexport.specs import Cell, Format, ModelSpec, WeightsSpec
 
@@ -33,8 +37,8 @@ def ready(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """A model with its reference and graph on disk, as the cells find it."""
     spec = MODELS[request.param]
     folder = tmp_path_factory.mktemp(request.param)
-    made = worker.prepare(worker.PrepareRequest(model=spec, folder=str(folder)), worker.Clock())
-    assert made.status is Status.PASS
+    made = prepare(PrepareRequest(model=spec, folder=str(folder)), Clock())
+    assert made.refusal == ""
     return spec, folder
 
 
@@ -49,8 +53,8 @@ def judged(ready: tuple[ModelSpec, Path], tmp_path: Path) -> Callable[..., Recor
         graph = change(graph_file.load(original))
         graph_file.save(graph, folder)
         cell = Cell(model=spec, format=file_format)
-        request = worker.CellRequest(cell=cell, folder=str(folder), directory=str(tmp_path / "out"), reproduce="again")
-        record = worker.make_cell(request, worker.Clock())
+        request = CellRequest(cell=cell, folder=str(folder), directory=str(tmp_path / "out"), reproduce="again")
+        record = make_cell(request, Clock())
         published = (tmp_path / "out" / spec.name / cell.file_name).exists()
         assert published == (record.status is Status.PASS), "only what passes is published"
         return record
@@ -208,14 +212,14 @@ def test_a_reference_without_signal_is_an_error(
         kernel.assign(change(kernel.numpy()))
         return built
 
-    monkeypatch.setattr(worker.source, "make", damaged)
-    request = worker.PrepareRequest(model=MODELS["MobileNetV3Small"], folder=str(tmp_path))
-    (tmp_path / "request.json").write_text(worker.encode(request))
-    assert worker.main(["prepare", str(tmp_path / "request.json"), str(tmp_path / "result.json")]) == 0
-    record = worker.decode_as(Record, (tmp_path / "result.json").read_bytes())
-    assert record.status is Status.ERROR
-    assert reason in record.reason
-    assert record.traceback == ""
+    monkeypatch.setattr(build, "make", damaged)
+    request = PrepareRequest(model=MODELS["MobileNetV3Small"], folder=str(tmp_path))
+    (tmp_path / "request.json").write_text(encode(request))
+    assert worker.main(["prepare", str(tmp_path / "request.json"), str(tmp_path / "result.json")]) == 1
+    failure = decode_as(Failure, (tmp_path / f"result.json{worker.FAILED}").read_bytes())
+    assert failure.status is Status.ERROR
+    assert reason in failure.message
+    assert failure.traceback == ""
     assert not (tmp_path / prepared.FACTS).exists()
 
 

@@ -1,18 +1,13 @@
-"""Latency of a session: knows no model. All samples are kept, in a process of its own.
+"""Latency of a session: knows no model. All samples are kept.
 
-`measure` times a session that is open. `run_isolated` starts ``python -m kexport.evidence.benchmark request result``,
-so that load time, peak memory and threads are those of one runtime with one model.
+`measure` times a session that is open, `execute` opens one for a request. The pipeline has that done in a process of
+its own, so that load time, peak memory and threads are those of one runtime with one model.
 """
 
 from __future__ import annotations
 
 import gc
 import importlib
-import os
-import signal
-import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,14 +17,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kexport import errors, machine, runtimes
-from kexport.errors import KexportError, UsageError
+from kexport import machine, runtimes
+from kexport.errors import UsageError
 from kexport.images.seeded import seeded_images
-from kexport.records import BenchRecord, Signature, decode_as, encode
+from kexport.records import BenchRecord, Signature
 from kexport.specs import ModelSpec
 
 FEWEST_SAMPLES = 3
-STDERR_LINES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +50,7 @@ class BenchRequest:
     """One measurement: a file (``path``) or a Keras model (``model``), in one runtime.
 
     ``factory`` names the function that builds ``model``, as ``module:function``; it is resolved in the measuring
-    process, because steps do not import each other. ``low`` and ``high`` bound the input values, ``seed`` makes
+    process, because evidence knows no model. ``low`` and ``high`` bound the input values, ``seed`` makes
     them, ``static_size`` replaces open height and width.
     """
 
@@ -80,15 +74,6 @@ class BenchRequest:
     def label(self) -> str:
         """What is measured, for messages."""
         return f"{self.path or (self.model and self.model.name) or 'nothing'} in {self.runtime}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """A deliberate error of the measuring process, as it travels to the one that asked."""
-
-    kind: str
-    message: str
-    hint: str | None = None
 
 
 def measure(
@@ -139,7 +124,7 @@ def _input(spec: Signature, *, request: BenchRequest) -> npt.NDArray[Any]:
 
 
 def execute(request: BenchRequest) -> BenchRecord:
-    """Measure in this process. Use `run_isolated` for numbers that are to be believed."""
+    """Measure in this process. Numbers that are to be believed come from a process of its own."""
     settings = request.settings
     source = _source(request)
     start = perf_counter()
@@ -176,83 +161,10 @@ def _source(request: BenchRequest) -> Any:
     return getattr(importlib.import_module(module), function)(request.model)
 
 
-def run_isolated(request: BenchRequest, *, timeout_seconds: float = 600.0) -> BenchRecord:
-    """Measure in a fresh process. Its deliberate errors are raised here again, with their own type.
-
-    A crash or a process over ``timeout_seconds`` raises KexportError with the end of its standard error.
-    """
-    with tempfile.TemporaryDirectory(prefix="kexport-bench-") as folder:
-        asked, answered = Path(folder, "request.json"), Path(folder, "result.json")
-        asked.write_text(encode(request), encoding="utf-8")
-        done = _start(request, [str(asked), str(answered)], timeout_seconds=timeout_seconds)
-        text = answered.read_text(encoding="utf-8") if answered.exists() else ""
-    if done.returncode == 0 and text:
-        record: BenchRecord = decode_as(BenchRecord, text)
-        return record
-    if text:
-        raise revive(decode_as(Failure, text))
-    raise KexportError(
-        f"the benchmark of {request.label} ended {_ending(done.returncode)} without a result\n{_tail(done.stderr)}",
-        hint="kexport doctor (memory, packages)",
-    )
-
-
-def _start(request: BenchRequest, arguments: list[str], *, timeout_seconds: float) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "kexport.evidence.benchmark", *arguments]
-    try:
-        return subprocess.run(
-            command, env=environment(request.settings), capture_output=True, text=True, check=False,
-            timeout=timeout_seconds, errors="replace",
-        )  # fmt: skip
-    except subprocess.TimeoutExpired as error:
-        raise KexportError(
-            f"the benchmark of {request.label} took more than {timeout_seconds:g} seconds and was stopped",
-            hint="fewer repetitions, or a longer time limit",
-        ) from error
-
-
 def environment(settings: BenchSettings) -> dict[str, str]:
-    """The environment of the measuring process: its threads, quiet TensorFlow, and no GPU unless asked for."""
-    changes = {"OMP_NUM_THREADS": str(settings.threads), "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+    """What the measuring process has in its environment: its threads, quiet TensorFlow, and no GPU unless asked for."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), str(settings.threads))
+    changes = {**threads, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
     if settings.device.startswith("cpu"):
         changes["CUDA_VISIBLE_DEVICES"] = "-1"
-    return {**os.environ, **changes}
-
-
-def revive(failure: Failure) -> KexportError:
-    """The error of the measuring process, of its own class where that can be built from message and hint."""
-    named = getattr(errors, failure.kind, KexportError)
-    for kind in getattr(named, "__mro__", ()):
-        # UnknownNameError makes its own message, which is already made here: its base carries it
-        if issubclass(kind, KexportError) and kind.__init__ is KexportError.__init__:
-            revived: KexportError = kind(failure.message, hint=failure.hint)
-            return revived
-    return KexportError(failure.message, hint=failure.hint)
-
-
-def _ending(code: int) -> str:
-    if code >= 0:
-        return f"with exit code {code}"
-    cause = " (out of memory?)" if -code == signal.SIGKILL else ""
-    return f"by {signal.Signals(-code).name}{cause}"
-
-
-def _tail(text: str) -> str:
-    return "\n".join(text.strip().splitlines()[-STDERR_LINES:]) or "(nothing on standard error)"
-
-
-def main(arguments: list[str]) -> int:
-    """The measuring process: request file in, result file out; a deliberate error is the result as well."""
-    asked, answered = Path(arguments[0]), Path(arguments[1])
-    try:
-        record = execute(decode_as(BenchRequest, asked.read_text(encoding="utf-8")))
-    except KexportError as error:
-        failure = Failure(kind=type(error).__name__, message=error.message, hint=error.hint)
-        answered.write_text(encode(failure), encoding="utf-8")
-        return error.exit_code
-    answered.write_text(encode(record), encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    return changes

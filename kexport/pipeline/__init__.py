@@ -1,9 +1,8 @@
 """The way of the data, on one screen.
 
-::
-
-    Keras process, once per model          one process per cell (model x format x scheme)
-    build -> reference -> lower   ──────>  optimize -> write -> parity -> publish     then: bench, manifest
+The flow is data, two tuples of steps: `PREPARE` runs once per model, in a process that holds Keras; `CELL` runs in a
+process of its own for each cell, a model times a format times a scheme. `flow` tells both in a line each. Then come
+the benchmark, where it was asked for, and the manifest.
 
 The first process holds Keras and leaves the graph and the reference on disk (`prepared`); the cells map
 them and need no Keras. Cells are independent: one that crashes, hangs or fails takes no other with it.
@@ -19,11 +18,16 @@ from pathlib import Path
 from kexport import files, store
 from kexport.errors import EnvironmentFailure, UsageError
 from kexport.evidence.benchmark import BenchSettings
+from kexport.pipeline import resume
 from kexport.pipeline.bench import Measurement, measure_all
-from kexport.pipeline.cells import Event, Observer, Orchestra
-from kexport.pipeline.reproduce import model_of
+from kexport.pipeline.cells import CellRun
+from kexport.pipeline.events import Event, Observer
+from kexport.pipeline.reproduce import cell_of
+from kexport.pipeline.steps import names
+from kexport.pipeline.tasks.cell import CELL
+from kexport.pipeline.tasks.prepare import PREPARE
 from kexport.records import Record, Status
-from kexport.specs import SERVING_BATCH, Boundary, Cell, Engine, Format, Scheme
+from kexport.specs import Cell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,11 @@ class Request:
     force: bool = False
     bench: bool = False
     timeout_seconds: float = 1800.0
+
+
+def flow() -> tuple[str, str]:
+    """The steps of a model's Keras process, and those of a cell's, as arrows."""
+    return " -> ".join(names(PREPARE)), " -> ".join(names(CELL))
 
 
 def run(request: Request, observer: Observer) -> tuple[Record, ...]:
@@ -67,8 +76,8 @@ def recheck(paths: Sequence[Path], observer: Observer, *, trusted: Collection[st
     for directory, found in _by_directory(paths):
         with _workspace(directory) as workspace:
             cells = [_cell_or_refusal(record, trusted) for record in found]
-            orchestra = Orchestra(directory=directory, workspace=workspace, observer=observer, recheck=True)
-            made = orchestra.play(tuple(cell for cell in cells if isinstance(cell, Cell)), jobs=None)
+            again = CellRun(directory=directory, workspace=workspace, observer=observer, recheck=True)
+            made = again.run(tuple(cell for cell in cells if isinstance(cell, Cell)), jobs=None)
             records += (made[cell] if isinstance(cell, Cell) else cell for cell in cells)
             store.write_manifest(directory)
     return tuple(records)
@@ -110,22 +119,22 @@ def _workspace(directory: Path) -> Iterator[Path]:
 def _resumed(request: Request) -> dict[Cell, Record]:
     """The cells that are complete already."""
     found = {
-        cell: store.resumable(request.directory, cell.file_name, store.fingerprint(cell)) for cell in request.cells
+        cell: resume.resumable(request.directory, cell.file_name, resume.fingerprint(cell)) for cell in request.cells
     }
     return {cell: record for cell, record in found.items() if record is not None}
 
 
 def _make(request: Request, cells: tuple[Cell, ...], workspace: Path, observer: Observer) -> dict[Cell, Record]:
-    orchestra = Orchestra(
+    run = CellRun(
         directory=request.directory,
         workspace=workspace,
         observer=observer,
         timeout_seconds=request.timeout_seconds,
     )
-    made = orchestra.play(cells, jobs=request.jobs)
+    made = run.run(cells, jobs=request.jobs)
     if len(made) == len(request.cells):
         _refuse(tuple(made.values()))
-    orchestra.keep_failures()
+    run.keep_failures()
     return made
 
 
@@ -204,26 +213,4 @@ def _cell_or_refusal(record: Record, trusted: Collection[str]) -> Cell | Record:
         )
 
 
-def cell_of(record: Record, *, trusted: Collection[str] = ()) -> Cell:
-    """The cell that a stored record was made from; ``trusted`` as in `restored.model_of`. Raises UsageError."""
-    assert record.artifact is not None
-    assert record.source is not None
-    model = model_of(record.source, trusted=trusted)
-    batch = record.artifact.inputs[0].shape[0]
-    search = record.quantization.search if record.quantization else None
-    form, scheme, engine = Format(record.format), Scheme(record.scheme), record.artifact.engine
-    unless_said = SERVING_BATCH if form.static_batch else None
-    return Cell(
-        model=model,
-        format=form,
-        scheme=scheme,
-        engine=Engine.AUTO if engine == form.engines[0].name else engine,
-        batch=None if batch == unless_said else batch,
-        opset=record.artifact.opset or Cell.opset,
-        calibration=record.quantization.calibration or None if record.quantization else None,
-        max_drop=search.bound_points if search else None,
-        io=Boundary(record.artifact.inputs[0].dtype) if scheme in form.integer_io else Boundary.FLOAT32,
-    )
-
-
-__all__ = ["Event", "Request", "bench", "cell_of", "recheck", "run"]
+__all__ = ["CELL", "PREPARE", "Event", "Observer", "Request", "bench", "flow", "recheck", "run"]

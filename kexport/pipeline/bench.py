@@ -9,9 +9,9 @@ from time import perf_counter
 
 from kexport import files, runtimes
 from kexport.errors import ArtifactError, DeviceError, KexportError, MissingDependencyError
-from kexport.evidence import benchmark
-from kexport.evidence.benchmark import BenchRequest, BenchSettings
-from kexport.pipeline.cells import Event, Observer
+from kexport.evidence.benchmark import BenchRequest, BenchSettings, environment
+from kexport.pipeline.ask import ask
+from kexport.pipeline.events import Event, Observer
 from kexport.pipeline.reproduce import model_of
 from kexport.records import BenchRecord, Record, SourceFacts, Status
 from kexport.sources import catalog
@@ -29,6 +29,21 @@ class Measurement:
     settings: BenchSettings
     with_keras: bool = False
     trusted: tuple[str, ...] = ()
+
+
+def alone(request: BenchRequest, *, timeout_seconds: float = 600.0) -> BenchRecord:
+    """Measure in a fresh process. Its deliberate errors are raised here again, with their own type.
+
+    A crash or a process over ``timeout_seconds`` raises KexportError with the end of its standard error.
+    """
+    found: BenchRecord = ask(
+        "bench",
+        request,
+        what=f"the benchmark of {request.label}",
+        timeout_seconds=timeout_seconds,
+        environment=environment(request.settings),
+    )
+    return found
 
 
 def measure_all(what: Measurement, records: Sequence[Record], observer: Observer) -> Iterator[Record]:
@@ -50,7 +65,7 @@ def _measured(what: Measurement, record: Record, keras: dict[str, BenchRecord], 
     observer.observe(Event(label=label, step="bench", seconds=0.0, memory_bytes=0))
     try:
         _require_unchanged(what, record)
-        samples = [benchmark.run_isolated(_request(what, record))]
+        samples = [alone(_request(what, record))]
         if what.with_keras:
             samples.append(_keras(what, record, keras))
     except (DeviceError, MissingDependencyError):
@@ -105,7 +120,7 @@ def _keras(what: Measurement, record: Record, known: dict[str, BenchRecord]) -> 
         request = BenchRequest(
             runtime="keras", model=_model(record.source, what.trusted), settings=settings, low=low, high=high
         )
-        known[record.model] = benchmark.run_isolated(request)
+        known[record.model] = alone(request)
     return known[record.model]
 
 

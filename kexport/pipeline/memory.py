@@ -10,9 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from kexport.errors import EnvironmentFailure
+from kexport.formats import write
 from kexport.sources import catalog
 from kexport.sources.catalog import Application
-from kexport.specs import ModelSpec
+from kexport.specs import CALIBRATED, Cell, ModelSpec
 
 GIB = 2**30
 BYTES_PER_PARAMETER = 4
@@ -20,6 +21,11 @@ MOST_FEATURES, LEAST_FEATURES = 4096, 1024  # into the classifier: VGG, NASNetLa
 LEAST_BYTES_PER_PIXEL, LEAST_BYTES_PER_CHANNEL = 350, 8
 USUAL_CLASSES = 1000
 _UNKNOWN_PARAMETERS = 25_000_000
+_KERAS_GIB, _KERAS_WEIGHT_COPIES = 0.9, 3
+_CELL_GIB, _CELL_WEIGHT_COPIES = 0.25, 4
+_PIXELS, _IMAGE_GIB = 224 * 224, 0.15
+_CALIBRATION_IMAGES = 8  # in float32 at once, about: a network's values wait for their readers as int8
+_USUAL_SIDE = 224  # of a model that is not known before it is built
 _VGG_STRIDE, _VGG_CHANNELS = 32, 512
 
 
@@ -78,3 +84,25 @@ def _vgg_dense(application: Application, model: ModelSpec) -> int:
     height, width, _ = model.input_shape or (side, side, 3)
     cells = (height // _VGG_STRIDE) * (width // _VGG_STRIDE) - (side // _VGG_STRIDE) ** 2
     return cells * _VGG_CHANNELS * MOST_FEATURES
+
+
+def _image_bytes(model: ModelSpec) -> float:
+    side = catalog.application(model.application).default_size if model.application else _USUAL_SIDE
+    height, width, _ = model.input_shape or (side, side, 3)
+    return _IMAGE_GIB * GIB * height * width / _PIXELS
+
+
+def keras_bytes(model: ModelSpec) -> int:
+    """About what the Keras process of a model takes at its peak."""
+    weights = parameters(model) * BYTES_PER_PARAMETER
+    return int(_KERAS_GIB * GIB + _KERAS_WEIGHT_COPIES * weights + 2 * _image_bytes(model))
+
+
+def cell_bytes(cell: Cell, refusal: str) -> int:
+    """About what the process of a cell takes at its peak; ``refusal`` says why there is no native graph."""
+    weights = parameters(cell.model) * BYTES_PER_PARAMETER
+    engine = write.engine_of(cell, refusal)
+    if engine.from_model:
+        return int(_KERAS_GIB * GIB + engine.weight_copies * weights + 2 * _image_bytes(cell.model))
+    images = _CALIBRATION_IMAGES if cell.scheme in CALIBRATED else 1
+    return int(_CELL_GIB * GIB + _CELL_WEIGHT_COPIES * weights + images * _image_bytes(cell.model))

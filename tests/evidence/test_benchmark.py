@@ -12,8 +12,9 @@ import pytest
 
 from kexport import runtimes
 from kexport.errors import ArtifactError, DeviceError, KexportError, UsageError
-from kexport.evidence.benchmark import BenchRequest, BenchSettings, Failure, make_inputs, measure, revive, run_isolated
+from kexport.evidence.benchmark import BenchRequest, BenchSettings, make_inputs, measure
 from kexport.evidence.latency import summarize
+from kexport.pipeline.bench import alone
 from kexport.records import Signature
 from kexport.specs import ModelSpec
 
@@ -75,7 +76,7 @@ def test_inputs_are_seeded_smooth_and_in_range() -> None:
 
 
 def test_a_process_of_its_own_returns_the_record() -> None:
-    record = run_isolated(BenchRequest(runtime="null", settings=QUICK), timeout_seconds=60)
+    record = alone(BenchRequest(runtime="null", settings=QUICK), timeout_seconds=60)
     assert record.effective == "null (no computation)"
     assert len(record.samples_seconds) == 12
     assert 2**20 < record.peak_memory_bytes < 2**30
@@ -85,26 +86,20 @@ def test_a_process_of_its_own_returns_the_record() -> None:
 
 def test_a_deliberate_error_keeps_its_type(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"absent\.onnx does not exist") as caught:
-        run_isolated(BenchRequest(runtime="onnxruntime", path=str(tmp_path / "absent.onnx"), settings=QUICK))
+        alone(BenchRequest(runtime="onnxruntime", path=str(tmp_path / "absent.onnx"), settings=QUICK))
     assert caught.value.hint == "kexport export MODEL"
 
 
 def test_cuda_without_cuda_gives_no_number(tmp_path: Path) -> None:
     settings = BenchSettings(device="cuda", repetitions=3)
     with pytest.raises(DeviceError, match="runtime null has no device 'cuda'"):
-        run_isolated(BenchRequest(runtime="null", settings=settings))
+        alone(BenchRequest(runtime="null", settings=settings))
 
 
 def test_an_unknown_runtime_arrives_as_a_usage_error() -> None:
     with pytest.raises(UsageError, match="did you mean litert") as caught:
-        run_isolated(BenchRequest(runtime="litret", settings=QUICK))
+        alone(BenchRequest(runtime="litret", settings=QUICK))
     assert caught.value.exit_code == 2
-
-
-def test_only_errors_of_the_tree_are_revived() -> None:
-    assert type(revive(Failure(kind="SystemExit", message="m"))) is KexportError
-    assert type(revive(Failure(kind="difflib", message="m"))) is KexportError
-    assert type(revive(Failure(kind="DeviceError", message="m"))) is DeviceError
 
 
 @pytest.fixture
@@ -131,20 +126,20 @@ def keras_request(application: str, *, factory: str) -> BenchRequest:
 
 
 def test_keras_is_built_and_measured_with_the_threads_asked_for(factory: str) -> None:
-    record = run_isolated(keras_request("Tiny", factory=factory), timeout_seconds=120)
+    record = alone(keras_request("Tiny", factory=factory), timeout_seconds=120)
     assert len(record.samples_seconds) == 12
     assert "CPU:0" in record.effective
 
 
 def test_a_killed_process_is_told_with_its_last_words(factory: str) -> None:
     with pytest.raises(KexportError, match=r"dies in keras ended by SIGKILL \(out of memory\?\)") as caught:
-        run_isolated(keras_request("dies", factory=factory), timeout_seconds=120)
+        alone(keras_request("dies", factory=factory), timeout_seconds=120)
     assert "last words" in str(caught.value)
 
 
 def test_a_process_that_hangs_is_stopped(factory: str) -> None:
     with pytest.raises(KexportError, match="the benchmark of hangs in keras took more than 8 seconds"):
-        run_isolated(keras_request("hangs", factory=factory), timeout_seconds=8)
+        alone(keras_request("hangs", factory=factory), timeout_seconds=8)
 
 
 def test_a_request_names_one_source() -> None:

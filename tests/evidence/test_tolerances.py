@@ -10,7 +10,7 @@ import pytest
 from kexport.errors import UnsupportedError, UsageError
 from kexport.evidence import tolerances
 from kexport.evidence.tolerances import Bound
-from kexport.pipeline.worker import _bounds_of
+from kexport.pipeline.proof import bounds_of
 from kexport.records import OutputParity
 from kexport.sources import catalog
 from kexport.specs import Cell, Format, ModelSpec, Scheme, WeightsSpec
@@ -85,7 +85,7 @@ def test_floors_are_for_applications_as_published(model: ModelSpec, published: b
     assert model.as_published is published
     family = catalog.application(model.application).family if model.application else ""
     expected = tolerances.load("onnx", "int8", family=family if published else "")
-    assert _bounds_of(Cell(model=model, format=Format.ONNX, scheme=Scheme.INT8, calibration="synthetic:0")) == expected
+    assert bounds_of(Cell(model=model, format=Format.ONNX, scheme=Scheme.INT8, calibration="synthetic:0")) == expected
 
 
 def test_other_schemes_have_no_floors() -> None:

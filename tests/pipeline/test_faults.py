@@ -17,9 +17,8 @@ import pytest
 
 from kexport import pipeline, store
 from kexport.errors import StoreError, UsageError
-from kexport.pipeline import Request
-from kexport.pipeline import cells as orchestra
-from kexport.pipeline.cells import Event
+from kexport.pipeline import Request, ask
+from kexport.pipeline.events import Event
 from kexport.records import Record, Status
 from kexport.specs import Cell, Format, ModelSpec, WeightsSpec
 
@@ -54,7 +53,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def faulty(monkeypatch: pytest.MonkeyPatch) -> Faulty:
     """Run other code in place of the workers of one kind, or of the cells whose request names a format."""
-    real = orchestra._worker
+    real = ask.command
 
     def install(kind: str, code: str, containing: str = "") -> None:
         def worker(asked: str, request: Path, result: Path) -> tuple[str, ...]:
@@ -63,7 +62,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> Faulty:
                 return (sys.executable, "-c", code, str(request), str(result))
             return real(asked, request, result)
 
-        monkeypatch.setattr(orchestra, "_worker", worker)
+        monkeypatch.setattr(ask, "command", worker)
 
     return install
 
@@ -107,19 +106,19 @@ def test_a_keras_process_that_hangs(tmp_path: Path, faulty: Faulty) -> None:
 
 
 def test_one_crashed_cell_takes_no_other_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = orchestra._worker
+    real = ask.command
 
     def worker(kind: str, request: Path, result: Path) -> tuple[str, ...]:
         if kind == "cell" and Path(request).name == "cell0.json":
             return (sys.executable, "-c", "import os; os.abort()")
         return real(kind, request, result)
 
-    monkeypatch.setattr(orchestra, "_worker", worker)
+    monkeypatch.setattr(ask, "command", worker)
     first, second = make(tmp_path)
     assert (first.status, second.status) == (Status.ERROR, Status.PASS)
     assert "SIGABRT" in first.reason
     assert store.verify(tmp_path) == ()
-    monkeypatch.setattr(orchestra, "_worker", real)
+    monkeypatch.setattr(ask, "command", real)
     records = make(tmp_path, resume=True)
     assert [record.status for record in records] == [Status.PASS] * 2
     assert store.verify(tmp_path) == ()
@@ -163,9 +162,9 @@ def test_a_directory_in_use(original: Path, tmp_path: Path, monkeypatch: pytest.
 
 def test_every_cell_refused_alike_is_told_once(tmp_path: Path, faulty: Faulty) -> None:
     code = (
-        "import sys\nfrom kexport.records import *\n"
-        "open(sys.argv[2], 'w').write(encode(Record(model='m', format='', scheme='', status=Status.ERROR,"
-        " reason='no such thing', hint='another', exit_code=2)))"
+        "import sys\nfrom kexport.records import encode\nfrom kexport.pipeline.tasks import Failure\n"
+        "open(sys.argv[2] + '.failure', 'w').write(encode(Failure(kind='UsageError', message='no such thing',"
+        " hint='another')))"
     )
     faulty("prepare", code)
     with pytest.raises(UsageError, match="no such thing\nhint: another"):

@@ -9,7 +9,8 @@ import pytest
 
 from kexport.errors import EnvironmentFailure
 from kexport.pipeline import cells, memory
-from kexport.pipeline.cells import Event, Orchestra
+from kexport.pipeline.cells import CellRun
+from kexport.pipeline.events import Event
 from kexport.sources import catalog
 from kexport.specs import Cell, Format, ModelSpec, WeightsSpec
 
@@ -71,7 +72,7 @@ class Deaf:
 def test_nothing_is_started_for_a_request_that_cannot_fit(tmp_path: Path) -> None:
     cell = Cell(model=spec("MobileNet", input_shape=(60000, 60000, 3)), format=Format.ONNX)
     with pytest.raises(EnvironmentFailure, match="GiB of memory or more"):
-        Orchestra(directory=tmp_path, workspace=tmp_path, observer=Deaf()).play((cell,), jobs=1)
+        CellRun(directory=tmp_path, workspace=tmp_path, observer=Deaf()).run((cell,), jobs=1)
     assert list(tmp_path.iterdir()) == []
 
 

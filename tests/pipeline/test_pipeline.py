@@ -18,7 +18,8 @@ from kexport import pipeline, store
 from kexport.errors import UsageError
 from kexport.evidence.benchmark import BenchSettings
 from kexport.pipeline import Request
-from kexport.pipeline.cells import Event, reproduce
+from kexport.pipeline.events import Event
+from kexport.pipeline.reproduce import cell_of, reproduce
 from kexport.records import Record, Status, decode
 from kexport.sources import catalog
 from kexport.specs import Cell, Engine, Format, ModelSpec, Scheme, WeightsSpec
@@ -62,7 +63,7 @@ def files(directory: Path) -> dict[str, bytes]:
 
 
 def test_stored_cells_of_plain_requests(original: Path) -> None:
-    assert [pipeline.cell_of(record) for record in store.read_records(original)] == [ONNX, TFLITE]
+    assert [cell_of(record) for record in store.read_records(original)] == [ONNX, TFLITE]
 
 
 def test_what_a_run_leaves(original: Path) -> None:
@@ -247,7 +248,7 @@ def test_paths(made: Path) -> None:
 def test_stored_records_give_their_cells_back(tmp_path: Path, cells: tuple[Cell, ...]) -> None:
     for cell, record in zip(cells, make(tmp_path, cells), strict=True):
         assert (record.status, record.reason) == (Status.PASS, "")
-        assert pipeline.cell_of(record) == cell
+        assert cell_of(record) == cell
         assert record.reproduce == reproduce(cell, tmp_path)
     assert store.read_records(tmp_path)[0].model == "MobileNetV3Small"
 
@@ -283,7 +284,7 @@ def test_other_engines_when_asked_for(tmp_path: Path, cell: Cell) -> None:
     assert (record.status, record.reason) == (Status.PASS, "")
     assert record.artifact is not None
     assert (record.artifact.engine, record.artifact.engine_reason) == (cell.engine, "asked for with --engine")
-    assert pipeline.cell_of(record).engine == cell.engine
+    assert cell_of(record).engine == cell.engine
 
 
 @pytest.mark.parametrize("name", ["MobileNet", "MobileNetV3Small"])

@@ -105,7 +105,7 @@ def test_a_source_has_weights_of_its_kind() -> None:
 
 
 def test_the_command_that_makes_a_cell_again(folder: Path) -> None:
-    from kexport.pipeline.cells import reproduce
+    from kexport.pipeline.reproduce import reproduce
 
     options = ExportOptions(layers=("x y",), trust=True, labels=None)
     cell, _ = requests.cells(named.select(["a.keras"]), options)

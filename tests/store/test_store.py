@@ -15,13 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from kexport import machine, store
+from kexport import files, machine, store
 from kexport.errors import StoreError, UsageError
 from kexport.evidence import tolerances
+from kexport.pipeline import resume
 from kexport.records import Artifact, Record, Status
 from kexport.specs import Cell, Format, ModelSpec, WeightsSpec
 
-SCRIPT = "import sys, time\nfrom pathlib import Path\nfrom kexport import store\nd = Path(sys.argv[1])\n"
+SCRIPT = "import sys, time\nfrom pathlib import Path\nfrom kexport import files, store\nd = Path(sys.argv[1])\n"
 
 
 def cell(kind: Format = Format.ONNX, *, seed: int = 0) -> Cell:
@@ -31,7 +32,7 @@ def cell(kind: Format = Format.ONNX, *, seed: int = 0) -> Cell:
 def add(directory: Path, what: Cell, content: bytes = b"weights") -> Record:
     """Publish an artifact and its record, as the pipeline does."""
     path = directory / "Tiny" / what.file_name
-    with store.staging(directory) as folder:
+    with files.staging(directory) as folder:
         staged = folder / what.file_name
         if what.format is Format.SAVEDMODEL:
             (staged / "variables").mkdir(parents=True)
@@ -39,14 +40,14 @@ def add(directory: Path, what: Cell, content: bytes = b"weights") -> Record:
             (staged / "variables" / "index").write_bytes(content * 2)
         else:
             staged.write_bytes(content)
-        store.publish(staged, path)
+        files.publish(staged, path)
     artifact = Artifact(
-        path=f"Tiny/{what.file_name}", format=what.format, scheme=what.scheme, size_bytes=store.size_bytes(path),
-        sha256=store.digest(path), engine="native", engine_reason="asked", operations={}, inputs=(), outputs=(),
+        path=f"Tiny/{what.file_name}", format=what.format, scheme=what.scheme, size_bytes=files.size_bytes(path),
+        sha256=files.digest(path), engine="native", engine_reason="asked", operations={}, inputs=(), outputs=(),
     )  # fmt: skip
     record = Record(
         model="Tiny", format=what.format, scheme=what.scheme, status=Status.PASS, artifact=artifact,
-        versions={"request": store.fingerprint(what)},
+        versions={"request": resume.fingerprint(what)},
     )  # fmt: skip
     store.write_record(directory, record, what.file_name)
     return record
@@ -55,7 +56,7 @@ def add(directory: Path, what: Cell, content: bytes = b"weights") -> Record:
 @pytest.fixture
 def filled(tmp_path: Path) -> Path:
     directory = tmp_path / "artifacts"
-    store.prepare(directory)
+    files.prepare(directory)
     for kind in Format:
         add(directory, cell(kind))
     store.write_manifest(directory)
@@ -68,15 +69,15 @@ def everything(folder: Path) -> list[str]:
 
 class TestPrepare:
     def test_creates_parents_and_leaves_nothing_else(self, tmp_path: Path) -> None:
-        store.prepare(tmp_path / "a" / "b")
-        store.prepare(tmp_path / "a" / "b")
+        files.prepare(tmp_path / "a" / "b")
+        files.prepare(tmp_path / "a" / "b")
         assert everything(tmp_path) == ["a", "a/b"]
 
     @pytest.mark.parametrize("below", ["", "deeper/still"])
     def test_a_file_in_the_way(self, tmp_path: Path, below: str) -> None:
         (tmp_path / "file").write_text("mine")
         with pytest.raises(UsageError) as caught:
-            store.prepare(tmp_path / "file" / below)
+            files.prepare(tmp_path / "file" / below)
         assert "is not a folder, or leads through a file" in str(caught.value)
         assert str(caught.value).endswith("hint: choose another directory with -o")
         assert everything(tmp_path) == ["file"]
@@ -96,7 +97,7 @@ class TestPrepare:
 
         monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
         with pytest.raises(StoreError) as caught:
-            store.prepare(tmp_path / "new" / "folder")
+            files.prepare(tmp_path / "new" / "folder")
         assert caught.value.message == f"cannot write to {tmp_path / 'new' / 'folder'}: {cause}"
         assert caught.value.exit_code == 3
         assert everything(tmp_path) == []
@@ -104,22 +105,22 @@ class TestPrepare:
     def test_no_permission_by_mode(self, tmp_path: Path, monkeypatch) -> None:
         monkeypatch.setattr(os, "access", lambda *_, **__: False)
         with pytest.raises(StoreError, match="no permission to write there"):
-            store.prepare(tmp_path)
+            files.prepare(tmp_path)
 
     def test_a_file_system_that_takes_no_files(self) -> None:
         with pytest.raises(StoreError, match="cannot write to /proc"):
-            store.prepare(Path("/proc/kexport"))
+            files.prepare(Path("/proc/kexport"))
 
     def test_too_little_space(self, tmp_path: Path) -> None:
         with pytest.raises(StoreError, match=r"MiB free, 1099511627776 MiB needed"):
-            store.prepare(tmp_path / "new", needed_bytes=2**60)
+            files.prepare(tmp_path / "new", needed_bytes=2**60)
         assert everything(tmp_path) == []
 
 
 class TestStaging:
     def test_is_private_and_gone_afterwards(self, tmp_path: Path) -> None:
         def interrupted() -> None:
-            with store.staging(tmp_path) as folder:
+            with files.staging(tmp_path) as folder:
                 (folder / "half").write_text("x")
                 assert folder.parent == tmp_path
                 assert folder.name.startswith(f".kexport-{os.getpid()}-")
@@ -136,13 +137,13 @@ class TestStaging:
         aside = tmp_path / "Model" / f".kexport-{child.pid}-def"
         for folder in (dead, alive, aside):
             folder.mkdir(parents=True)
-        with store.staging(tmp_path):
+        with files.staging(tmp_path):
             assert not dead.exists()
             assert not aside.exists()
             assert alive.exists()
 
     def test_refusal_is_translated(self, tmp_path: Path) -> None:
-        with pytest.raises(StoreError, match="cannot write to"), store.staging(tmp_path / "absent"):
+        with pytest.raises(StoreError, match="cannot write to"), files.staging(tmp_path / "absent"):
             pass
 
 
@@ -152,7 +153,7 @@ class TestPublish:
         final = tmp_path / "Model" / "file"
         final.parent.mkdir()
         final.write_text("old")
-        store.publish(tmp_path / "staged", final)
+        files.publish(tmp_path / "staged", final)
         assert final.read_text() == "new"
         assert everything(tmp_path) == ["Model", "Model/file"]
 
@@ -166,14 +167,14 @@ class TestPublish:
             final.write_text("old")
         staged.mkdir()
         (staged / "new").write_text("new")
-        store.publish(staged, final)
+        files.publish(staged, final)
         assert everything(tmp_path) == ["final", "final/new"]
 
     def test_a_failed_swap_puts_the_old_folder_back(self, tmp_path: Path) -> None:
         (tmp_path / "final").mkdir()
         (tmp_path / "final" / "old").write_text("old")
         with pytest.raises(StoreError):
-            store.publish(tmp_path / "absent", tmp_path / "final")
+            files.publish(tmp_path / "absent", tmp_path / "final")
         assert everything(tmp_path) == ["final", "final/old"]
 
     def test_a_refused_rename_leaves_the_old_file(self, tmp_path: Path, monkeypatch) -> None:
@@ -185,13 +186,13 @@ class TestPublish:
 
         monkeypatch.setattr(Path, "replace", refuse)
         with pytest.raises(StoreError, match="no space left"):
-            store.publish(tmp_path / "staged", tmp_path / "final")
+            files.publish(tmp_path / "staged", tmp_path / "final")
         assert (tmp_path / "final").read_text() == "old"
 
     def test_a_writer_killed_at_any_moment_leaves_whole_files(self, tmp_path: Path) -> None:
         code = SCRIPT + (
-            "n = 0\nwhile True:\n    n += 1\n    with store.staging(d) as f:\n"
-            "        (f / 'x').write_text(str(n % 10) * 200000)\n        store.publish(f / 'x', d / 'M' / 'x')\n"
+            "n = 0\nwhile True:\n    n += 1\n    with files.staging(d) as f:\n"
+            "        (f / 'x').write_text(str(n % 10) * 200000)\n        files.publish(f / 'x', d / 'M' / 'x')\n"
         )
         for _ in range(3):
             child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
@@ -203,7 +204,7 @@ class TestPublish:
             text = (tmp_path / "M" / "x").read_text()
             assert len(text) == 200000
             assert len(set(text)) == 1
-        with store.staging(tmp_path):
+        with files.staging(tmp_path):
             pass
         assert everything(tmp_path) == ["M", "M/x"]
 
@@ -224,7 +225,7 @@ class TestRecords:
         records = store.read_records(filled)
         assert [record.format for record in records] == ["onnx", "savedmodel", "tflite"]
         assert records[0].artifact is not None
-        assert records[0].artifact.sha256 == store.file_digest(filled / "Tiny" / "Tiny-float32.onnx")
+        assert records[0].artifact.sha256 == files.file_digest(filled / "Tiny" / "Tiny-float32.onnx")
 
     def test_every_damaged_record_is_named(self, filled: Path) -> None:
         (filled / "Tiny" / "Tiny-float32.onnx.json").write_text("{")
@@ -249,7 +250,7 @@ class TestRecords:
 class TestVerify:
     def test_untouched_directory_has_no_problem(self, filled: Path) -> None:
         (filled / "report.md").write_text("top-level files are nobody's business")
-        with store.lock(filled), store.staging(filled) as folder:
+        with store.lock(filled), files.staging(filled) as folder:
             (folder / "half").write_text("of a running process")
             assert store.verify(filled) == ()
 
@@ -364,12 +365,12 @@ class TestLock:
 
 class TestDigests:
     def test_tree_depends_on_names_and_contents(self, tmp_path: Path) -> None:
-        def digest(files: dict[str, str]) -> str:
+        def digest(contents: dict[str, str]) -> str:
             folder = Path(tempfile.mkdtemp(dir=tmp_path))
-            for name, text in files.items():
+            for name, text in contents.items():
                 (folder / name).parent.mkdir(exist_ok=True)
                 (folder / name).write_text(text)
-            return store.digest(folder)
+            return files.digest(folder)
 
         same = digest({"a": "1", "b/c": "2"})
         assert same == digest({"b/c": "2", "a": "1"})
@@ -378,63 +379,63 @@ class TestDigests:
     def test_file(self, tmp_path: Path) -> None:
         (tmp_path / "abc").write_bytes(b"abc")
         expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        assert store.digest(tmp_path / "abc") == expected
+        assert files.digest(tmp_path / "abc") == expected
 
 
 class TestResume:
     @pytest.mark.parametrize("kind", list(Format))
     def test_same_request_and_untouched_artifact(self, filled: Path, kind: Format) -> None:
-        found = store.resumable(filled, cell(kind).file_name, store.fingerprint(cell(kind)))
+        found = resume.resumable(filled, cell(kind).file_name, resume.fingerprint(cell(kind)))
         assert found is not None
         assert found.format == kind
 
     def test_anything_else_is_made_again(self, filled: Path) -> None:
-        name, wanted = cell().file_name, store.fingerprint(cell())
-        assert store.resumable(filled, name, store.fingerprint(cell(seed=1))) is None
-        assert store.resumable(filled, "Other-float32.onnx", wanted) is None
-        assert store.resumable(filled / "absent", name, wanted) is None
+        name, wanted = cell().file_name, resume.fingerprint(cell())
+        assert resume.resumable(filled, name, resume.fingerprint(cell(seed=1))) is None
+        assert resume.resumable(filled, "Other-float32.onnx", wanted) is None
+        assert resume.resumable(filled / "absent", name, wanted) is None
         (filled / "Tiny" / name).write_bytes(b"weightz")
-        assert store.resumable(filled, name, wanted) is None
+        assert resume.resumable(filled, name, wanted) is None
         (filled / "Tiny" / name).unlink()
-        assert store.resumable(filled, name, wanted) is None
+        assert resume.resumable(filled, name, wanted) is None
         (filled / "Tiny" / f"{name}.json").write_text("{")
-        assert store.resumable(filled, name, wanted) is None
+        assert resume.resumable(filled, name, wanted) is None
 
     def test_failed_cells_are_made_again(self, filled: Path) -> None:
         (record, *_) = store.read_records(filled)
         store.write_record(filled, replace(record, status=Status.FAIL, reason="r"), cell().file_name)
-        assert store.resumable(filled, cell().file_name, store.fingerprint(cell())) is None
+        assert resume.resumable(filled, cell().file_name, resume.fingerprint(cell())) is None
 
     def test_fingerprint_sees_the_weight_file(self, tmp_path: Path) -> None:
         path = tmp_path / "w.weights.h5"
         model = ModelSpec(application="Tiny", weights=WeightsSpec(kind="file", path=str(path)))
         what = Cell(model=model, format=Format.ONNX)
         path.write_bytes(b"1")
-        first = store.fingerprint(what)
-        assert store.fingerprint(what) == first
+        first = resume.fingerprint(what)
+        assert resume.fingerprint(what) == first
         path.write_bytes(b"2")
-        assert store.fingerprint(what) != first
+        assert resume.fingerprint(what) != first
 
     @pytest.mark.parametrize("changed", ["bounds", "keras", "tensorflow", "kexport"])
     def test_fingerprint_sees_bounds_and_versions(
         self, changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        first = store.fingerprint(cell())
+        first = resume.fingerprint(cell())
         if changed == "bounds":
             (tmp_path / "tolerances.toml").write_text("[onnx.float32]\n")
             monkeypatch.setattr(tolerances, "package_data", lambda name: tmp_path / "tolerances.toml")
         elif changed == "kexport":
-            monkeypatch.setattr(store, "__version__", "99.0")
+            monkeypatch.setattr(resume, "__version__", "99.0")
         else:
             versions = machine.versions() | {changed: "99.0"}
             monkeypatch.setattr(machine, "versions", lambda: versions)
-        assert store.fingerprint(cell()) != first
+        assert resume.fingerprint(cell()) != first
 
     def test_fingerprint_does_not_see_other_packages(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        first = store.fingerprint(cell())
+        first = resume.fingerprint(cell())
         versions = machine.versions() | {"flatbuffers": "99.0"}
         monkeypatch.setattr(machine, "versions", lambda: versions)
-        assert store.fingerprint(cell()) == first
+        assert resume.fingerprint(cell()) == first
 
 
 def test_a_failure_stands_beside_the_artifact_of_an_earlier_run(tmp_path: Path) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from kexport.errors import UnsupportedError, UsageError
@@ -14,26 +11,23 @@ from kexport.graph import Graph
 from kexport.lowerings.model import lower_model
 from kexport.passes import optimize
 from kexport.pipeline.int8 import compiler
+from kexport.pipeline.steps import Clock
+from kexport.pipeline.tasks import Task
 from kexport.quantization import sensitivity
 from kexport.quantization.ranking import Ranking
-from kexport.records import Record, Status, encode
-from kexport.sources import build as source
-from kexport.sources import reference
+from kexport.sources import build, reference
 from kexport.sources.adapt import taps
 from kexport.specs import ModelSpec
 
-KIND, RANKING = "sensitivity", "ranking.json"
 MOST = 1000
-Step = Callable[[str], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RankRequest:
-    """Rank the layers of ``model`` on ``images`` of the calibration set; the answer goes into ``folder``."""
+    """Rank the layers of ``model`` on ``images`` of the calibration set."""
 
     model: ModelSpec
     calibration: str
-    folder: str
     images: int | None = None
     threads: int = 1
     timeout_seconds: float = 1800.0
@@ -43,30 +37,28 @@ class RankRequest:
             raise UsageError(f"--images {self.images}: expected 1 to {MOST}", hint="--images 16")
 
 
-def answer(request: RankRequest, step: Step) -> Record:
+def rank_layers(request: RankRequest, clock: Clock) -> Ranking:
     """What the worker does: build, lower, rank. Raises UnsupportedError where there is no native graph."""
-    with step("import keras"):
-        source.load_keras()
-    with step("build"):
-        built = source.make(request.model)
+    with clock.step("import keras"):
+        build.load_keras()
+    with clock.step("build"):
+        built = build.make(request.model)
         facts = reference.facts(built.model, request.model, notes=built.notes)
-    with step("photographs"):
+    with clock.step("photographs"):
         images = open_calibration_for(facts, request.calibration)
         chosen = list(sensitivity.few(images, request.images or sensitivity.usual_images(images.shape)))
-    with step("lower"):
+    with clock.step("lower"):
         graph = _lowered(built.model)
-    with step("rank layers"):
+    with clock.step("rank layers"):
         damages = sensitivity.rank(optimize(graph), lambda: iter(chosen), compiler(request.threads))
     rows = {row.name: (row.kind, row.parameters) for row in taps.layers(built.model)}
-    found = Ranking(
+    return Ranking(
         model=request.model.name,
         calibration=images.text,
         images=sum(len(feeds[images.input_name]) for feeds in chosen),
         layers=sensitivity.named(damages, rows),
         notes=images.notes,
     )
-    (Path(request.folder) / RANKING).write_text(encode(found))
-    return Record(model=request.model.name, format="", scheme="", status=Status.PASS)
 
 
 def _lowered(model: Any) -> Graph:
@@ -76,3 +68,6 @@ def _lowered(model: Any) -> Graph:
         raise UnsupportedError(
             f"int8 needs the native graph, which cannot: {error.message}", hint="kexport list layers SOURCE"
         ) from error
+
+
+TASK = Task(request=RankRequest, answer=Ranking, run=rank_layers)

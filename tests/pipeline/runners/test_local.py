@@ -12,13 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from kexport.pipeline.runners.local import Outcome, Progress, Task, child_environment, default_jobs, run
+from kexport.pipeline.runners.local import Job, Outcome, Progress, child_environment, default_jobs, run
 
 BUDGET = 10 * 2**30
 
 
 def task(name: str, code: str, *, seconds: float = 30, memory: int = 1, priority: int = 0):
-    return Task(
+    return Job(
         name=name,
         argv=(sys.executable, "-S", "-c", code),
         result=Path("unused"),
@@ -117,7 +117,7 @@ def test_higher_priority_first() -> None:
 
 
 def test_tasks_may_be_added_while_running() -> None:
-    def follow(outcome: Outcome) -> list[Task]:
+    def follow(outcome: Outcome) -> list[Job]:
         return [task("second", "pass")] if outcome.name == "first" else []
 
     outcomes = run([task("first", "pass")], jobs=1, memory_bytes=1, observe=lambda _: None, on_done=follow)
@@ -166,8 +166,8 @@ def test_exception_in_the_parent_leaves_no_process(tmp_path: Path, error: type[B
 def test_signal_to_the_parent_leaves_no_process(tmp_path: Path, number: signal.Signals, code: int) -> None:
     child = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
     script = (
-        "import sys\nfrom pathlib import Path\nfrom kexport.pipeline.runners.local import Task, run\n"
-        f"task = Task(name='a', argv=(sys.executable, '-c', {child!r}), result=Path('x'), memory_bytes=1,"
+        "import sys\nfrom pathlib import Path\nfrom kexport.pipeline.runners.local import Job, run\n"
+        f"task = Job(name='a', argv=(sys.executable, '-c', {child!r}), result=Path('x'), memory_bytes=1,"
         " timeout_seconds=60)\n"
         "try:\n    run([task], jobs=1, memory_bytes=1, observe=lambda _: None)\n"
         "except KeyboardInterrupt:\n    sys.exit(1)"

@@ -1,0 +1,44 @@
+"""A cell's file against Keras: which bounds hold for it, what it answered, what that is worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kexport.evidence import execution, parity, tolerances
+from kexport.records import ParityRecord
+from kexport.sources import catalog, prepared
+from kexport.sources.prepared import Prepared
+from kexport.specs import CALIBRATED, Boundary, Cell
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """What was found, and notes on how the file runs."""
+
+    parity: ParityRecord
+    notes: tuple[str, ...]
+
+
+def bounds_of(cell: Cell) -> tuple[tolerances.Bound, ...]:
+    """Integer outputs have their own; an application as it was published has its family's."""
+    section = cell.scheme if cell.io is Boundary.FLOAT32 else f"{cell.scheme}-io"
+    family = catalog.application(cell.model.application).family if cell.model.as_published else ""
+    return tolerances.load(cell.format, section, family=family)
+
+
+def prove(path: Path, cell: Cell, ready: Prepared, folder: Path, *, threads: int) -> Proof:
+    """The file at ``path`` against the reference in ``folder``. Raises ArtifactError for a file that does not run."""
+    name = prepared.CALIBRATED if cell.scheme in CALIBRATED else prepared.REFERENCE
+    expected = prepared.load_reference(folder, name)
+    outputs, effective, notes = execution.execute(path, cell, ready.facts, expected, threads=threads)
+    step = 0.0 if cell.io is Boundary.FLOAT32 else parity.PROBABILITY_STEP
+    found = parity.compare(expected.outputs, outputs, softmax=ready.facts.ends_in_softmax, step=step)
+    record = ParityRecord(
+        samples=len(next(iter(expected.inputs.values()))),
+        runtime=effective.partition(" ")[0],
+        effective=effective,
+        outputs=found,
+        checks=parity.judge(found, bounds_of(cell), softmax=ready.facts.ends_in_softmax),
+    )
+    return Proof(parity=record, notes=notes)

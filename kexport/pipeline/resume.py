@@ -1,0 +1,75 @@
+"""What is complete already: the fingerprint of a request, and the record that still answers it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from kexport import machine
+from kexport.errors import StoreError
+from kexport.evidence import tolerances
+from kexport.files import digest, file_digest, files_of
+from kexport.records import Record, Status, decode
+from kexport.specs import Cell
+from kexport.store.directory import record_paths
+from kexport.version import __version__
+
+REQUEST = "request"
+
+
+def fingerprint(cell: Cell) -> str:
+    """The sha256 of what a cell asks for and of what answers.
+
+    That is its canonical JSON, the bytes of model, weight and label files, the bounds, the versions of kexport, Keras
+    and TensorFlow. Images may be many: their names, sizes and times of change stand for their bytes.
+    The pipeline stores it as ``record.versions["request"]``.
+    """
+    files = {"weights": cell.model.weights.path, "model": cell.model.file, "labels": cell.model.labels}
+    content = {name: _content(path) for name, path in files.items()}
+    request = {"cell": asdict(cell), "files": content, "bounds": tolerances.digest(), "made with": _makers()}
+    images = {text: _state(Path(text)) for text in (cell.calibration, cell.evaluation) if text is not None}
+    request |= {"images": images} if images else {}
+    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+
+
+def _state(path: Path) -> list[tuple[str, int, int]]:
+    """Name, bytes and time of change of a file, or of every file in a folder; nothing where neither is there."""
+    files = [path] if path.is_file() else files_of(path)
+    return [(str(file), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
+
+
+def _makers() -> dict[str, str]:
+    """Versions that decide what an artifact computes; kexport's own also where it is not installed."""
+    makers = ("keras", "tensorflow", "tensorflow-cpu")
+    return {"kexport": __version__} | {name: v for name, v in machine.versions().items() if name in makers}
+
+
+def _content(path: str | None) -> str | None:
+    return file_digest(Path(path)) if path is not None and Path(path).is_file() else None
+
+
+def resumable(directory: Path, cell_file_name: str, fingerprint: str) -> Record | None:
+    """The stored PASS record of that very request whose artifact still has its sha256, else None.
+
+    A record that cannot be read is no reason to stop: the cell is simply made again.
+    """
+    for path in record_paths(directory):
+        if path.name != f"{cell_file_name}.json":
+            continue
+        try:
+            record = decode(path.read_bytes())
+        except StoreError:
+            return None
+        asked = record.status is Status.PASS and record.versions.get(REQUEST) == fingerprint
+        return record if asked and _unchanged(directory, record) else None
+    return None
+
+
+def _unchanged(directory: Path, record: Record) -> bool:
+    """Whether the record's artifact has the sha256 that it had when the record was written."""
+    if record.artifact is None:
+        return False
+    path = directory / record.artifact.path
+    return path.exists() and digest(path) == record.artifact.sha256

@@ -1,0 +1,151 @@
+"""A child process: started with its environment, read while it runs, killed with everything that it started."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from kexport import machine
+from kexport.pipeline.runners.jobs import Job, Outcome, Progress
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+ALONE = {"OPENBLAS_NUM_THREADS": "1"}  # numpy's matrices are small, and waiting runtimes spin on the other cores
+TAIL_BYTES = 8192
+
+
+def child_environment(
+    environment: Mapping[str, str] | None = None, *, jobs: int, cores: int | None = None
+) -> dict[str, str]:
+    """The environment of a child: this process's, a fixed hash seed, and its share of the threads.
+
+    Thread counts that the caller or the user has set are left alone.
+    """
+    available = cores or len(os.sched_getaffinity(0))
+    threads = str(max(1, available // jobs))
+    fixed = {"PYTHONHASHSEED": "0", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    return {**dict.fromkeys(THREAD_VARIABLES, threads), **ALONE, **os.environ, **fixed, **(environment or {})}
+
+
+@dataclass(eq=False, kw_only=True)
+class Child:
+    """A started task: its process, its pipe and where it is."""
+
+    task: Job
+    process: subprocess.Popen[bytes]
+    stderr: IO[bytes]
+    observe: Callable[[Progress], None]
+    started: float = field(default_factory=time.monotonic)
+    step: str = "start"
+    unread: bytes = b""
+    timed_out: bool = False
+    reported: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Since it was started."""
+        return time.monotonic() - self.started
+
+    def read(self) -> bool:
+        """Take what stdout holds; False at its end."""
+        assert self.process.stdout is not None
+        try:
+            block = os.read(self.process.stdout.fileno(), 65536)
+        except BlockingIOError:
+            return False
+        *lines, self.unread = (self.unread + block).split(b"\n")
+        for line in lines:
+            self._take(line)
+        return bool(block)
+
+    def _take(self, line: bytes) -> None:
+        step = _step(line)
+        if step is None:
+            self.stderr.write(line + b"\n")
+            self.stderr.flush()
+        else:
+            self.step = step
+            self.report()
+
+    def report(self) -> None:
+        """Tell where it is."""
+        self.reported = time.monotonic()
+        memory = machine.resident_bytes(self.process.pid)
+        self.observe(Progress(name=self.task.name, step=self.step, seconds=self.seconds, memory_bytes=memory))
+
+    def kill(self) -> None:
+        """End the process and all that it started. Only before it is reaped, so that the id is still its own."""
+        machine.kill_tree(self.process.pid)
+
+    def reap(self) -> Outcome:
+        """Wait for the process, killing what it left behind; its id cannot be reused before."""
+        os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
+        self.kill()
+        _, status, usage = os.wait4(self.process.pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        self.process.returncode = code  # Popen must not wait for it again
+        return Outcome(
+            name=self.task.name,
+            exit_code=code if code >= 0 else None,
+            signal=-code if code < 0 else None,
+            timed_out=self.timed_out,
+            seconds=self.seconds,
+            peak_memory_bytes=usage.ru_maxrss * 1024,
+            stderr_tail=_tail(self.stderr),
+        )
+
+    def close(self, selector: selectors.BaseSelector) -> None:
+        """Give its pipe and its stderr back."""
+        assert self.process.stdout is not None
+        with suppress(KeyError):
+            selector.unregister(self.process.stdout)
+        self.process.stdout.close()
+        self.stderr.close()
+
+
+def start(task: Job, *, environment: Mapping[str, str], observe: Callable[[Progress], None]) -> Child:
+    """The child of a job, as the leader of its own process group."""
+    stderr = tempfile.TemporaryFile(mode="a+b")  # noqa: SIM115 - closed with the child
+    try:
+        process = subprocess.Popen(
+            task.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env=environment,
+            start_new_session=True,
+        )
+    except BaseException:
+        stderr.close()
+        raise
+    assert process.stdout is not None
+    os.set_blocking(process.stdout.fileno(), False)
+    return Child(task=task, process=process, stderr=stderr, observe=observe)
+
+
+def ended(child: Child) -> bool:
+    """Whether it has ended; it is not reaped yet."""
+    return os.waitid(os.P_PID, child.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _step(line: bytes) -> str | None:
+    """The step that a line of stdout names, or None for any other output."""
+    try:
+        value: Any = json.loads(line)
+    except ValueError:
+        return None
+    step = value.get("step") if isinstance(value, dict) else None
+    return step if isinstance(step, str) else None
+
+
+def _tail(file: IO[bytes]) -> str:
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(0, end - TAIL_BYTES))
+    return file.read().decode(errors="replace")

@@ -1,0 +1,223 @@
+"""One artifact: written, checked against Keras, and only then published under its name."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from kexport import files, machine, store
+from kexport.evidence import parity, scoring
+from kexport.formats import WrittenFile, write
+from kexport.formats.write import Choice
+from kexport.graph import Graph
+from kexport.graph import file as graph_file
+from kexport.passes import optimize as optimized
+from kexport.pipeline import int8, resume
+from kexport.pipeline.proof import Proof, bounds_of, prove
+from kexport.pipeline.steps import Clock, Step, follow
+from kexport.pipeline.tasks import Task
+from kexport.quantization import mixed
+from kexport.quantization.plan import QuantPlan
+from kexport.records import AccuracyRecord, Artifact, Cost, QuantizationRecord, Record, Status, encode
+from kexport.sources import build, prepared
+from kexport.sources.prepared import Prepared
+from kexport.specs import QUANTIZED, Cell
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellRequest:
+    """Make ``cell`` from the prepared ``folder``, publish it under ``directory``."""
+
+    cell: Cell
+    folder: str
+    directory: str
+    reproduce: str
+    threads: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Making:
+    """How far the artifact has come: what each step of `CELL` adds. ``staged`` is the file before it has its name."""
+
+    request: CellRequest
+    ready: Prepared
+    choice: Choice
+    clock: Clock = field(default_factory=Clock)
+    model: Any = None
+    graph: Graph | None = None
+    plan: QuantPlan | None = None
+    quantized: QuantizationRecord | None = None
+    written: WrittenFile | None = None
+    proof: Proof | None = None
+    scored: AccuracyRecord | None = None
+    record: Record | None = None
+
+    @property
+    def cell(self) -> Cell:
+        """The cell that is made."""
+        return self.request.cell
+
+    @property
+    def folder(self) -> Path:
+        """Where the model lies prepared."""
+        return Path(self.request.folder)
+
+    @property
+    def staged(self) -> Path:
+        """The file before it has its name."""
+        return self.folder / self.cell.file_name
+
+    @property
+    def native(self) -> bool:
+        """Whether kexport itself writes the file."""
+        return not self.choice.engine.from_model
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What speaks against publishing; empty if nothing does."""
+        assert self.proof is not None
+        search = self.quantized.search if self.quantized else None
+        return (
+            *parity.failures(self.proof.parity.checks),
+            *scoring.problems(self.scored),
+            *mixed.problems(search, self.scored),
+        )
+
+
+def rebuild(state: Making) -> Making:
+    """The Keras model again, for an engine that needs it."""
+    return replace(state, model=build.rebuild(state.cell.model, state.folder / prepared.KERAS_WEIGHTS))
+
+
+def optimize(state: Making) -> Making:
+    """The native graph after every pass."""
+    return replace(state, graph=optimized(graph_file.load(state.folder)))
+
+
+def quantize(state: Making) -> Making:
+    """The plan of a quantized scheme: made by whichever cell comes first, read by the others."""
+    assert state.graph is not None
+    threads, tell = state.request.threads, state.clock.tell
+    plan, quantized = int8.plan_of(state.cell, state.graph, state.ready, state.folder, threads=threads, tell=tell)
+    return replace(state, plan=plan, quantized=quantized)
+
+
+def write_file(state: Making) -> Making:
+    """The file, by the engine that was chosen."""
+    return replace(state, written=_written(state))
+
+
+def _written(state: Making) -> WrittenFile:
+    cell, metadata = state.cell, _metadata(state.ready)
+    if state.plan is not None:
+        return write.write_quantized(state.plan, cell, state.staged, metadata)
+    if state.graph is not None:
+        return write.write_native(state.graph, cell, state.staged, metadata)
+    return write.write_with_keras(state.model, cell, state.choice, state.staged, metadata)
+
+
+def compare(state: Making) -> Making:
+    """The file against Keras's reference."""
+    return replace(
+        state, proof=prove(state.staged, state.cell, state.ready, state.folder, threads=state.request.threads)
+    )
+
+
+def score(state: Making) -> Making:
+    """The file against Keras on the photographs, if there are any."""
+    scored = scoring.score(state.staged, state.cell, state.ready.facts, state.folder, threads=state.request.threads)
+    return replace(state, scored=scored)
+
+
+def publish(state: Making) -> Making:
+    """The file under its name, complete or not at all, and its record after it."""
+    record, directory = _record(state), Path(state.request.directory)
+    files.publish(state.staged, directory / state.cell.model.name / state.cell.file_name)
+    store.write_record(directory, record, state.cell.file_name)
+    return replace(state, record=record)
+
+
+CELL: tuple[Step[Making], ...] = (
+    Step("rebuild", rebuild, when=lambda s: not s.native),
+    Step("optimize", optimize, when=lambda s: s.native),
+    Step("quantize", quantize, when=lambda s: s.native and s.cell.scheme in QUANTIZED),
+    Step("write", write_file),
+    Step("parity", compare),
+    Step("accuracy", score),
+    Step("publish", publish, when=lambda s: not s.problems),
+)
+"""The process of one cell."""
+
+
+def make_cell(request: CellRequest, clock: Clock) -> Record:
+    """Follow `CELL`; only what passes is published, with its record."""
+    cell, ready = request.cell, prepared.load(Path(request.folder))
+    bounds_of(cell)  # a kind of artifact that cannot be judged is refused before work
+    choice = write.choose(cell, ready.refusal)
+    state = follow(CELL, Making(request=request, ready=ready, choice=choice, clock=clock), clock)
+    return state.record or _record(state)
+
+
+def _record(state: Making) -> Record:
+    assert state.proof is not None
+    cell, problems = state.cell, state.problems
+    return Record(
+        model=cell.model.name,
+        format=cell.format,
+        scheme=cell.scheme,
+        status=Status.FAIL if problems else Status.PASS,
+        reason="; ".join(problems),
+        hint=state.request.reproduce if problems else "",
+        reproduce=state.request.reproduce,
+        source=state.ready.facts,
+        artifact=_artifact(state),
+        parity=state.proof.parity,
+        accuracy=state.scored,
+        quantization=state.quantized,
+        cost=_cost(state),
+        versions={**machine.versions(), resume.REQUEST: resume.fingerprint(cell)},
+    )
+
+
+def _artifact(state: Making) -> Artifact:
+    assert state.written is not None
+    assert state.proof is not None
+    cell, written = state.cell, state.written
+    return Artifact(
+        path=f"{cell.model.name}/{cell.file_name}",
+        format=cell.format,
+        scheme=cell.scheme,
+        size_bytes=files.size_bytes(state.staged),
+        sha256=files.digest(state.staged),
+        engine=state.choice.engine.name,
+        engine_reason=state.choice.reason,
+        operations=written.operations,
+        inputs=written.inputs,
+        outputs=written.outputs,
+        opset=cell.opset if cell.format.has_opset else None,
+        notes=(*written.notes, *state.proof.notes),
+    )
+
+
+def _metadata(ready: Prepared) -> dict[str, str]:
+    """What travels inside the file: how to feed it, and what it was made from."""
+    facts = ready.facts
+    values = {"kexport.weights_sha256": facts.weights_sha256}
+    source_name = Path(facts.source).name if facts.kind == "file" else facts.source
+    named = {"application": facts.application, "source": source_name, "source_sha256": facts.source_sha256}
+    values |= {f"kexport.{name}": value for name, value in named.items() if value}
+    if facts.preprocessing is not None:
+        values["kexport.preprocessing"] = json.dumps(json.loads(encode(facts.preprocessing)), sort_keys=True)
+    if facts.labels:
+        values["kexport.labels"] = json.dumps(facts.labels, ensure_ascii=False)
+    return values
+
+
+def _cost(state: Making) -> Cost:
+    peak = max(machine.peak_memory_bytes(), state.ready.peak_memory_bytes)
+    return Cost(seconds={**state.ready.seconds, **state.clock.seconds}, peak_memory_bytes=peak)
+
+
+TASK = Task(request=CellRequest, answer=Record, run=make_cell)

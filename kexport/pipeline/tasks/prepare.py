@@ -1,0 +1,136 @@
+"""Everything that needs Keras and is the same for all cells of a model: built, run once, lowered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from kexport import machine
+from kexport.errors import UnsupportedError
+from kexport.evidence import parity, scoring
+from kexport.graph import file as graph_file
+from kexport.lowerings.model import lower_model
+from kexport.pipeline.steps import Clock, Step, follow
+from kexport.pipeline.tasks import Task
+from kexport.records import SourceFacts
+from kexport.sources import build as sources
+from kexport.sources import prepared, reference
+from kexport.sources.prepared import Prepared
+from kexport.specs import ModelSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareRequest:
+    """Build ``model`` and write everything that cells need into ``folder``. ``keep_weights``: some need Keras.
+
+    ``evaluation`` and ``calibration`` name sets of images, as `Cell` has them; ``calibrated``: a scheme needs them.
+    """
+
+    model: ModelSpec
+    folder: str
+    keep_weights: bool = False
+    evaluation: str | None = None
+    calibration: str | None = None
+    calibrated: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparing:
+    """How far the model has come: what each step of `PREPARE` adds."""
+
+    request: PrepareRequest
+    built: Any = None
+    facts: SourceFacts | None = None
+    refusal: str = ""
+    folder: Path = field(default=Path())
+
+    @property
+    def model(self) -> Any:
+        """The `keras.Model`."""
+        return self.built.model
+
+    @property
+    def known(self) -> SourceFacts:
+        """The facts, once they are there."""
+        assert self.facts is not None
+        return self.facts
+
+
+def import_keras(state: Preparing) -> Preparing:
+    """Keras and TensorFlow are loaded, so that their time is seen apart."""
+    sources.load_keras()
+    return state
+
+
+def build(state: Preparing) -> Preparing:
+    """What the user named becomes a `keras.Model` with its weights."""
+    return replace(state, built=sources.make(state.request.model))
+
+
+def compute_reference(state: Preparing) -> Preparing:
+    """What is known of the model, and what Keras computes; both left in the folder."""
+    built, spec = state.built, state.request.model
+    facts = reference.facts(
+        state.model, spec, notes=built.notes, class_index=built.class_index, without_index=built.without_index
+    )
+    outputs = reference.compute(state.model, spec, facts.inputs)
+    parity.check_signal(outputs.outputs, softmax=facts.ends_in_softmax)
+    prepared.save_reference(outputs, state.folder)
+    return replace(state, facts=facts)
+
+
+def see_photographs(state: Preparing) -> Preparing:
+    """Keras sees the photographs of calibration and evaluation."""
+    request = state.request
+    scoring.prepare(
+        state.model,
+        state.known,
+        state.folder,
+        images=request.evaluation,
+        calibration=request.calibration,
+        calibrated=request.calibrated,
+    )
+    return state
+
+
+def lower(state: Preparing) -> Preparing:
+    """The native graph into the folder, or the reason why there is none."""
+    try:
+        graph_file.save(lower_model(state.model), state.folder)
+    except UnsupportedError as error:
+        return replace(state, refusal=error.message)
+    return state
+
+
+def keep_weights(state: Preparing) -> Preparing:
+    """The weights into the folder, for a cell that builds the Keras model again."""
+    prepared.save_weights(state.model, state.folder)
+    return state
+
+
+PREPARE: tuple[Step[Preparing], ...] = (
+    Step("import keras", import_keras),
+    Step("build", build),
+    Step("reference", compute_reference),
+    Step("photographs", see_photographs, when=lambda s: bool(s.request.evaluation or s.request.calibration)),
+    Step("lower", lower),
+    Step("keep weights", keep_weights, when=lambda s: s.request.keep_weights or bool(s.refusal)),
+)
+"""The Keras process of a model."""
+
+
+def prepare(request: PrepareRequest, clock: Clock) -> Prepared:
+    """Follow `PREPARE`; the facts are written last."""
+    state = follow(PREPARE, Preparing(request=request, folder=Path(request.folder)), clock)
+    ready = Prepared(
+        facts=state.known,
+        refusal=state.refusal,
+        seconds=clock.seconds,
+        peak_memory_bytes=machine.peak_memory_bytes(),
+    )
+    prepared.save(ready, state.folder)
+    return ready
+
+
+TASK = Task(request=PrepareRequest, answer=Prepared, run=prepare)

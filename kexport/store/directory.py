@@ -1,0 +1,70 @@
+"""The records of an artifact directory: where they lie, how they are written and read.
+
+Everything is written beside its final place, synced, and renamed over it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from kexport.errors import StoreError, UsageError
+from kexport.files import foreign_errors, relative, write
+from kexport.records import Record, decode, encode
+from kexport.specs import Cell, Format
+
+FAILED = ".failed"
+
+
+def write_record(directory: Path, record: Record, file_name: str) -> Path:
+    """Write the record of the artifact called ``file_name``; the path of ``<file_name>.json``."""
+    for name in (record.model, file_name):
+        if name in ("", ".", "..") or PurePosixPath(name).name != name or name.startswith("."):
+            raise UsageError(f"{name!r} cannot name a file: expected a plain name", hint="rename the model")
+    path = directory / record.model / f"{file_name}.json"
+    write(path, encode(record))
+    return path
+
+
+def read_record(directory: Path, cell: Cell) -> Record:
+    """The stored record of a cell's artifact. StoreError if there is none, or if it is damaged."""
+    path = directory / cell.model.name / f"{cell.file_name}.json"
+    with foreign_errors(path):
+        return decode(path.read_bytes())
+
+
+def write_failure(directory: Path, cell: Cell, record: Record) -> Path:
+    """Write the record of a cell that made no artifact.
+
+    Where an artifact of an earlier run stands, both stay: the failure is ``<artifact>.failed.json`` beside it.
+    """
+    stands = (directory / cell.model.name / cell.file_name).exists()
+    return write_record(directory, record, f"{cell.file_name}{FAILED}" if stands else cell.file_name)
+
+
+def forget_failure(directory: Path, cell: Cell) -> None:
+    """Remove what `write_failure` left beside an artifact: the cell has passed since."""
+    (directory / cell.model.name / f"{cell.file_name}{FAILED}.json").unlink(missing_ok=True)
+
+
+def read_records(directory: Path) -> tuple[Record, ...]:
+    """Every record, by model, format and scheme. StoreError naming every damaged file at once."""
+    return tuple(sorted(read_all(directory).values(), key=lambda record: (record.model, record.format, record.scheme)))
+
+
+def read_all(directory: Path) -> dict[Path, Record]:
+    """Every record by its path. StoreError naming every damaged file at once."""
+    found, damaged = {}, []
+    for path in record_paths(directory):
+        try:
+            found[path] = decode(path.read_bytes())
+        except StoreError as error:
+            damaged.append(f"{relative(path, directory)}: {error.message}")
+    if damaged:
+        raise StoreError("\n".join(damaged), hint=f"kexport verify {directory}")
+    return found
+
+
+def record_paths(directory: Path) -> list[Path]:
+    """Where records lie, sorted."""
+    endings = (*(f"{form.suffix}.json" for form in Format), f"{FAILED}.json")
+    return sorted(path for path in directory.glob("[!.]*/[!.]*.json") if path.name.endswith(endings))
