@@ -12,10 +12,12 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from kexport.errors import EnvironmentFailure, StoreError, UsageError
 
@@ -120,6 +122,33 @@ def listing_digest(digests: Mapping[str, str]) -> str:
     """What `tree_digest` gives for files of these names (relative, ``/`` between parts) and sha256."""
     lines = "".join(f"{digests[name]}  {name}\n" for name in sorted(digests))
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+@contextmanager
+def regular(path: Path) -> Iterator[IO[bytes]]:
+    """A regular file opened for reading; a folder, FIFO, device or socket is an OSError at once, never a hang."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, f"it is {_kind(mode)}, not a file", str(path))
+    with os.fdopen(descriptor, "rb") as file:
+        yield file
+
+
+def read(path: Path, *, limit_bytes: int) -> bytes:
+    """The bytes of a regular file. OSError where it is none, cannot be read, or has more than ``limit_bytes``."""
+    with regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(limit_bytes + 1) if size <= limit_bytes else b""
+    if max(size, len(content)) > limit_bytes:
+        raise OSError(errno.EFBIG, f"it has {max(size, len(content))} bytes, expected at most {limit_bytes}", str(path))
+    return content
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def size_bytes(path: Path) -> int:

@@ -109,8 +109,6 @@ def _told(shapes: list[tuple[int, ...]]) -> str:
 
 def _values(dataset: Any, path: Path, layer: str, variable: str) -> npt.NDArray[Any]:
     values: npt.NDArray[Any] = dataset[()]
-    if values.dtype.kind not in "fiu":
-        raise SourceError(f"weights {path}: layer {layer!r}, {variable}: {values.dtype} is not a number type")
     bad = int(np.size(values) - np.count_nonzero(np.isfinite(values)))
     if bad:
         raise SourceError(

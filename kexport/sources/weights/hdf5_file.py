@@ -7,23 +7,21 @@ Two layouts, told apart by content, not by extension: Keras 3 (``layers/<class n
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import count
-from math import prod
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
+from kexport import files
 from kexport.errors import SourceError
+from kexport.sources.weights import hdf5_check
+from kexport.sources.weights.hdf5_check import SAVE_HINT
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 ZIP_SIGNATURE = b"PK\x03\x04"
-MAX_OBJECTS = 200_000
-MAX_BYTES = 16 * 10**9  # ten times the largest application; what a file declares, not what it has
-MAX_EXPANSION = 100
-_FREE_BYTES = 16 * 2**20  # a dataset below this size may be compressed as well as it can be
-SAVE_HINT = 'save with model.save_weights("x.weights.h5")'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +42,9 @@ def opened(path: Path, *, told: str | None = None) -> Iterator[Any]:
 
     try:
         with h5py.File(path, "r") as file:
-            _check_objects(file, told or f"weights {path}")
+            hdf5_check.check(file, path.stat().st_size, told or f"weights {path}")
             yield file
-    except (OSError, RuntimeError, KeyError) as error:
+    except (OSError, RuntimeError, KeyError, UnicodeError) as error:
         raise SourceError(
             f"{told or path} is damaged: {error}", hint=f"copy or download it again; {SAVE_HINT}"
         ) from error
@@ -54,11 +52,11 @@ def opened(path: Path, *, told: str | None = None) -> Iterator[Any]:
 
 def check_signature(path: Path) -> None:
     """Raise SourceError unless ``path`` is an existing file that begins like HDF5."""
-    if not path.is_file():
+    if path.is_dir() or not os.path.lexists(path):
         what = "is a folder" if path.is_dir() else "does not exist"
         raise SourceError(f"weights {path} {what}; expected a .weights.h5 or .h5 file", hint="--weights FILE")
     try:
-        with path.open("rb") as file:
+        with files.regular(path) as file:
             start = file.read(len(SIGNATURE))
     except OSError as error:
         raise SourceError(f"weights {path} cannot be read: {error.strerror}", hint="check its permissions") from error
@@ -92,52 +90,6 @@ def whole_model(path: Path) -> SourceError:
     )
 
 
-def _check_objects(file: Any, told: str) -> None:
-    """Refuse what could read outside the file or without end: links, external and virtual data, cycles."""
-    import h5py
-
-    seen: set[int] = set()
-    declared = 0
-    pending = [file]
-    while pending:
-        group = pending.pop()
-        for name in group:
-            link = group.get(name, getlink=True)
-            where = f"{group.name.rstrip('/')}/{name}"
-            if not isinstance(link, h5py.HardLink):
-                raise _refused(told, where, f"a {type(link).__name__}")
-            item = group[name]
-            address = h5py.h5o.get_info(item.id).addr
-            if address in seen or len(seen) > MAX_OBJECTS:
-                raise _refused(told, where, "a second link to an object" if address in seen else "one object too many")
-            seen.add(address)
-            if isinstance(item, h5py.Group):
-                pending.append(item)
-            else:
-                declared += _dataset_bytes(item, told, where)
-    if declared > MAX_BYTES:
-        raise _refused(told, "/", f"{declared / 1e9:.1f} GB of data declared")
-
-
-def _dataset_bytes(item: Any, told: str, where: str) -> int:
-    import h5py
-
-    if not isinstance(item, h5py.Dataset):
-        raise _refused(told, where, f"a {type(item).__name__}")
-    if item.external or item.is_virtual:
-        raise _refused(told, where, "data in another file")
-    size = prod(int(axis) for axis in item.shape or ()) * int(item.dtype.itemsize)
-    stored = int(item.id.get_storage_size())
-    if MAX_BYTES >= size > max(_FREE_BYTES, MAX_EXPANSION * stored):  # above MAX_BYTES the whole file is refused
-        raise _refused(told, where, f"{size} bytes of data in {stored}")
-    return size
-
-
-def _refused(told: str, where: str, what: str) -> SourceError:
-    kind = "weights" if told.startswith("weights") else "model"
-    return SourceError(f"{told}: {where} is {what}, which a {kind} file does not hold", hint=SAVE_HINT)
-
-
 def _keras_layers(group: Any) -> dict[str, tuple[Any, ...]]:
     found: dict[str, tuple[Any, ...]] = {}
     pending = [("", group)]
@@ -146,41 +98,66 @@ def _keras_layers(group: Any) -> dict[str, tuple[Any, ...]]:
         for name, item in parent.items():
             if name == "vars" and hasattr(item, "items"):
                 if len(item):
-                    found[prefix] = tuple(item[key] for key in sorted(item, key=_index))
+                    found[prefix] = tuple(_dataset(item, key) for key in sorted(item, key=_index))
             elif hasattr(item, "items"):
                 pending.append((f"{prefix}/{name}".lstrip("/"), item))
     return {key: value for key, value in sorted(found.items()) if not key.endswith("seed_generator")}
 
 
 def _index(key: str) -> tuple[int, str]:
-    return (int(key), "") if key.isdecimal() else (MAX_OBJECTS, key)
+    return (int(key), "") if key.isdecimal() and len(key) < 10 else (hdf5_check.MAX_OBJECTS, key)
 
 
 def legacy_layers(file: Any, path: Path) -> dict[str, tuple[Any, ...]]:
     """Layer name -> its datasets, of a group in the legacy layout. Raises SourceError for what is listed but absent."""
+    import h5py
+
     found = {}
     for layer in _names(file, "layer_names"):
-        if layer not in file:
-            raise SourceError(f"weights {path}: layer {layer!r} is listed but absent", hint=SAVE_HINT)
-        group = file[layer]
+        group = file.get(layer) if _plain(layer) else None
+        if not isinstance(group, h5py.Group):
+            raise SourceError(f"weights {path}: layer {layer!r:.100} is listed but absent", hint=SAVE_HINT)
         names = _names(group, "weight_names")
-        missing = [name for name in names if name not in group]
+        missing = [name for name in names if not _plain(name) or not isinstance(group.get(name), h5py.Dataset)]
         if missing:
-            raise SourceError(f"weights {path}: {missing[0]!r} of layer {layer!r} is absent", hint=SAVE_HINT)
+            raise SourceError(f"weights {path}: {missing[0]!r:.100} of layer {layer!r:.100} is absent", hint=SAVE_HINT)
         if names:
             found[layer] = tuple(group[name] for name in names)
     return found
 
 
+def _dataset(group: Any, key: str) -> Any:
+    import h5py
+
+    if not isinstance(group[key], h5py.Dataset):
+        raise KeyError(f"{group.name}/{key} is a group, expected values")
+    return group[key]
+
+
+def _plain(name: str) -> bool:
+    """Whether a listed name leads downwards only; ``/`` stands in the names of Keras 2."""
+    return bool(name) and not {"", ".", ".."} & set(name.split("/")) and "\0" not in name
+
+
 def _names(group: Any, attribute: str) -> list[str]:
     """A list attribute, which Keras splits into ``name0``, ``name1``, ... where it passes 64 KB."""
-    if attribute in group.attrs:
-        parts = [group.attrs[attribute]]
-    else:
-        keys = (f"{attribute}{number}" for number in count())
-        parts = []
-        for key in keys:
-            if key not in group.attrs:
-                break
-            parts.append(group.attrs[key])
-    return [name.decode() if isinstance(name, bytes) else str(name) for part in parts for name in part]
+    keys = [attribute]
+    if attribute not in group.attrs:
+        keys = list(takewhile(lambda key: key in group.attrs, (f"{attribute}{number}" for number in count())))
+    names = [text(name) for key in keys for name in _items(group.attrs[key], f"{group.name}: {key}")]
+    if any(name is None for name in names):
+        raise KeyError(f"{group.name}: {attribute} is not a list of names")
+    return [name for name in names if name is not None]
+
+
+def _items(value: Any, told: str) -> Any:
+    if getattr(value, "ndim", 0) != 1 and not isinstance(value, list):
+        raise KeyError(f"{told} is not a list of names")
+    return value
+
+
+def text(value: Any) -> str | None:
+    """An attribute that is a text; None for anything else. Raises UnicodeError for bytes that are not UTF-8."""
+    if isinstance(value, bytes):
+        return value.decode()
+    return str(value) if isinstance(value, str) else None

@@ -135,6 +135,23 @@ def test_a_lambda_within_a_nested_model(tmp_path: Path) -> None:
         ({"module": "keras.layers", "class_name": "TFSMLayer"}, "is a TFSMLayer, which runs a SavedModel"),
         ({"module": "keras.layers", "class_name": "TorchModuleWrapper"}, "unpickles a PyTorch module"),
         ({"module": "builtins", "class_name": "__lambda__"}, "is a Python lambda"),
+        ({"module": "keras", "class_name": "layers.Lambda"}, "is a Lambda, which holds Python code"),
+        ({"module": "keras", "class_name": "saving.load_model"}, "is a keras.saving.load_model, which is no class of"),
+        ({"module": "keras", "class_name": "function", "config": "utils.get_file"}, "is a keras.utils.get_file, which"),
+        ({"module": "keras.models", "class_name": "function", "config": "load_model"}, "is a keras.models.load_model"),
+        (
+            {"module": "keras.applications.imagenet_utils", "class_name": "function", "config": "decode_predictions"},
+            "decode_predictions, which is no class of Keras",
+        ),
+        ({"module": "keras.applications", "class_name": "VGG16"}, "is a keras.applications.VGG16, which is no class"),
+        ({"module": "builtins", "class_name": "exec"}, "is a builtins.exec, which is no class of Keras"),
+        ({"module": None, "class_name": "subprocess.call"}, "is a subprocess.call, which is no class of Keras"),
+        ({"module": None, "class_name": "Own", "registered_name": "keras>Lambda"}, "is a Lambda, which holds"),
+        ({"module": "keras.layers", "class_name": "Dense", "registered_name": "x>layers.TFSMLayer"}, "runs a SavedMod"),
+        (
+            {"module": "keras", "class_name": "__typespec__", "spec_name": "saving.load_model"},
+            "is a keras.saving.load_model, which is no class of Keras",
+        ),
     ],
     ids=lambda value: str(value["class_name"]) if isinstance(value, dict) else "",
 )
@@ -145,12 +162,56 @@ def test_code_outside_keras(good: Path, tmp_path: Path, layer: dict[str, Any], m
     assert message in refused(rewritten(good / "good.keras", tmp_path / "model.keras", change))
 
 
-def test_a_foreign_program_is_refused_although_trusted(good: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("module", "name", "message"),
+    [
+        ("keras.layers", "TFSMLayer", "is a TFSMLayer, which runs a SavedModel"),
+        ("keras", "layers.TFSMLayer", "is a TFSMLayer, which runs a SavedModel"),
+        ("keras.src", "layers.JaxLayer", "is a JaxLayer, which runs JAX code"),
+        ("own", "keras.layers.TorchModuleWrapper", "unpickles a PyTorch module"),
+        ("keras", "saving.load_model", "is a keras.saving.load_model, which is no class of Keras"),
+        ("keras.config", "enable_unsafe_deserialization", "which is no class of Keras"),
+    ],
+)
+def test_what_is_refused_although_trusted(good: Path, tmp_path: Path, module: str, name: str, message: str) -> None:
+    layer = {"module": module, "class_name": name, "config": {"name": "odd", "filepath": "x"}, "registered_name": None}
+    outer = {"module": "keras.layers", "class_name": "TimeDistributed", "config": {"name": "t", "layer": layer}}
+
+    for chosen in (layer, outer):
+
+        def change(config: dict[str, Any], chosen: dict[str, Any] = chosen) -> None:
+            config["config"]["layers"][1] = chosen
+
+        found = refused(rewritten(good / "good.keras", tmp_path / "model.keras", change), trust=True)
+        assert found.startswith("model FILE: layer 'odd' ")
+        assert message in found
+
+
+def test_a_function_of_the_user_is_trusted_by_its_module(
+    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A registered function has two names, and the module says where it is."""
+    own = {"module": "keras_like", "class_name": "function", "config": "twice", "registered_name": "mine>twice"}
+    (tmp_path / "keras_like.py").write_text("def twice(x):\n    return 2 * x\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
     def change(config: dict[str, Any]) -> None:
-        config["config"]["layers"][1] |= {"class_name": "TFSMLayer", "config": {"name": "odd", "filepath": "x"}}
+        config["config"]["layers"][1]["config"]["activation"] = own
 
     path = rewritten(good / "good.keras", tmp_path / "model.keras", change)
-    assert refused(path, trust=True) == "model FILE: layer 'odd' is a TFSMLayer, which runs a SavedModel"
+    assert refused(path).endswith("is a keras_like.twice, which is no class of Keras")
+    assert loading.load(path, trust=True).layers[0].activation(3) == 6
+
+
+def test_what_only_training_needs_is_not_read(good: Path, tmp_path: Path) -> None:
+    """Losses and optimizers of the user's own need no trust, wherever a nested model has them."""
+    training = {"loss": {"module": "own", "class_name": "Loss", "config": {}, "registered_name": "own>Loss"}}
+
+    def change(config: dict[str, Any]) -> None:
+        config["compile_config"] = training
+        config["config"]["layers"][1]["compile_config"] = training
+
+    loading.load(rewritten(good / "good.keras", tmp_path / "model.keras", change), trust=False)
 
 
 def test_a_custom_class_that_cannot_be_imported(good: Path, tmp_path: Path) -> None:

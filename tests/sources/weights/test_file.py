@@ -243,4 +243,4 @@ def test_text_where_numbers_belong(good: Path) -> None:
     with h5py.File(good, "r+") as file:
         del file["layers/conv2d/vars/1"]
         file["layers/conv2d/vars"].create_dataset("1", data=np.array([b"a"] * 4))
-    assert "layer 'conv_0', bias: |S1 is not a number type" in refused(good)
+    assert "/layers/conv2d/vars/1 is data of type |S1, which a weights file does not hold" in refused(good)
