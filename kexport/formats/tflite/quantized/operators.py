@@ -8,7 +8,7 @@ maximum over windows of one cell. Operator versions: tensorflow/compiler/mlir/li
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import singledispatch
 
 import numpy as np
@@ -17,7 +17,7 @@ from kexport.errors import UnsupportedError
 from kexport.formats.tflite.operators.network import UNARY, assemble
 from kexport.formats.tflite.operators.padding import VALID, Window, scheme_of
 from kexport.formats.tflite.program import Assembler, Instruction, Program, Quantization, Sizes
-from kexport.graph import Node
+from kexport.formats.tflite.quantized.site import Site, dequantized, quantized, stored_as
 from kexport.operations import (
     NO_PADDING,
     Activate,
@@ -30,7 +30,7 @@ from kexport.operations import (
     PoolKind,
     ScaleShift,
 )
-from kexport.quantization.plan import HIGHEST, LOWEST, Affine, Kernel, QuantPlan, bounds_of
+from kexport.quantization.plan import HIGHEST, LOWEST, Affine, Kernel, bounds_of
 from kexport.quantization.scales.limits import constant_of
 
 VERSIONS = {
@@ -40,55 +40,6 @@ VERSIONS = {
 LINEAR = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}  # the kernel's axis of output channels
 POOLED = {"RELU": 1, "RELU6": 3}  # schema enum ActivationFunctionType
 DYNAMIC_VERSIONS = {"CONV_2D": 5, "FULLY_CONNECTED": 12}  # float inputs, int8 kernels with a scale per channel
-DEQUANTIZE_CHANNELS, DEQUANTIZE_TENSOR = 5, 2  # operator versions
-
-
-@dataclass(frozen=True, kw_only=True)
-class Site:
-    """Where a node is written: its plan, the assembler, its input tensors (int8) and its static shape.
-
-    ``saturating``: the numbers end where int8 does, so that a clip at the end of the range needs no operator.
-    """
-
-    node: Node
-    plan: QuantPlan
-    code: Assembler
-    inputs: Sizes
-    shape: Sizes
-    saturating: bool = True
-
-    @property
-    def made(self) -> Affine:
-        """How the node's result is stored."""
-        return self.plan.values[self.node.name]
-
-
-def stored_as(affine: Affine) -> Quantization:
-    """An `Affine` in TFLite's terms."""
-    return Quantization(scales=(affine.scale,), zero_point=affine.zero_point)
-
-
-def quantized(code: Assembler, name: str, source: int, affine: Affine, dtype: str = "int8") -> int:
-    """The tensor stored as ``affine`` says; ``uint8`` has a zero point 128 higher."""
-    stored = stored_as(affine)
-    if dtype == "uint8":
-        stored = replace(stored, zero_point=stored.zero_point - LOWEST)
-    made = code.emit("QUANTIZE", (source,), name=name, shape=code.shape(source), kind="QuantizeOptions")
-    return code.declare(made, dtype, stored)
-
-
-def dequantized(code: Assembler, name: str, source: int) -> int:
-    """The real numbers of an int8 tensor or constant."""
-    stored = code.tensors[source].quantization
-    assert stored is not None  # only quantized tensors come here
-    return code.emit(
-        "DEQUANTIZE",
-        (source,),
-        name=name,
-        shape=code.shape(source),
-        version=DEQUANTIZE_TENSOR if len(stored.scales) == 1 else DEQUANTIZE_CHANNELS,
-        kind="DequantizeOptions",
-    )
 
 
 @singledispatch

@@ -22,16 +22,8 @@ from kexport.formats import WrittenFile
 from kexport.formats.tflite.operators.network import assemble
 from kexport.formats.tflite.program import Assembler, Program
 from kexport.formats.tflite.quantized.int16 import widened
-from kexport.formats.tflite.quantized.operators import (
-    Site,
-    assemble_int8,
-    dequantized,
-    dynamic,
-    kernel_constant,
-    quantized,
-    rectifiers_as_pools,
-    stored_as,
-)
+from kexport.formats.tflite.quantized.operators import assemble_int8, dynamic, kernel_constant, rectifiers_as_pools
+from kexport.formats.tflite.quantized.site import Site, dequantized, quantized, stored_as
 from kexport.formats.tflite.tidy import tidy, without_unused
 from kexport.formats.tflite.writer import save, shown, static, with_batch
 from kexport.graph import Graph, Node, TensorSpec

@@ -10,7 +10,7 @@ import pytest
 from kexport.errors import UnsupportedError
 from kexport.formats.tflite.quantized import writer as tflite_int8
 from kexport.formats.tflite.quantized.int16 import wide_quantization
-from kexport.formats.tflite.quantized.operators import stored_as
+from kexport.formats.tflite.quantized.site import stored_as
 from kexport.operations import Conv, Dense, Operation
 from kexport.quantization.plan import PROBABILITY, Affine, Precision, QuantPlan
 from tests.formats.plans import Sketch, compute, plan_of
