@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 import numpy as np
 import keras
-from kexport.formats import onnx
+from kexport.formats.onnx import writer as onnx
 from kexport.lowerings.model import lower_model
 from kexport.passes import optimize
 

@@ -270,7 +270,7 @@ SCRIPT = """
 import hashlib, sys
 from pathlib import Path
 import numpy as np
-from kexport.formats import tflite
+from kexport.formats.tflite import writer as tflite
 from kexport.graph import Graph, Node, TensorSpec
 from kexport.operations import Add, Conv, LayerNorm
 r = np.random.default_rng(0)
