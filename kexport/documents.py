@@ -38,8 +38,8 @@ def encode(value: Any) -> str:
     return json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
-def decode_as(kind: Any, text: str | bytes) -> Any:
-    """Read any value of `kexport.records` from JSON. Raises StoreError that names every mistake with its path."""
+def decode_as(kind: Any, text: str | bytes, *, told: str = "the record") -> Any:
+    """Read a value of any dataclass from JSON. Raises StoreError that names every mistake with its path."""
     from pydantic import ValidationError
 
     try:
@@ -47,9 +47,9 @@ def decode_as(kind: Any, text: str | bytes) -> Any:
         return adapter(kind).validate_json(text)
     except ValidationError as error:
         lines = mistakes(error, show=repr)
-        raise StoreError("the record is damaged:\n" + "\n".join(lines), hint="kexport export --force ...") from error
+        raise StoreError(f"{told} is damaged:\n" + "\n".join(lines), hint="kexport export --force ...") from error
     except ValueError as error:
-        raise StoreError(f"the record is not JSON: {error}", hint="kexport export --force ...") from error
+        raise StoreError(f"{told} is not JSON: {error}", hint="kexport export --force ...") from error
 
 
 def validated(kind: Any, content: Mapping[str, Any]) -> Any:

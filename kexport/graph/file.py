@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kexport import operations
+from kexport.documents import decode_as
 from kexport.errors import GraphError
 from kexport.graph import Graph, Node, TensorSpec
 from kexport.operations import Operation
@@ -41,22 +42,46 @@ def save(graph: Graph, folder: Path) -> None:
     (folder / "graph.json").write_text(json.dumps(document))
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """A node as the file has it: the name of its operation's class, and the values of its fields."""
+
+    name: str
+    operation: str
+    fields: dict[str, Any]
+    inputs: tuple[str, ...]
+    shape: tuple[int | None, ...]
+    layers: tuple[str, ...]
+    copies: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Document:
+    version: int
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    nodes: tuple[_Entry, ...]
+    outputs: dict[str, str]
+    output_dtypes: dict[str, str]
+
+
 def load(folder: Path) -> Graph:
-    """Read a graph back; its weights are read-only views of the mapped file."""
-    document = json.loads((folder / "graph.json").read_text())
-    if document.get("version") != VERSION:
-        raise GraphError(f"{folder}: graph file version {document.get('version')}, expected {VERSION}")
+    """Read a graph back; its weights are read-only views of the mapped file.
+
+    StoreError where the file is damaged, GraphError where another version has written it.
+    """
+    text = folder / "graph.json"
+    document: _Document = decode_as(_Document, text.read_bytes(), told=f"graph {text}")
+    if document.version != VERSION:
+        raise GraphError(f"{folder}: graph file version {document.version}, expected {VERSION}")
     path = folder / "weights.bin"
     data = np.memmap(path, dtype=np.uint8, mode="r") if path.stat().st_size else np.zeros(0, np.uint8)
     return Graph(
-        name=document["name"],
-        inputs=tuple(
-            TensorSpec(name=spec["name"], shape=tuple(spec["shape"]), dtype=spec["dtype"])
-            for spec in document["inputs"]
-        ),
-        nodes=tuple(_decode_node(entry, data) for entry in document["nodes"]),
-        outputs=document["outputs"],
-        output_dtypes=document["output_dtypes"],
+        name=document.name,
+        inputs=document.inputs,
+        nodes=tuple(_decode_node(entry, data) for entry in document.nodes),
+        outputs=document.outputs,
+        output_dtypes=document.output_dtypes,
     )
 
 
@@ -82,17 +107,19 @@ def _encode(value: Any, file: Any) -> Any:
     return {"offset": offset, "shape": value.shape}
 
 
-def _decode_node(entry: dict[str, Any], data: npt.NDArray[np.uint8]) -> Node:
-    kind: type[Operation] = getattr(operations, entry["operation"])
+def _decode_node(entry: _Entry, data: npt.NDArray[np.uint8]) -> Node:
+    kind = getattr(operations, entry.operation, None)
+    if not (isinstance(kind, type) and issubclass(kind, Operation) and kind is not Operation):
+        raise GraphError(f"node {entry.name!r} is a {entry.operation}, which is no operation of this kexport")
     enums = _enums(kind)
-    values = {name: _decode(value, data, enums.get(name)) for name, value in entry["fields"].items()}
+    values = {name: _decode(value, data, enums.get(name)) for name, value in entry.fields.items()}
     return Node(
-        name=entry["name"],
+        name=entry.name,
         operation=kind(**values),
-        inputs=tuple(entry["inputs"]),
-        shape=tuple(entry["shape"]),
-        layers=tuple(entry["layers"]),
-        copies=entry["copies"],
+        inputs=entry.inputs,
+        shape=entry.shape,
+        layers=entry.layers,
+        copies=entry.copies,
     )
 
 

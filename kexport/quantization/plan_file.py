@@ -7,16 +7,28 @@ written last, so that its presence means that all is there.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from kexport.documents import decode_as
 from kexport.graph import file as graph_file
 from kexport.quantization.plan import Affine, Kernel, Precision, QuantPlan
 
 PLAN, NUMBERS = "plan.json", "numbers.npz"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Document:
+    """What ``plan.json`` holds: scale and zero point of every value, and which nodes have int8 kernels."""
+
+    values: dict[str, tuple[float, int]]
+    kernels: tuple[str, ...]
+    precisions: dict[str, Precision]
+    notes: tuple[str, ...]
 
 
 def save(plan: QuantPlan, folder: Path) -> None:
@@ -44,8 +56,9 @@ def exists(folder: Path) -> bool:
 
 
 def load(folder: Path) -> QuantPlan:
-    """Read a plan back; it is checked as when it was made."""
-    document = json.loads((folder / PLAN).read_text())
+    """Read a plan back; it is checked as when it was made. StoreError where the file is damaged."""
+    path = folder / PLAN
+    document: _Document = decode_as(_Document, path.read_bytes(), told=f"plan {path}")
     with np.load(folder / NUMBERS, allow_pickle=False) as arrays:
         kernels = {
             name: Kernel(
@@ -53,12 +66,12 @@ def load(folder: Path) -> QuantPlan:
                 scales=arrays[f"scales:{name}"],
                 bias=arrays.get(f"bias:{name}"),
             )
-            for name in document["kernels"]
+            for name in document.kernels
         }
     return QuantPlan(
         graph=graph_file.load(folder),
-        values={name: Affine(scale=scale, zero_point=zero) for name, (scale, zero) in document["values"].items()},
+        values={name: Affine(scale=scale, zero_point=zero) for name, (scale, zero) in document.values.items()},
         kernels=kernels,
-        precisions={name: Precision(value) for name, value in document["precisions"].items()},
-        notes=tuple(document["notes"]),
+        precisions=document.precisions,
+        notes=document.notes,
     )

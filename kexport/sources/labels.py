@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kexport.documents import adapter
 from kexport.errors import SourceError, UsageError
 from kexport.records import Signature
 from kexport.specs import ModelSpec
 
 IMAGENET_CLASSES = 1000
 MAX_BYTES = 16 * 2**20
+_MOST_TOLD = 10
 _HINT = 'a text file with one name a line, a CSV "index,name", or JSON: a list, or {"0": "name", ...}'
 
 
@@ -102,9 +104,18 @@ def _from_json(text: str, path: Path) -> list[str]:
     if isinstance(value, dict):
         value = _in_order(value, path)
     names = [item[-1] if isinstance(item, list) and item else item for item in value] if isinstance(value, list) else []
-    if not all(isinstance(name, str) for name in names):
-        raise SourceError(f"--labels {path}: expected names, got {names[0]!r:.60}", hint=_HINT)
-    return [name.strip() for name in names]
+    return [name.strip() for name in _checked(names, path)]
+
+
+def _checked(names: list[Any], path: Path) -> list[str]:
+    from pydantic import ValidationError
+
+    try:
+        checked: list[str] = adapter(list[str]).validate_python(names, strict=True)
+    except ValidationError as error:
+        wrong = [f"class {detail['loc'][0]}: expected names, got {detail['input']!r:.60}" for detail in error.errors()]
+        raise SourceError("\n".join(f"--labels {path}: {line}" for line in wrong[:_MOST_TOLD]), hint=_HINT) from error
+    return checked
 
 
 def _in_order(value: dict[str, Any], path: Path) -> list[Any]:

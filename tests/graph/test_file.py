@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kexport.errors import GraphError
+from kexport.errors import GraphError, StoreError
 from kexport.graph import Graph, Node, TensorSpec
 from kexport.graph import file as graph_file
 from kexport.operations import Activate, Activation, Add, Conv, Dense, GlobalPool, Pool, PoolKind
@@ -86,4 +86,28 @@ def test_a_graph_that_was_changed_is_checked_again(graph: Graph, tmp_path: Path)
     path = tmp_path / "graph.json"
     path.write_text(path.read_text().replace('"plain"]', '"plane"]'))
     with pytest.raises(GraphError, match="node 'add' reads 'plane' before anything makes it"):
+        graph_file.load(tmp_path)
+
+
+def test_every_mistake_of_a_damaged_graph_is_told_with_its_path(graph: Graph, tmp_path: Path) -> None:
+    graph_file.save(graph, tmp_path)
+    path = tmp_path / "graph.json"
+    text = path.read_text().replace('"operation": "Dense"', '"operation": 7').replace('"name": "small"', '"name": null')
+    path.write_text(text)
+    with pytest.raises(StoreError) as caught:
+        graph_file.load(tmp_path)
+    assert caught.value.message.splitlines() == [
+        f"graph {path} is damaged:", "name: expected str, got None", "nodes.6.operation: expected str, got 7",
+    ]  # fmt: skip
+    path.write_text(text[:-9])
+    with pytest.raises(StoreError, match="is not JSON"):
+        graph_file.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["Graph", "np", "Operation", "system"])
+def test_only_operations_can_be_named(graph: Graph, tmp_path: Path, name: str) -> None:
+    graph_file.save(graph, tmp_path)
+    path = tmp_path / "graph.json"
+    path.write_text(path.read_text().replace('"operation": "Dense"', f'"operation": "{name}"'))
+    with pytest.raises(GraphError, match=f"node 'dense' is a {name}, which is no operation"):
         graph_file.load(tmp_path)

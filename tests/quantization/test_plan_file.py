@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kexport.errors import GraphError
+from kexport.errors import GraphError, StoreError
 from kexport.quantization import plan_file
 from kexport.quantization.plan import QuantPlan
 from kexport.quantization.quantize import quantize, weights_only
@@ -65,3 +66,16 @@ def test_what_is_read_is_checked(tmp_path: Path):
     path.write_text(path.read_text().replace('"stem": [', '"other": [', 1))
     with pytest.raises(GraphError, match="int8 node 'stem': value 'stem' has no scale"):
         plan_file.load(tmp_path)
+
+
+def test_every_mistake_of_a_damaged_plan_is_told_with_its_path(tmp_path: Path):
+    plan_file.save(int8_plan(), tmp_path)
+    path = tmp_path / plan_file.PLAN
+    document = json.loads(path.read_text())
+    document["precisions"]["stem"], document["values"]["stem"] = "int3", [0.5]
+    path.write_text(json.dumps(document))
+    with pytest.raises(StoreError) as caught:
+        plan_file.load(tmp_path)
+    first, *lines = caught.value.message.splitlines()
+    assert first == f"plan {path} is damaged:"
+    assert [line.split(":")[0] for line in lines] == ["values.stem.1", "precisions.stem"]

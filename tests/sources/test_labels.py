@@ -56,6 +56,16 @@ def test_refused(tmp_path: Path, name: str, content: bytes, message: str) -> Non
     assert caught.value.hint
 
 
+def test_every_class_without_a_name_is_told(tmp_path: Path) -> None:
+    (tmp_path / "l.json").write_text('{"0": "rose", "1": 7, "2": ["n1", null], "3": []}')
+    with pytest.raises(SourceError) as caught:
+        labels.read(tmp_path / "l.json")
+    assert caught.value.message.splitlines() == [
+        f"--labels {tmp_path / 'l.json'}: class {index}: expected names, got {given}"
+        for index, given in ((1, "7"), (2, "None"), (3, "[]"))
+    ]
+
+
 def test_a_file_without_end(tmp_path: Path) -> None:
     with (tmp_path / "l.txt").open("wb") as file:
         file.truncate(2**30)
