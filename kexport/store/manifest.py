@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from kexport.documents import adapter, mistakes
 from kexport.errors import StoreError, UsageError
 from kexport.files import STAGING, file_digest, files_of, left_overs, listing_digest, relative, write
 from kexport.records import Record, Status, decode
@@ -74,40 +76,57 @@ def _artifact_entries(directory: Path, record: Record) -> dict[str, dict[str, An
     return {artifact.path: {"sha256": artifact.sha256, "size_bytes": artifact.size_bytes}}
 
 
-def _read_manifest(path: Path) -> dict[str, dict[str, Any]]:
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """What the manifest states of a file."""
+
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Manifest:
+    schema: int
+    files: dict[str, _Entry]
+
+
+def _read_manifest(path: Path) -> dict[str, _Entry]:
     """The manifest's entries; StoreError with one line if it is missing, damaged or newer."""
+    from pydantic import ValidationError
+
     try:
-        manifest = json.loads(path.read_bytes())
+        text = path.read_bytes()
+        _refuse_newer(json.loads(text))
+        manifest: _Manifest = adapter(_Manifest).validate_json(text, strict=True)
     except FileNotFoundError as error:
         raise StoreError(f"{MANIFEST}: missing: the last run did not end") from error
+    except ValidationError as error:
+        wanted = f"{MANIFEST}: damaged: expected schema {MANIFEST_SCHEMA}, and sha256 and size of every file"
+        raise StoreError(f"{wanted}: {'; '.join(mistakes(error))}") from error
     except ValueError as error:
         raise StoreError(f"{MANIFEST}: not JSON: {error}") from error
-    schema = manifest.get("schema") if isinstance(manifest, dict) else None
+    return manifest.files
+
+
+def _refuse_newer(value: object) -> None:
+    schema = value.get("schema") if isinstance(value, dict) else None
     if isinstance(schema, int) and schema > MANIFEST_SCHEMA:
         raise StoreError(f"{MANIFEST}: schema {schema}, this kexport reads up to {MANIFEST_SCHEMA}")
-    files = manifest.get("files") if schema == MANIFEST_SCHEMA else None
-    if not isinstance(files, dict) or not all(_is_entry(entry) for entry in files.values()):
-        raise StoreError(f"{MANIFEST}: damaged: expected schema {MANIFEST_SCHEMA}, and sha256 and size of every file")
-    return files
 
 
-def _is_entry(entry: object) -> bool:
-    return isinstance(entry, dict) and isinstance(entry.get("sha256"), str) and isinstance(entry.get("size_bytes"), int)
-
-
-def _check_entry(directory: Path, name: str, entry: Mapping[str, Any]) -> Iterator[str]:
+def _check_entry(directory: Path, name: str, entry: _Entry) -> Iterator[str]:
     path, parts = directory / name, PurePosixPath(name).parts
     if PurePosixPath(name).is_absolute() or ".." in parts:
         yield f"{name}: leads out of the directory"
     elif not path.is_file():
         yield f"{name}: missing"
-    elif path.stat().st_size != entry["size_bytes"]:
-        yield f"{name}: {path.stat().st_size} bytes, expected {entry['size_bytes']}"
-    elif file_digest(path) != entry["sha256"]:
+    elif path.stat().st_size != entry.size_bytes:
+        yield f"{name}: {path.stat().st_size} bytes, expected {entry.size_bytes}"
+    elif file_digest(path) != entry.sha256:
         yield f"{name}: edited: its sha256 is not the one in the manifest"
 
 
-def _check_records(directory: Path, listed: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _check_records(directory: Path, listed: Mapping[str, _Entry]) -> list[str]:
     """Records that cannot be read, or that speak of another artifact than the manifest does."""
     problems = []
     for path in record_paths(directory):
@@ -120,14 +139,14 @@ def _check_records(directory: Path, listed: Mapping[str, Mapping[str, Any]]) -> 
     return problems
 
 
-def _check_listed(directory: Path, record: Record, listed: Mapping[str, Mapping[str, Any]]) -> str | None:
+def _check_listed(directory: Path, record: Record, listed: Mapping[str, _Entry]) -> str | None:
     artifact = record.artifact
     if artifact is None:
         return "says PASS, but has no artifact" if record.status is Status.PASS else None
     if (directory / artifact.path).is_dir():
         start = f"{artifact.path}/"
-        inside = {name.removeprefix(start): e["sha256"] for name, e in listed.items() if name.startswith(start)}
-        found: Any = listing_digest(inside)
+        inside = {name.removeprefix(start): entry.sha256 for name, entry in listed.items() if name.startswith(start)}
+        known = listing_digest(inside) == artifact.sha256
     else:
-        found = listed.get(artifact.path, {}).get("sha256")
-    return None if found == artifact.sha256 else f"its artifact {artifact.path} is missing or another one"
+        known = artifact.path in listed and listed[artifact.path].sha256 == artifact.sha256
+    return None if known else f"its artifact {artifact.path} is missing or another one"

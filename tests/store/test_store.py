@@ -287,6 +287,13 @@ class TestVerify:
             ("{", "manifest.json: not JSON: "),
             ("[]", "manifest.json: damaged: expected schema 1"),
             ('{"schema": 1, "files": {"a": 3}}', "manifest.json: damaged: expected schema 1"),
+            (
+                '{"schema": 1, "files": {"a": 3, "b": {"sha256": "x", "size_bytes": "7"}}}',
+                (
+                    "manifest.json: damaged: expected schema 1, and sha256 and size of every file: "
+                    'files.a: expected a table, got 3; files.b.size_bytes: expected int, got "7"'
+                ),
+            ),
             ('{"schema": 2}', "manifest.json: schema 2, this kexport reads up to 1"),
         ],
     )
