@@ -1,7 +1,7 @@
 """kexport: ahead-of-time export and deployment of Keras Applications, with proof.
 
-The commands are functions here, which return records: `export`, `parity`, `bench`, `report`, `verify`.
-They are looked up when first used, so that importing the package stays light.
+The commands are functions here, which return records: `export`, `parity`, `bench`, `sensitivity`, `report`, `verify`;
+the errors that they raise are here as well. They are looked up when first used, so that the import stays light.
 """
 
 from __future__ import annotations
@@ -12,15 +12,35 @@ from typing import TYPE_CHECKING, Any
 from kexport.version import __version__
 
 if TYPE_CHECKING:
-    from kexport.api import bench, export, parity, report, verify
+    from kexport.api import bench, export, parity, report, sensitivity, verify
+    from kexport.errors import (
+        ArtifactError,
+        DeviceError,
+        DownloadError,
+        EnvironmentFailure,
+        GraphError,
+        KexportError,
+        MissingDependencyError,
+        SignalError,
+        SourceError,
+        StoreError,
+        UnknownNameError,
+        UnsupportedError,
+        UsageError,
+    )
 
-__all__ = ["__version__", "bench", "export", "parity", "report", "verify"]
+__all__ = [
+    "ArtifactError", "DeviceError", "DownloadError", "EnvironmentFailure", "GraphError", "KexportError",
+    "MissingDependencyError", "SignalError", "SourceError", "StoreError", "UnknownNameError", "UnsupportedError",
+    "UsageError", "__version__", "bench", "export", "parity", "report", "sensitivity", "verify",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module("kexport.api"), name)
+    place = "kexport.errors" if name[0].isupper() else "kexport.api"
+    return getattr(importlib.import_module(place), name)
 
 
 def __dir__() -> list[str]:

@@ -7,27 +7,30 @@ wrong with one artifact is in its record, as ``status`` and ``reason``.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 from kexport import machine, reports, store
-from kexport.errors import UnknownNameError, UsageError
+from kexport.errors import UsageError
 from kexport.evidence.benchmark import BenchSettings
+from kexport.options import PYTHON, ExportOptions, Goes, Option, keywords, of, read
 from kexport.pipeline import Request, recheck, requests, run
 from kexport.pipeline import bench as measure
 from kexport.pipeline.events import Event
+from kexport.pipeline.sensitivity import ranking as rank
+from kexport.quantization.ranking import Ranking
 from kexport.records import Record
 from kexport.runtimes import DEFAULT_DEVICE
 from kexport.sources.loading import live
 from kexport.sources.names import ModelFile, Named, select
-from kexport.specs import DEFAULT_OPSET, Boundary, EngineNames, Format, Scheme
 
 Place = str | PathLike[str]
-Name = TypeVar("Name", bound=str)
 DEFAULT_DIRECTORY = "artifacts"
+RANKED = of(Goes.MODEL)
+CALIBRATION = next(option for option in PYTHON if option.name == "calibration")
 
 
 class Quiet:
@@ -37,85 +40,36 @@ class Quiet:
         """Do nothing."""
 
 
-def export(
-    sources: str | Any | Iterable[str | Any],
-    *,
-    formats: str | Iterable[str] = ("onnx", "tflite"),
-    scheme: str = "float32",
-    weights: Place = "imagenet",
-    directory: Place = DEFAULT_DIRECTORY,
-    batch: int | Literal["dynamic"] | None = None,
-    opset: int = DEFAULT_OPSET,
-    engine: str = "auto",
-    jobs: int | None = None,
-    resume: bool = False,
-    force: bool = False,
-    bench: bool = False,
-    calibration: Place | None = None,
-    evaluation: Place | None = None,
-    io: str = "float32",
-    max_drop: float | None = None,
-    timeout_seconds: float = 1800.0,
-    alpha: float | None = None,
-    input_shape: tuple[int, int, int] | None = None,
-    classes: int | None = None,
-    include_top: bool = True,
-    pooling: str | None = None,
-    minimalistic: bool = False,
-    layers: str | Iterable[str] = (),
-    labels: Place | None = None,
-    trust: bool = False,
-) -> tuple[Record, ...]:
+@keywords(*PYTHON)
+def export(sources: str | Any | Iterable[str | Any], **options: Any) -> tuple[Record, ...]:
     """Export models and prove each file against Keras: one record per model and format, in that order.
 
     ``sources`` names an application, a family, a glob, a model file or a factory (``package.module:function``), or
     is a `keras.Model`; or several of them. A model of the program is saved for the worker processes, which load it
-    with its own code: as with ``trust``, which allows code in model files. ``weights`` is ``imagenet``,
-    ``random:SEED`` or a weights file. ``layers`` are the names of those whose outputs are wanted, ``labels`` is a
-    file with the names of the classes. ``calibration`` is a folder of images, a ``.npz`` file or ``synthetic:SEED``;
-    ``evaluation`` is a folder or a CSV file of photographs that accuracy is measured on, ``max_drop`` what int8 may
-    lose of top-1 on them, in points: the fewest layers stay in float32 for it. Raises UsageError for a
-    request that cannot be, StoreError for a directory that cannot be written, and EnvironmentFailure where this
-    environment can do none of it.
+    with its own code: as with ``trust``, which allows code in model files. Raises UsageError for a request that
+    cannot be, StoreError for a directory that cannot be written, and EnvironmentFailure where this environment can
+    do none of it.
     """
     with tempfile.TemporaryDirectory(prefix="kexport-live-") as folder:
         named = _named(sources, Path(folder))
-        own = any(isinstance(model, ModelFile) and model.live for model in named)
-        options = requests.ExportOptions(
-            formats=_members("format", Format, formats),
-            schemes=_members("scheme", Scheme, scheme),
-            weights=str(weights),
-            alpha=alpha,
-            minimalistic=minimalistic,
-            layers=_several(layers),
-            labels=None if labels is None else str(labels),
-            trust=trust or own,
-            input_shape=input_shape,
-            classes=classes,
-            no_top=not include_top,
-            pooling=pooling,
-            batch=batch,
-            opset=opset,
-            engine=_members("engine", EngineNames(), engine)[0],
-            jobs=jobs,
-            resume=resume,
-            force=force,
-            calibration=None if calibration is None else str(calibration),
-            io=_members("io", Boundary, io)[0],
-            evaluation=None if evaluation is None else str(evaluation),
-            max_drop=max_drop,
-            timeout_minutes=timeout_seconds / 60,
-        )
+        asked = _asked(PYTHON, options, own=any(isinstance(model, ModelFile) and model.live for model in named))
         request = Request(
-            cells=requests.cells(named, options),
-            directory=Path(directory),
-            jobs=jobs,
-            resume=resume,
-            force=force,
-            bench=bench,
-            timeout_seconds=timeout_seconds,
+            cells=requests.cells(named, asked),
+            directory=asked.output,
+            jobs=asked.jobs,
+            resume=asked.resume,
+            force=asked.force,
+            bench=asked.bench,
+            timeout_seconds=asked.timeout_minutes * 60,
         )
         return run(request, Quiet())
+
+
+def _asked(table: Iterable[Option], options: Mapping[str, Any], *, own: bool) -> ExportOptions:
+    """The request that keyword arguments are; ``own`` models are of this program, and their code is trusted."""
+    values = read(table, options)
+    values |= {"output": Path(values["output"])} if "output" in values else {}
+    return ExportOptions(**values | ({"trust": True} if own else {}))
 
 
 def _named(sources: Any, folder: Path) -> tuple[Named, ...]:
@@ -166,6 +120,20 @@ def bench(
     return measure(_paths(paths), settings, Quiet(), with_keras=with_keras, trusted=_several(trust))
 
 
+@keywords(*RANKED)
+def sensitivity(source: str | Any, calibration: Place, *, images: int | None = None, **options: Any) -> Ranking:
+    """The layers of one model by the damage that quantizing each alone, to int8, does to the logits.
+
+    ``calibration`` as in `export`; ``images`` says how many are taken, 16 unless said. Raises UsageError or SourceError
+    for a model or images that cannot be.
+    """
+    with tempfile.TemporaryDirectory(prefix="kexport-live-") as folder:
+        saved = live.saved(source, Path(folder)) if live.is_model(source) else None
+        asked = _asked((CALIBRATION, *RANKED), {"calibration": calibration, **options}, own=saved is not None)
+        model = requests.single(str(saved or source), asked, command="sensitivity")
+        return rank(replace(model, live=saved is not None), str(asked.calibration), Quiet(), images=images)
+
+
 def report(records: Sequence[Record] | Place, fmt: str = "md") -> str:
     """Records, or those of an artifact directory, as text: ``md``, ``json``, ``csv`` or ``junit``.
 
@@ -181,18 +149,6 @@ def verify(directory: Place = DEFAULT_DIRECTORY) -> tuple[str, ...]:
     return tuple(store.verify(_existing(directory)))
 
 
-def _members(kind: str, legal: Iterable[Name], names: str | Iterable[str]) -> tuple[Name, ...]:
-    """Each member once, in the order given. UnknownNameError offers the closest, UsageError if there is none."""
-    wanted = tuple(dict.fromkeys(_several(names)))
-    if not wanted:
-        raise UsageError(f"no {kind} was given: expected at least one", hint=f"kexport list {kind}s")
-    known = {str(member): member for member in legal}
-    for name in wanted:
-        if name not in known:
-            raise UnknownNameError(kind=kind, value=name, legal=known, hint=f"kexport list {kind}s")
-    return tuple(known[name] for name in wanted)
-
-
 def _several(names: str | Iterable[str]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
@@ -206,5 +162,5 @@ def _paths(paths: Place | Iterable[Place]) -> tuple[Path, ...]:
 def _existing(path: Place) -> Path:
     found = Path(path)
     if not found.exists():
-        raise UsageError(f"{found} does not exist", hint=f"kexport.export(..., directory={str(found)!r})")
+        raise UsageError(f"{found} does not exist", hint=f"kexport.export(..., output={str(found)!r})")
     return found

@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import PurePath
 
 from kexport.errors import UsageError
+from kexport.options import CellOptions, ModelOptions
 from kexport.registry import CALIBRATED, QUANTIZED, Engine, EngineNames, Format, Scheme
 
 __all__ = [
@@ -76,7 +77,7 @@ class WeightsSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelSpec:
+class ModelSpec(ModelOptions):
     """Which network to build. Sizes in pixels; ``None`` means the application's own default.
 
     Exactly one of ``application`` (a name), ``file`` (a path) and ``factory`` (``package.module:function``) is
@@ -88,16 +89,9 @@ class ModelSpec:
     file: str | None = None
     factory: str | None = None
     live: bool = False
-    layers: tuple[str, ...] = ()
-    labels: str | None = None
-    trust: bool = False
     weights: WeightsSpec = field(default_factory=lambda: WeightsSpec(kind="imagenet"))
-    alpha: float | None = None
-    minimalistic: bool = False
-    input_shape: tuple[int, int, int] | None = None
     classes: int = 1000
     include_top: bool = True
-    pooling: str | None = None
 
     def __post_init__(self) -> None:
         if sum(map(bool, (self.application, self.file, self.factory))) != 1:
@@ -150,7 +144,7 @@ class ModelSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class Cell(CellOptions):
     """One artifact to make: a model times a target.
 
     ``calibration`` is what ``--calibration`` names (`kexport.images.calibration`), ``evaluation`` what ``--eval``
@@ -164,10 +158,7 @@ class Cell:
     engine: str = Engine.AUTO
     batch: int | None = None
     opset: int = DEFAULT_OPSET
-    calibration: str | None = None
-    evaluation: str | None = None
     io: Boundary = Boundary.FLOAT32
-    max_drop: float | None = None
 
     def __post_init__(self) -> None:
         _check_scheme(self)

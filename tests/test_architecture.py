@@ -89,7 +89,8 @@ def test_the_import_rule_can_fail() -> None:
 
 
 def test_every_folder_is_a_room() -> None:
-    assert {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()} <= set(ROOMS)
+    folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    assert folders <= {*ROOMS, "options"}, "the table of options and how their values are written are on the floor"
     assert len(list(PACKAGE.glob("*.py"))) <= MOST_ON_THE_FLOOR
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import kexport
+from kexport import errors
 from kexport.errors import KexportError, SourceError, StoreError, UnknownNameError, UsageError
 from kexport.records import Status
 from tests.places import ROOT
@@ -18,9 +19,12 @@ HEAVY = ("keras", "tensorflow", "onnxruntime", "onnx", "pydantic", "rich", "clic
 
 
 def test_public_names() -> None:
-    assert kexport.__all__ == ["__version__", "bench", "export", "parity", "report", "verify"]
+    functions = {"bench", "export", "parity", "report", "sensitivity", "verify"}
+    kinds = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
+    assert set(kexport.__all__) == {"__version__"} | functions | kinds
     assert set(kexport.__all__) <= set(dir(kexport))
-    assert all(callable(getattr(kexport, name)) for name in kexport.__all__ if name != "__version__")
+    assert all(callable(getattr(kexport, name)) for name in functions)
+    assert all(getattr(kexport, name) is getattr(errors, name) for name in kinds)
 
 
 def test_the_version_stands_in_one_place() -> None:
@@ -48,7 +52,7 @@ def test_functions_stay_functions_when_the_rest_is_imported() -> None:
     """A submodule of the same name would take the function's place."""
     script = (
         "import kexport, pkgutil, kexport.pipeline, kexport.pipeline.worker, kexport.cli\n"
-        "print([name for name in kexport.__all__[1:] if not callable(getattr(kexport, name))])\n"
+        "print([name for name in kexport.__all__ if name[0] != '_' and not callable(getattr(kexport, name))])\n"
         "print([module.name for module in pkgutil.iter_modules(kexport.__path__) if module.name in kexport.__all__])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)

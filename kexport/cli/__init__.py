@@ -6,23 +6,16 @@ Exit codes: 0 all pass; 1 a check failed, or a bug; 2 the request is wrong; 3 th
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 
 import rich_click as click
 
 from kexport.cli import output
-from kexport.cli.all_models import command as all_command
-from kexport.cli.bench import command as bench_command
-from kexport.cli.doctor import command as doctor_command
-from kexport.cli.export import command as export_command
-from kexport.cli.listing import command as list_command
-from kexport.cli.parity import command as parity_command
-from kexport.cli.report import command as report_command
-from kexport.cli.sensitivity import command as sensitivity_command
-from kexport.cli.verify import command as verify_command
 from kexport.errors import KexportError
 from kexport.version import __version__
 
@@ -47,17 +40,15 @@ def group() -> None:
     """
 
 
-for _command in (
-    list_command,
-    export_command,
-    all_command,
-    parity_command,
-    bench_command,
-    sensitivity_command,
-    report_command,
-    verify_command,
-    doctor_command,
-):
+def commands() -> Iterator[click.Command]:
+    """The ``command`` of every module here that has one, in the order of its ``ORDER``; those without come last."""
+    modules = [importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
+    with_command = [module for module in modules if isinstance(getattr(module, "command", None), click.Command)]
+    for module in sorted(with_command, key=lambda module: (getattr(module, "ORDER", sys.maxsize), module.__name__)):
+        yield module.command
+
+
+for _command in commands():
     group.add_command(_command)
 
 

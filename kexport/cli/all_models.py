@@ -6,10 +6,11 @@ from typing import Any
 
 import rich_click as click
 
-from kexport.cli.options import export_options
+from kexport.cli.options import asked, export_options
 from kexport.cli.run_cells import execute
-from kexport.pipeline.requests import ExportOptions
 from kexport.sources.catalog import APPLICATIONS
+
+ORDER = 30
 
 
 @click.command("all")
@@ -19,4 +20,4 @@ def command(**values: Any) -> int:
 
     Example: kexport all --formats onnx,tflite --weights random:0 --resume
     """
-    return execute(APPLICATIONS, ExportOptions(**values))
+    return execute(APPLICATIONS, asked(values))

@@ -22,6 +22,8 @@ LITTLE_MEMORY_BYTES = 4 * 2**30
 EXPORTING = ("keras", "tensorflow", "tf2onnx", "onnx", "ai_edge_litert", "flatbuffers", "onnxruntime")
 KERAS_AT_LEAST = (3, 15, 1)
 
+ORDER = 90
+
 
 class Level(StrEnum):
     """How bad a finding is: only `BLOCKED` changes the exit code."""

@@ -6,10 +6,11 @@ from typing import Any
 
 import rich_click as click
 
-from kexport.cli.options import export_options
+from kexport.cli.options import asked, export_options
 from kexport.cli.run_cells import execute
-from kexport.pipeline.requests import ExportOptions
 from kexport.sources.names import select
+
+ORDER = 20
 
 
 @click.command("export")
@@ -23,4 +24,4 @@ def command(sources: tuple[str, ...], **values: Any) -> int:
 
     Example: kexport export MobileNetV3Small --formats onnx,tflite --weights random:0
     """
-    return execute(select(sources), ExportOptions(**values))
+    return execute(select(sources), asked(values))

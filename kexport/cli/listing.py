@@ -12,13 +12,16 @@ import rich_click as click
 from kexport import targets
 from kexport.cli import output
 from kexport.cli.options import json_option
-from kexport.registry import Format, Scheme
+from kexport.registry import Engine, Format, Scheme
 from kexport.sources.catalog import APPLICATIONS
+from kexport.specs import DEFAULT_OPSET
 
 if TYPE_CHECKING:
     from kexport.sources.adapt.taps import LayerRow
 
 Row = dict[str, Any]
+
+ORDER = 10
 
 
 @click.command("list")
@@ -81,7 +84,15 @@ def _engines() -> list[Row]:
 
 
 def _targets() -> list[Row]:
-    return [{"target": name, **asdict(targets.load(name))} for name in targets.names()]
+    return [_target(name) for name in targets.names()]
+
+
+def _target(name: str) -> Row:
+    """A target with what it leaves open, and whatever else it sets."""
+    found = targets.load(name)
+    usual = {"formats": (), "schemes": (Scheme.FLOAT32,), "batch": None, "opset": DEFAULT_OPSET, "engine": Engine.AUTO}
+    words = {key.word: found.values[key.name] for key in targets.KEYS if key.name in found.values}
+    return {"target": name, "description": found.description, **usual, "input_shape": None, **words}
 
 
 def _runtimes() -> list[Row]:

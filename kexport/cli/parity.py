@@ -13,6 +13,8 @@ from kexport.cli.run_cells import tell
 
 ARTIFACTS = (Path("artifacts"),)
 
+ORDER = 40
+
 
 @click.command("parity")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path, exists=True), metavar="[DIR|ARTIFACT]...")

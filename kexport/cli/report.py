@@ -10,6 +10,8 @@ from kexport.cli import output
 from kexport.cli.run_cells import show
 from kexport.errors import UsageError
 
+ORDER = 70
+
 
 @click.command("report")
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False, exists=True), metavar="DIR")

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kexport.cli import output, progress, verdict
-from kexport.pipeline import requests
-from kexport.pipeline.requests import ExportOptions
+from kexport.options import ExportOptions
 from kexport.records import Record
 from kexport.sources.names import Named
 
 
 def execute(models: Sequence[Named], options: ExportOptions) -> int:
     """Run every cell, write tables or JSON to stdout and the verdict to stderr; returns the exit code."""
+    from kexport.pipeline import requests
+
     cells = requests.cells(models, options)
     started = time.monotonic()
     from kexport import pipeline

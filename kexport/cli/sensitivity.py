@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from kexport.cli import output, progress
-from kexport.cli.options import calibration_option, json_option, model_options
+from kexport.cli.options import asked, calibration_option, json_option, model_options
 from kexport.errors import UnknownNameError, UsageError
-from kexport.pipeline import requests
-from kexport.pipeline.requests import ExportOptions
 
 if TYPE_CHECKING:
     from kexport.quantization.ranking import Ranking
 
 TERMINAL, FORMATS = "terminal", ("md", "html", "json")
+
+ORDER = 60
 
 
 def report_format(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
@@ -81,14 +81,15 @@ def command(
             "kexport sensitivity needs calibration images: what int8 costs depends on what the network sees",
             hint=f"kexport sensitivity {source} --calibration photos",
         )
-    model = requests.single(source, ExportOptions(calibration=calibration, **values), command="sensitivity")
     from kexport import files
+    from kexport.pipeline import requests
     from kexport.pipeline import sensitivity as layer_ranking
     from kexport.reports import page
 
     if "html" in (form, path.suffix.lstrip(".") if path is not None else ""):
         page.check()
 
+    model = requests.single(source, asked({"calibration": calibration, **values}), command="sensitivity")
     with progress.create() as observer:
         found = layer_ranking.ranking(model, calibration, observer, images=images)
     if path is not None:

@@ -8,6 +8,8 @@ import rich_click as click
 
 from kexport.cli import output
 
+ORDER = 80
+
 
 @click.command("verify")
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False, exists=True), metavar="DIR")

@@ -7,15 +7,43 @@ a factory or inside a model file runs only if the user has typed that very name 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from kexport.errors import SourceError
+from kexport.options import Goes, command, of
 from kexport.records import Record, SourceFacts
 from kexport.specs import SERVING_BATCH, Boundary, Cell, Engine, Format, ModelSpec, Scheme, WeightsSpec
 
-OPTIONS = ("alpha", "minimalistic", "classes", "include_top", "pooling")
-"""What a record may say of its network beside its shape and taps."""
+_FIELDS = ModelSpec.__dataclass_fields__
+KEPT = (*(each.name for each in of(Goes.MODEL) if each.kept and each.name in _FIELDS), "include_top")
+"""What a record may say of its network: its options, and neither files nor trust."""
+
+
+def reproduce(cell: Cell, directory: Path) -> str:
+    """The command that makes this one cell again."""
+    if cell.model.live:
+        return f"kexport.export(model, formats={str(cell.format)!r}, schemes={str(cell.scheme)!r}, force=True)"
+    words = (*command(options_of(cell)), "-o", str(directory), "--force")
+    return shlex.join(["kexport", "export", cell.model.source, *words])
+
+
+def options_of(cell: Cell) -> dict[str, Any]:
+    """The options that make a cell, by the fields' names of `ExportOptions`: those that differ from what is usual."""
+    model = cell.model
+    usual = {each.name: each.default for kind in (ModelSpec, Cell) for each in fields(kind)}
+    values = {**model.model_options(), **cell.cell_options(), "batch": cell.batch, "opset": cell.opset, "io": cell.io}
+    return {
+        "formats": (cell.format,),
+        "schemes": (cell.scheme,),
+        **({} if model.weights.kind == "model" else {"weights": str(model.weights)}),
+        **({} if model.classes == usual["classes"] else {"classes": model.classes}),
+        **({} if model.include_top else {"no_top": True}),
+        **({} if cell.engine == Engine.AUTO else {"engine": cell.engine}),
+        **{name: value for name, value in values.items() if value != usual[name]},
+    }
 
 
 def model_of(
@@ -26,8 +54,8 @@ def model_of(
     ``trusted`` are the factories and model files, as the record calls them, whose code the user allows to run.
     Raises SourceError for a model of a Python program, which is gone, and for a factory that is not trusted.
     """
-    options = {name: facts.options[name] for name in OPTIONS if name in facts.options}
-    shape, layers = facts.options.get("input_shape"), facts.options.get("layers")
+    told = {name: facts.options[name] for name in KEPT if facts.options.get(name) is not None}
+    options: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
     if facts.kind == "live":
         raise SourceError(
             f"the artifact was made from a model of a Python program ({facts.source}), which is not there any more",
@@ -44,8 +72,6 @@ def model_of(
         file=facts.source if facts.kind == "file" else None,
         factory=facts.source if facts.kind == "factory" else None,
         weights=own if weights is None or not facts.application else weights,
-        input_shape=tuple(shape) if shape else None,
-        layers=tuple(layers or ()),
         trust=facts.kind == "file" and facts.source in trusted,
         **options,
     )
@@ -71,37 +97,3 @@ def cell_of(record: Record, *, trusted: Collection[str] = ()) -> Cell:
         max_drop=search.bound_points if search else None,
         io=Boundary(record.artifact.inputs[0].dtype) if scheme in form.integer_io else Boundary.FLOAT32,
     )
-
-
-def reproduce(cell: Cell, directory: Path) -> str:
-    """The command that makes this one cell again."""
-    if cell.model.live:
-        return f"kexport.export(model, formats={str(cell.format)!r}, scheme={str(cell.scheme)!r}, force=True)"
-    return shlex.join(["kexport", "export", cell.model.source, *_options(cell), "-o", str(directory), "--force"])
-
-
-def _options(cell: Cell) -> Iterator[str]:
-    model = cell.model
-    yield from ("--formats", cell.format, "--schemes", cell.scheme)
-    chosen = {
-        "--weights": None if model.weights.kind == "model" else str(model.weights),
-        "--alpha": None if model.alpha is None else f"{model.alpha:g}",
-        "--input-shape": ",".join(map(str, model.input_shape)) if model.input_shape else None,
-        "--classes": None if model.classes == 1000 else str(model.classes),
-        "--pooling": model.pooling,
-        "--labels": model.labels,
-        "--batch": None if cell.batch is None else str(cell.batch),
-        "--opset": None if cell.opset == Cell.opset else str(cell.opset),
-        "--engine": None if cell.engine == Engine.AUTO else cell.engine,
-        "--calibration": cell.calibration,
-        "--eval": cell.evaluation,
-        "--max-drop": None if cell.max_drop is None else f"{cell.max_drop:g}",
-        "--io": None if cell.io is Boundary.FLOAT32 else cell.io,
-    }
-    for option, value in chosen.items():
-        yield from () if value is None else (option, value)
-    for name in model.layers:
-        yield from ("--layer", name)
-    switches = {"--minimalistic": model.minimalistic, "--no-top": not model.include_top, "--trust": model.trust}
-    for option, given in switches.items():
-        yield from (option,) if given else ()

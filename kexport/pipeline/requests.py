@@ -5,21 +5,23 @@ The command line and `kexport.api` ask here alike, so that both refuse the same 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 from kexport import targets
 from kexport.errors import SourceError, UsageError
 from kexport.images import calibration, evaluation
+from kexport.options import TABLE, ExportOptions
+from kexport.pipeline.reproduce import options_of
 from kexport.sources import labels
 from kexport.sources.catalog import APPLICATIONS, Application
 from kexport.sources.names import Factory, ModelFile, Named, select, told
 from kexport.specs import (
     CALIBRATED,
+    DEFAULT_OPSET,
     Boundary,
     Cell,
+    Engine,
     Format,
     ModelSpec,
     Scheme,
@@ -27,108 +29,84 @@ from kexport.specs import (
     check_max_drop,
     integer_io_hint,
 )
-from kexport.targets import TargetFile
 
-DEFAULT_TIMEOUT_MINUTES = 30.0
-_MERGED = ("formats", "schemes", "batch", "opset", "engine", "input_shape")
-Batch = int | Literal["dynamic"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportOptions:
-    """What the user asked for. ``None`` means: not given, so a target or the default decides."""
-
-    formats: tuple[Format, ...] | None = None
-    schemes: tuple[Scheme, ...] | None = None
-    weights: str = "imagenet"
-    alpha: float | None = None
-    minimalistic: bool = False
-    input_shape: tuple[int, int, int] | None = None
-    classes: int | None = None
-    no_top: bool = False
-    pooling: str | None = None
-    layers: tuple[str, ...] = ()
-    labels: str | None = None
-    trust: bool = False
-    batch: Batch | None = None
-    opset: int | None = None
-    target: str | None = None
-    engine: str | None = None
-    jobs: int | None = None
-    resume: bool = False
-    force: bool = False
-    bench: bool = False
-    calibration: str | None = None
-    evaluation: str | None = None
-    io: Boundary = Boundary.FLOAT32
-    max_drop: float | None = None
-    as_json: bool = False
-    timeout_minutes: float = DEFAULT_TIMEOUT_MINUTES
-    output: Path = Path("artifacts")
-
-    def __post_init__(self) -> None:
-        if self.resume and self.force:
-            raise UsageError(
-                "--resume keeps what is complete and --force makes everything again: expected one of them",
-                hint="kexport all --resume",
-            )
-        if not self.timeout_minutes > 0:
-            raise UsageError(f"--timeout {self.timeout_minutes:g}: expected minutes above 0", hint="--timeout 30")
-        if self.jobs is not None and self.jobs < 1:
-            raise UsageError(f"--jobs {self.jobs}: expected 1 or more", hint="--jobs 2")
+IMAGENET = "imagenet"
 
 
 def cells(models: Sequence[Named], options: ExportOptions) -> tuple[Cell, ...]:
-    """Models times formats times schemes, model by model. Raises UsageError."""
-    target = settings(options)
-    _check_images(options)
-    weights = _weights(options.weights, models=len(models))
-    specs = [
-        _spec(model, options, target, weights) if isinstance(model, Application) else own(model, options, target)
-        for model in models
-    ]
-    pairs = _pairs(target)
-    _check_io(options, pairs)
-    _check_max_drop(options, target)
-    return tuple(
-        Cell(
+    """Models times targets times formats times schemes, model by model. Raises UsageError."""
+    asked = [(name, settings(options, name)) for name in options.targets or (None,)]
+    for _, what in asked:
+        _check_images(what)
+    made = [(name, cell) for model in models for name, what in asked for cell in _cells(model, what, len(models))]
+    _refuse_contradictions(made)
+    return tuple(dict.fromkeys(cell for _, cell in made))
+
+
+def _cells(model: Named, what: ExportOptions, models: int) -> Iterator[Cell]:
+    weights = _weights(what.weights or IMAGENET, models=models)
+    spec = _spec(model, what, weights) if isinstance(model, Application) else own(model, what)
+    pairs = _pairs(what)
+    _check_io(what, pairs)
+    _check_max_drop(what)
+    for form, scheme in pairs:
+        yield Cell(
             model=spec,
             format=form,
             scheme=scheme,
-            engine=target.engine,
-            batch=None if target.batch == "dynamic" else target.batch,
-            opset=target.opset,
-            calibration=options.calibration,
-            evaluation=options.evaluation,
-            io=options.io if scheme in form.integer_io else Boundary.FLOAT32,
-            max_drop=options.max_drop if scheme in CALIBRATED else None,
+            engine=what.engine or Engine.AUTO,
+            batch=None if what.batch == "dynamic" else what.batch,
+            opset=DEFAULT_OPSET if what.opset is None else what.opset,
+            io=(what.io or Boundary.FLOAT32) if scheme in form.integer_io else Boundary.FLOAT32,
+            **what.cell_options() | ({} if scheme in CALIBRATED else {"max_drop": None}),
         )
-        for spec in specs
-        for form, scheme in pairs
-    )
 
 
-def _pairs(target: TargetFile) -> list[tuple[Format, Scheme]]:
-    """Every format in each scheme that it can have; each has one, as a target is checked when it is made."""
-    return [(form, scheme) for form in target.formats for scheme in target.schemes if scheme in form.schemes]
+def _refuse_contradictions(made: Sequence[tuple[str | None, Cell]]) -> None:
+    """Two targets may ask for the same cell, and not for two that differ in a file of the same name."""
+    known: dict[tuple[str, str], tuple[str | None, Cell]] = {}
+    for name, cell in made:
+        first, other = known.setdefault((cell.model.name, cell.file_name), (name, cell))
+        if cell != other:
+            raise UsageError(
+                f"--target {first} and --target {name} both make {cell.file_name}, and not alike: "
+                f"{', '.join(_differences(other, cell))}",
+                hint=f"one after the other: --target {first} -o {first}, then --target {name} -o {name}",
+            )
+
+
+def _differences(first: Cell, second: Cell) -> Iterator[str]:
+    ours, theirs = options_of(first), options_of(second)
+    for option in TABLE:
+        usual = option.unless or "as usual"
+        one, two = (told.get(option.name, usual) for told in (ours, theirs))
+        if one != two:
+            yield f"{option.word} {one} or {two}"
+
+
+def _pairs(what: ExportOptions) -> list[tuple[Format, Scheme]]:
+    """Every format in each scheme that it can have; each has one, as `settings` has checked."""
+    forms, schemes = what.formats or (), what.schemes or ()
+    return [(form, scheme) for form in forms for scheme in schemes if scheme in form.schemes]
 
 
 def _check_io(options: ExportOptions, pairs: list[tuple[Format, Scheme]]) -> None:
-    if options.io is not Boundary.FLOAT32 and not any(scheme in form.integer_io for form, scheme in pairs):
+    if options.io not in (None, Boundary.FLOAT32) and not any(scheme in form.integer_io for form, scheme in pairs):
         raise UsageError(
             f"--io {options.io}: only TFLite files of scheme int8 have integer inputs and outputs",
             hint=integer_io_hint(),
         )
 
 
-def _check_max_drop(options: ExportOptions, target: TargetFile) -> None:
+def _check_max_drop(options: ExportOptions) -> None:
     """UsageError for a bound that nothing could be held to."""
     if options.max_drop is None:
         return
     check_max_drop(options.max_drop)
-    if Scheme.INT8 not in target.schemes:
+    schemes = options.schemes or (Scheme.FLOAT32,)
+    if Scheme.INT8 not in schemes:
         raise UsageError(
-            f"--max-drop {options.max_drop:g} with {', '.join(target.schemes)}: expected scheme int8, whose layers can "
+            f"--max-drop {options.max_drop:g} with {', '.join(schemes)}: expected scheme int8, whose layers can "
             "stay in float32 one by one",
             hint="--schemes int8",
         )
@@ -139,52 +117,44 @@ def _check_max_drop(options: ExportOptions, target: TargetFile) -> None:
         )
 
 
-def defaults() -> TargetFile:
-    """What is made unless said."""
-    return TargetFile(description="what is made unless said", formats=tuple(form for form in Format if form.default))
+def settings(options: ExportOptions, target: str | None = None) -> ExportOptions:
+    """What was typed, over what the target says, over the defaults. Raises UsageError where that cannot be."""
+    base = {} if target is None else targets.load(target).values
+    usual = {"formats": tuple(form for form in Format if form.default), "schemes": (Scheme.FLOAT32,)}
+    what = ExportOptions(**{**usual, **base, **options.given()})
+    targets.check(what)
+    return what
 
 
-def settings(options: ExportOptions) -> TargetFile:
-    """The named target, or the defaults, with what was typed on top. Raises UsageError."""
-    base = defaults() if options.target is None else targets.load(options.target)
-    typed = {name: getattr(options, name) for name in _MERGED}
-    return replace(base, **{name: value for name, value in typed.items() if value is not None})
-
-
-def _spec(application: Application, options: ExportOptions, target: TargetFile, weights: WeightsSpec) -> ModelSpec:
-    _check_constructor(application, options)
-    _check_size(application, target.input_shape)
-    _check_classifier(options, weights)
+def _spec(application: Application, what: ExportOptions, weights: WeightsSpec) -> ModelSpec:
+    _check_constructor(application, what)
+    _check_size(application, what.input_shape)
+    _check_classifier(what, weights)
+    _check_labels(what)
     return ModelSpec(
         application=application.name,
         weights=weights,
-        alpha=options.alpha,
-        minimalistic=options.minimalistic,
-        input_shape=target.input_shape,
-        classes=1000 if options.classes is None else options.classes,
-        include_top=not options.no_top,
-        pooling=options.pooling,
-        layers=options.layers,
-        labels=_labels(options),
+        classes=1000 if what.classes is None else what.classes,
+        include_top=not what.no_top,
+        **what.model_options() | {"trust": False},
     )
 
 
 def described(source: str, *, trust: bool) -> ModelSpec:
     """The one model that ``source`` names, for a look at its layers. Raises UsageError where it names several."""
     found = _one(source, "list layers")
-    options = ExportOptions(trust=trust)
     if isinstance(found, Application):
         return ModelSpec(application=found.name, weights=WeightsSpec(kind="random", seed=0))
-    return own(found, options, settings(options))
+    return own(found, settings(ExportOptions(trust=trust)))
 
 
 def single(source: str, options: ExportOptions, *, command: str) -> ModelSpec:
     """The one model that ``source`` names, as the options want it. Raises UsageError where it names several."""
-    found, target = _one(source, command), settings(options)
-    _check_images(options)
+    found, what = _one(source, command), settings(options)
+    _check_images(what)
     if isinstance(found, Application):
-        return _spec(found, options, target, _weights(options.weights, models=1))
-    return own(found, options, target)
+        return _spec(found, what, _weights(what.weights or IMAGENET, models=1))
+    return own(found, what)
 
 
 def _one(source: str, command: str) -> Named:
@@ -197,10 +167,10 @@ def _one(source: str, command: str) -> Named:
     return found[0]
 
 
-def own(model: ModelFile | Factory, options: ExportOptions, target: TargetFile) -> ModelSpec:
+def own(model: ModelFile | Factory, options: ExportOptions) -> ModelSpec:
     """The request for a model file or a factory. UsageError for an option that only applications take."""
     factory = isinstance(model, Factory)
-    weights = WeightsSpec.parse(options.weights)
+    weights = WeightsSpec.parse(options.weights or IMAGENET)
     taken = {
         "--alpha": options.alpha is None,
         "--minimalistic": not options.minimalistic,
@@ -216,23 +186,20 @@ def own(model: ModelFile | Factory, options: ExportOptions, target: TargetFile) 
             f"{wrong} is for applications: {told(model)} {whose}",
             hint=f"kexport export {told(model)}",
         )
+    _check_labels(options)
     return ModelSpec(
         file=None if isinstance(model, Factory) else model.path,
         factory=model.text if isinstance(model, Factory) else None,
         live=not isinstance(model, Factory) and model.live,
         weights=weights if weights.kind == "file" else WeightsSpec(kind="model"),
-        input_shape=target.input_shape,
-        layers=options.layers,
-        labels=_labels(options),
-        trust=options.trust,
+        **options.model_options(),
     )
 
 
-def _labels(options: ExportOptions) -> str | None:
-    """The labels file, read once so that a mistake in it is told at once."""
+def _check_labels(options: ExportOptions) -> None:
+    """The labels file is read once, so that a mistake in it is told at once."""
     if options.labels is not None:
         labels.read(Path(options.labels))
-    return options.labels
 
 
 def _check_constructor(application: Application, options: ExportOptions) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -106,14 +107,8 @@ def weights_digest(model: Any) -> str:
 
 
 def _options(spec: ModelSpec) -> dict[str, Any]:
-    return {
-        "alpha": spec.alpha,
-        "minimalistic": spec.minimalistic or None,
-        "input_shape": list(spec.input_shape) if spec.input_shape else None,
-        "classes": spec.classes if spec.classes != 1000 else None,
-        "include_top": None if spec.include_top else False,
-        "pooling": spec.pooling,
-        "layers": list(spec.layers) or None,
-        "labels": spec.labels,
-        "trust": spec.trust or None,
-    }
+    """Every option of the model by its name; None where it is as usual."""
+    chosen = {**spec.model_options(), "classes": spec.classes, "include_top": spec.include_top}
+    usual = {each.name: each.default for each in fields(ModelSpec)}
+    told = {name: None if value == usual[name] else value for name, value in chosen.items()}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import rich_click as click
 from md_text import code, table
@@ -12,9 +11,10 @@ from md_text import code, table
 from kexport import cli as command_line
 from kexport import pipeline
 from kexport import targets as target_file
-from kexport.cli import all_models, export, group
+from kexport.cli import group
 from kexport.errors import KexportError
 from kexport.evidence import tolerances
+from kexport.options import TABLE, Option
 from kexport.specs import Format, Scheme
 
 
@@ -25,10 +25,8 @@ def commands() -> str:
 
 
 def options() -> str:
-    """One row per option that export and all share."""
-    ours, theirs = ([p for p in c.params if isinstance(p, click.Option)] for c in (export.command, all_models.command))
-    assert [o.opts for o in ours] == [o.opts for o in theirs]
-    return table(("option", "what it means", "example"), map(_option, ours), text_columns=3)
+    """One row per option of the table."""
+    return table(("option", "what it means", "example"), map(_option, TABLE), text_columns=3)
 
 
 def exit_codes() -> str:
@@ -50,7 +48,7 @@ def flow() -> str:
 
 def formats() -> str:
     """One row per format: schemes and engines."""
-    rows = [(form.value, ", ".join(form.schemes), ", ".join(form.engine_names)) for form in Format]
+    rows = [(str(form), ", ".join(form.schemes), ", ".join(form.engine_names)) for form in Format]
     return table(("format", "schemes", "engines, the first is the default"), rows, text_columns=3)
 
 
@@ -62,7 +60,7 @@ def targets() -> str:
 def bounds() -> str:
     """One row per bound of ``parity/tolerances.toml``."""
     rows = [
-        (form.value, scheme, code(bound.name), f"{'≥' if bound.at_least else '≤'} {bound.limit:g}", bound.why)
+        (str(form), scheme, code(bound.name), f"{'≥' if bound.at_least else '≤'} {bound.limit:g}", bound.why)
         for form in Format
         for scheme in form.schemes
         for bound in tolerances.load(form, scheme)
@@ -101,13 +99,9 @@ def _told(command: click.Command) -> tuple[str, str]:
     return first, code(example[1].strip())
 
 
-def _option(option: click.Option) -> tuple[str, str, str]:
-    meaning, _, example = (option.help or "").rpartition(", e.g. ")
-    assert meaning, f"{option.opts} has no example"
-    names = ", ".join(option.opts)
-    shown = option.show_default and isinstance(option.default, (str, int, float, Path)) and not option.is_flag
-    default = f"; {option.default} unless said" if shown else ""
-    return code(names if option.is_flag else f"{names} {option.metavar}"), meaning + default, code(example)
+def _option(option: Option) -> tuple[str, str, str]:
+    names = f"{option.short}, {option.flag}" if option.short else option.flag
+    return code(f"{names} {option.metavar}" if option.metavar else names), option.meaning, code(option.example)
 
 
 def _exit_code(part: str) -> tuple[str, str, str]:
@@ -125,5 +119,11 @@ def _errors(kind: type[KexportError]) -> Iterator[type[KexportError]]:
 
 def _target(name: str) -> tuple[str, ...]:
     found = target_file.load(name)
-    batch = "the format's own" if found.batch is None else str(found.batch)
-    return code(name), found.description, ", ".join(found.formats), ", ".join(found.schemes), batch
+    values = {"schemes": (Scheme.FLOAT32,), "batch": "the format's own", **found.values}
+    return (
+        code(name),
+        found.description,
+        ", ".join(values["formats"]),
+        ", ".join(values["schemes"]),
+        str(values["batch"]),
+    )

@@ -1,0 +1,303 @@
+"""The options of ``kexport export``, once: the fields of `ExportOptions`, each with its words.
+
+From this table come click's options, the signature of `kexport.export`, what a target file may set, the command that
+makes one cell again, and README's table. A field of `ModelOptions` is also one of `ModelSpec` and of the records, a
+field of `CellOptions` also one of `Cell`: such an option stands here and where it acts, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from kexport.errors import UsageError
+from kexport.options.kinds import BatchSize, Kind, Name, Names, Number, Sizes, Switch, Text, Texts
+
+if TYPE_CHECKING:
+    from kexport.registry import Format, Scheme
+    from kexport.specs import Boundary
+
+DEFAULT_TIMEOUT_MINUTES = 30.0
+_ENTRY = "option"
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Goes(StrEnum):
+    """Whom an option tells something: what is made, of which network, the cell, the run, or the command line alone."""
+
+    MAKE = "make"
+    MODEL = "model"
+    CELL = "cell"
+    RUN = "run"
+    COMMAND = "command"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option. ``word`` is its name in Python and in a target, and with ``--`` on the command line.
+
+    ``unless`` says what holds where it is not given; ``was`` is an earlier word in Python, ``turned`` what that one's
+    value becomes. ``in_target`` is whether a target file may set it, ``kept`` whether a record says it and is believed.
+    """
+
+    name: str
+    word: str
+    kind: Kind
+    goes: Goes
+    help: str
+    example: str
+    default: Any
+    metavar: str | None = None
+    unless: str = ""
+    was: str = ""
+    turned: Callable[[Any], Any] = lambda value: value
+    short: str = ""
+    in_target: bool
+    kept: bool = True
+
+    @property
+    def flag(self) -> str:
+        """How the command line calls it."""
+        return f"--{self.word.replace('_', '-')}"
+
+    @property
+    def meaning(self) -> str:
+        """What it is for, and what holds unless it is given."""
+        return f"{self.help}; {self.unless} unless said" if self.unless else self.help
+
+
+def option(kind: Kind, goes: Goes, help: str, example: str, *, default: Any = None, **more: Any) -> Any:  # noqa: A002
+    """A field that is an `Option`; ``more`` are that one's fields. Models and cells may be set by a target."""
+    may_be_set = goes in (Goes.MODEL, Goes.CELL)
+    entry = {"kind": kind, "goes": goes, "help": help, "example": example, "in_target": may_be_set, **more}
+    return field(default=default, metadata={_ENTRY: entry})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """What can be said of a network beside its name: fields of the request, of `ModelSpec` and of the records alike."""
+
+    alpha: float | None = option(
+        Number(), Goes.MODEL, "Width of a MobileNet", "--alpha 0.75", metavar="A",
+    )  # fmt: skip
+    minimalistic: bool = option(
+        Switch(), Goes.MODEL, "MobileNetV3 without its costly blocks", "--minimalistic", default=False,
+    )  # fmt: skip
+    input_shape: tuple[int, int, int] | None = option(
+        Sizes(), Goes.MODEL, "Image size of the network", "--input-shape 192,192,3", metavar="H,W,C",
+    )  # fmt: skip
+    pooling: str | None = option(
+        Text(python="str | None"), Goes.MODEL, "Pool the features of --no-top", "--no-top --pooling avg",
+        metavar="avg|max",
+    )  # fmt: skip
+    layers: tuple[str, ...] = option(
+        Texts(), Goes.MODEL, "End at this layer; several give several outputs; names: kexport list layers",
+        "--layer block4_pool", default=(), word="layer", metavar="NAME", was="layers",
+    )  # fmt: skip
+    labels: str | None = option(
+        Text(python="str | PathLike[str] | None", path=True), Goes.MODEL,
+        "Names of the classes: one a line, CSV or JSON; ImageNet's for 1000-class applications unless said",
+        "--labels flowers.txt", metavar="FILE", kept=False,
+    )  # fmt: skip
+    trust: bool = option(
+        Switch(), Goes.MODEL, "Load Lambda layers and custom classes of a model file: its code runs", "--trust",
+        default=False, in_target=False, kept=False,
+    )  # fmt: skip
+
+    def model_options(self) -> dict[str, Any]:
+        """Every field of these by its name."""
+        return {each.name: getattr(self, each.name) for each in fields(ModelOptions)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellOptions:
+    """What can be said of one artifact: fields of the request and of `Cell` alike."""
+
+    calibration: str | None = option(
+        Text(python="str | PathLike[str] | None", path=True), Goes.CELL,
+        "Images that int8 ranges are measured on, about 100", "--calibration photos",
+        metavar="DIR|FILE.npz|synthetic:SEED",
+    )  # fmt: skip
+    evaluation: str | None = option(
+        Text(python="str | PathLike[str] | None", path=True), Goes.CELL,
+        "Photographs to measure accuracy on: a folder per class, <class index>_*.jpg or a CSV",
+        "--eval photos", word="eval", metavar="DIR|FILE.csv", was="evaluation",
+    )  # fmt: skip
+    max_drop: float | None = option(
+        Number(), Goes.CELL,
+        "Top-1 that int8 may lose on the photographs of --eval: the fewest layers stay float32 for it",
+        "--schemes int8 --max-drop 0.5", metavar="POINTS",
+    )  # fmt: skip
+
+    def cell_options(self) -> dict[str, Any]:
+        """Every field of these by its name."""
+        return {each.name: getattr(self, each.name) for each in fields(CellOptions)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(ModelOptions, CellOptions):
+    """What the user asked for. ``None`` means: not given, so a target or the default decides."""
+
+    formats: tuple[Format, ...] | None = option(
+        Names(of="format"), Goes.MAKE, "File formats", "--formats onnx,tflite,savedmodel", metavar="NAME,...",
+        unless="onnx,tflite", in_target=True,
+    )  # fmt: skip
+    schemes: tuple[Scheme, ...] | None = option(
+        Names(of="scheme"), Goes.MAKE, "Numeric precisions", "--schemes float32,float16", metavar="NAME,...",
+        unless="float32", was="scheme", in_target=True,
+    )  # fmt: skip
+    target: str | tuple[str, ...] = option(
+        Texts(), Goes.MAKE, "Take from a target what is not typed; several make the cells of each", "--target android",
+        default=(), metavar="NAME|FILE.toml",
+    )  # fmt: skip
+    weights: str | None = option(
+        Text(path=True), Goes.MODEL, "Where the weights come from: downloaded by Keras, seeded, or a file",
+        "--weights random:0", metavar="imagenet|random:SEED|FILE", unless="imagenet", kept=False,
+    )  # fmt: skip
+    classes: int | None = option(
+        Number(python="int | None", whole=True), Goes.MODEL, "Size of the classifier", "--classes 10", metavar="N",
+        unless="1000",
+    )  # fmt: skip
+    no_top: bool = option(
+        Switch(), Goes.MODEL, "Leave the classifier out: features", "--no-top --pooling avg", default=False,
+        was="include_top", turned=lambda value: not value,
+    )  # fmt: skip
+    batch: int | Literal["dynamic"] | None = option(
+        BatchSize(), Goes.CELL, "Batch size in the file; dynamic for onnx and savedmodel, 1 for tflite unless said",
+        "--batch 8", metavar="N|dynamic",
+    )  # fmt: skip
+    opset: int | None = option(
+        Number(python="int | None", whole=True), Goes.CELL, "ONNX operator set", "--opset 17", metavar="N", unless="18",
+    )  # fmt: skip
+    engine: str | None = option(
+        Name(of="engine"), Goes.CELL,
+        "Who writes the file; auto unless said, which is kexport itself where it can", "--engine tf2onnx",
+        metavar="NAME",
+    )  # fmt: skip
+    io: Boundary | None = option(  # noqa: RUF009 - a field
+        Name(of="io"), Goes.CELL, "Type of the inputs and outputs of TFLite int8 files", "--schemes int8 --io uint8",
+        metavar="float32|int8|uint8", unless="float32",
+    )  # fmt: skip
+    jobs: int | None = option(
+        Number(python="int | None", whole=True), Goes.RUN,
+        "Processes at once; as cores and memory allow unless said", "--jobs 2", metavar="N",
+    )  # fmt: skip
+    resume: bool = option(
+        Switch(), Goes.RUN, "Keep what is complete already", "kexport all --resume", default=False,
+    )  # fmt: skip
+    force: bool = option(
+        Switch(), Goes.RUN, "Make everything again, as without --resume", "kexport export VGG16 --force", default=False,
+    )  # fmt: skip
+    bench: bool = option(
+        Switch(), Goes.RUN, "Measure latency as well", "kexport export MobileNet --bench", default=False,
+    )  # fmt: skip
+    timeout_minutes: float = option(
+        Number(python="float"), Goes.RUN, "Time limit of one cell", "--timeout 5", default=DEFAULT_TIMEOUT_MINUTES,
+        word="timeout", metavar="MINUTES", unless=f"{DEFAULT_TIMEOUT_MINUTES:.1f}", was="timeout_seconds",
+        turned=lambda value: value / 60,
+    )  # fmt: skip
+    output: Path = option(  # noqa: RUF009 - a field
+        Text(python="str | PathLike[str]"), Goes.RUN, "Where artifacts and records land", "-o build/models",
+        default=Path("artifacts"), metavar="DIR", unless="artifacts", was="directory", short="-o",
+    )  # fmt: skip
+    as_json: bool = option(
+        Switch(), Goes.COMMAND, "Data on stdout as JSON", "--json > run.json", default=False, word="json",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if self.resume and self.force:
+            raise UsageError(
+                "--resume keeps what is complete and --force makes everything again: expected one of them",
+                hint="kexport all --resume",
+            )
+        if not self.timeout_minutes > 0:
+            raise UsageError(f"--timeout {self.timeout_minutes:g}: expected minutes above 0", hint="--timeout 30")
+        if self.jobs is not None and self.jobs < 1:
+            raise UsageError(f"--jobs {self.jobs}: expected 1 or more", hint="--jobs 2")
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The targets, each once."""
+        return tuple(dict.fromkeys((self.target,) if isinstance(self.target, str) else self.target))
+
+    def given(self) -> dict[str, Any]:
+        """What was typed, by the fields' names."""
+        values = {each.name: getattr(self, each.name) for each in TABLE}
+        return {each.name: values[each.name] for each in TABLE if values[each.name] != each.default}
+
+
+def _options() -> Iterator[Option]:
+    for each in fields(ExportOptions):
+        yield Option(**{"word": each.name, "name": each.name, "default": each.default, **each.metadata[_ENTRY]})
+
+
+TABLE = tuple(sorted(_options(), key=lambda each: list(Goes).index(each.goes)))
+"""Every option, in the order in which help and documents show them."""
+
+
+def of(*goes: Goes) -> tuple[Option, ...]:
+    """The options that tell one of these something."""
+    return tuple(each for each in TABLE if each.goes in goes)
+
+
+PYTHON = of(Goes.MAKE, Goes.MODEL, Goes.CELL, Goes.RUN)
+"""The options that are keyword arguments as well."""
+
+
+def read(options: Iterable[Option], keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by the fields' names from the keyword arguments of a program; None is what is not given.
+
+    Earlier words are read as well. Raises TypeError for a word that there is not, UsageError for a wrong value.
+    """
+    known = {word: each for each in options for word in (each.word, each.was) if word}
+    found: dict[str, Any] = {}
+    for word, value in keywords.items():
+        if word not in known:
+            close = difflib.get_close_matches(word, known, n=1)
+            raise TypeError(f"unexpected keyword argument {word!r}" + (f": did you mean {close[0]!r}?" * bool(close)))
+        if value is None:
+            continue
+        each = known[word]
+        if each.name in found:
+            raise UsageError(
+                f"{each.was} and {each.word} are one option: expected one of them", hint=f"{each.word}=..."
+            )
+        found[each.name] = each.kind.take(each.flag, value if word == each.word else each.turned(value))
+    return found
+
+
+def keywords(*options: Option) -> Callable[[Function], Function]:
+    """Give a function that takes ``**options`` the signature and the documentation of these options."""
+
+    def documented(function: Function) -> Function:
+        given = inspect.signature(function)
+        last = next(each for each in given.parameters.values() if each.kind is inspect.Parameter.VAR_KEYWORD)
+        own = [each for each in given.parameters.values() if each is not last]
+        added = [
+            inspect.Parameter(
+                each.word, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=each.kind.python
+            )
+            for each in options
+        ]
+        earlier = last.replace(name="earlier_words")
+        signature = given.replace(parameters=[*own, *added, earlier])
+        setattr(function, "__signature__", signature)  # noqa: B010 - mypy knows no signature of a function
+        lines = "\n".join(f"    {each.word}: {each.meaning}." for each in options)
+        before = ", ".join(f"``{each.was}`` ({each.word})" for each in options if each.was)
+        function.__doc__ = (
+            f"{inspect.cleandoc(function.__doc__ or '')}\n\nOptions:\n{lines}\n\nEarlier words: {before}.\n"
+        )
+        return function
+
+    return documented
+
+
+def command(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The words of the command line that give these values."""
+    given = (each for each in TABLE if values.get(each.name) is not None)
+    return tuple(word for each in given for word in each.kind.words(each.flag, values[each.name]))
