@@ -15,6 +15,7 @@ from kexport.images.calibration import CalibrationSet
 from kexport.operations import Conv, Dense
 from kexport.pipeline.max_drop import Bound, Tell
 from kexport.quantization import Compile, Run, mixed, plan_file
+from kexport.quantization.kernels.pairs import sums_of
 from kexport.quantization.plan import QuantPlan
 from kexport.quantization.quantize import quantize, weights_only
 from kexport.quantization.scales.limits import scale_limits
@@ -130,5 +131,6 @@ def _facts(plan: QuantPlan, **known: object) -> QuantizationRecord:
     return QuantizationRecord(
         **{**nothing, **known},  # type: ignore[arg-type]
         int8_layers=len(plan.kernels),
+        largest_pair_sums=sums_of(plan),
         float_layers=floats,
     )

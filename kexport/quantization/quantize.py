@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from kexport.errors import UnsupportedError
@@ -10,6 +10,7 @@ from kexport.graph import Graph
 from kexport.operations import Conv, Dense
 from kexport.quantization import Batches, Compile, sequence, survey
 from kexport.quantization.kernels.int8 import nearest, scales_of
+from kexport.quantization.kernels.pairs import LARGEST_SUM, sums_of
 from kexport.quantization.observe.distinct import distinct
 from kexport.quantization.plan import Kernel, Precision, QuantPlan
 from kexport.quantization.prepare import rewrites
@@ -26,18 +27,20 @@ def quantize(
     keep_float: Collection[str] = (),
     refused: Refused | None = None,
     fit: bool = True,
+    portable: bool = True,
 ) -> QuantPlan:
     """The int8 plan of an optimized graph.
 
     ``keep_float`` names nodes that must stay float32; ``refused`` names those whose scales a runtime would not take:
     they become float32 too, and the plan is made again. ``fit`` False leaves kernels as they are before rounding, for
-    images that are too much alike to judge a fit on. Images that are copies of others count once. Raises
+    images that are too much alike to judge a fit on. ``portable`` False takes the whole range of int8 for kernels:
+    some CPUs compute with them otherwise (`kernels.pairs`). Images that are copies of others count once. Raises
     UnsupportedError if that does not end.
     """
     graph, batches = rewrites.rewrite(graph), distinct(batches)
     kept = set(keep_float)
     for _ in range(ROUNDS):
-        plan = _plan(graph, batches, compile_, keep_float=kept, fit=fit)
+        plan = _plan(graph, batches, compile_, keep_float=kept, fit=fit, portable=portable)
         new = set(refused(plan)) - kept if refused else set()
         if not new:
             return plan
@@ -45,15 +48,18 @@ def quantize(
     raise UnsupportedError(f"no scales were found for {', '.join(sorted(new))}", hint="--schemes float16")
 
 
-def _plan(graph: Graph, batches: Batches, compile_: Compile, *, keep_float: Collection[str], fit: bool) -> QuantPlan:
+def _plan(
+    graph: Graph, batches: Batches, compile_: Compile, *, keep_float: Collection[str], fit: bool, portable: bool
+) -> QuantPlan:
     network = survey.survey(graph, batches, compile_, keep_float=keep_float)
-    decided = sequence.decide(network, batches, compile_, fit=fit)
-    return QuantPlan(
-        graph=_with_biases(network.graph, decided),
-        values=network.values,
-        kernels=decided.kernels,
-        precisions=network.precisions,
-        notes=_notes(network.graph, network.precisions),
+    decided = sequence.decide(network, batches, compile_, fit=fit, portable=portable)
+    return noted(
+        QuantPlan(
+            graph=_with_biases(network.graph, decided),
+            values=network.values,
+            kernels=decided.kernels,
+            precisions=network.precisions,
+        )
     )
 
 
@@ -67,10 +73,19 @@ def _with_biases(graph: Graph, decided: sequence.Decided) -> Graph:
     return replace(graph, nodes=nodes)
 
 
-def _notes(graph: Graph, precisions: Mapping[str, Precision]) -> tuple[str, ...]:
-    linear = [node for node in graph if isinstance(node.operation, (Conv, Dense))]
-    floats = [node.name for node in linear if node.name not in precisions]
-    return (f"float32 layers: {', '.join(floats)}",) if floats else ()
+def noted(plan: QuantPlan) -> QuantPlan:
+    """The plan with what its record has to say: layers in float, and kernels that some CPUs compute otherwise."""
+    linear = [node.name for node in plan.graph if isinstance(node.operation, (Conv, Dense))]
+    floats = [name for name in linear if name not in plan.precisions]
+    sums = sums_of(plan)
+    wide = [name for name in linear if sums.get(name, 0) > LARGEST_SUM]
+    notes = [f"float32 layers: {', '.join(floats)}"] if floats else []
+    if wide:
+        notes.append(
+            f"CPUs without VNNI saturate in ONNX Runtime and may decide otherwise: neighbours in a sum add up to "
+            f"{max(sums.values())}, at most {LARGEST_SUM} would fit, in {', '.join(wide)}"
+        )
+    return replace(plan, notes=tuple(notes))
 
 
 def weights_only(graph: Graph) -> QuantPlan:

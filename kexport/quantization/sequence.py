@@ -17,7 +17,8 @@ import numpy as np
 from kexport.graph import Graph, Node, TensorSpec
 from kexport.operations import Conv, Dense
 from kexport.quantization import Array, Batches, Compile, Stored
-from kexport.quantization.kernels.int8 import bias_of, nearest, scales_of, with_bias
+from kexport.quantization.kernels.int8 import bias_of, nearest, scales_in_pairs, scales_of, with_bias
+from kexport.quantization.kernels.pairs import pairs_of
 from kexport.quantization.kernels.refit import refit
 from kexport.quantization.kernels.rounding import round_kernel
 from kexport.quantization.observe.moments import Moments, gather
@@ -58,12 +59,25 @@ class Decided:
     biases: dict[str, Array] = field(default_factory=dict)
 
 
-def decide(network: Network, batches: Batches, compile_: Compile, *, fit: bool = True) -> Decided:
-    """Every kernel and bias, in the order of the graph. ``fit`` False rounds kernels as they are."""
+def decide(
+    network: Network, batches: Batches, compile_: Compile, *, fit: bool = True, portable: bool = True
+) -> Decided:
+    """Every kernel and bias, in the order of the graph.
+
+    ``fit`` False rounds kernels as they are; ``portable`` False does not keep neighbours within 16 bits (`pairs`).
+    """
     stored = inputs_of(network, batches)
     images = len(next(iter(stored.values())))
     wanted = targets(network.graph, batches, compile_, names=_fitted(network), images=images)
-    walk = Walk(network=network, compile_=compile_, stored=stored, decided=Decided(), targets=wanted, fit=fit)
+    walk = Walk(
+        network=network,
+        compile_=compile_,
+        stored=stored,
+        decided=Decided(),
+        targets=wanted,
+        fit=fit,
+        portable=portable,
+    )
     left = {name: len(readers) for name, readers in network.graph.consumers.items()}
     for node in network.graph:
         walk.visit(node, last=not left[node.name])
@@ -122,6 +136,7 @@ class Walk:
     decided: Decided
     targets: dict[str, Target] = field(default_factory=dict)
     fit: bool = True
+    portable: bool = True
 
     def visit(self, node: Node, *, last: bool) -> None:
         """Decide the node's numbers, then store what it makes unless nobody reads it."""
@@ -137,7 +152,12 @@ class Walk:
             operation = replace(operation, kernel=refit(operation, moments))
         read = self.network.values[node.inputs[0]] if self.network.int8(node.name) else None
         scales = scales_of(operation, read=read, made=self.network.values.get(node.name))
-        numbers = nearest(operation, scales) if moments is None else round_kernel(operation, scales, moments)
+        pairs = pairs_of(self.network.graph, node) if self.portable else ()
+        if pairs:
+            scales = scales_in_pairs(operation, scales, pairs, moments)
+        numbers = (
+            nearest(operation, scales, pairs) if moments is None else round_kernel(operation, scales, moments, pairs)
+        )
         rough = replace(operation, kernel=numbers.astype(np.float32) * scales)
         cut = reads_cut(self.network.graph, node)
         bias = operation.bias if cut else self._corrected(replace(node, operation=rough))

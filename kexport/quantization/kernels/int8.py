@@ -5,11 +5,16 @@ Scales have 11 significant bits, as many as a float16: files hold them in half t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 from kexport.operations import Conv, Dense
 from kexport.quantization import Array
+from kexport.quantization.kernels.pairs import Pairs, fitted, widened
+from kexport.quantization.observe.moments import Moments, matrices
+from kexport.quantization.observe.positions import groups_of
 from kexport.quantization.plan import KERNEL_LARGEST, Affine, Kernel
 
 LARGEST_BIAS = 2**30
@@ -26,19 +31,34 @@ def scales_of(operation: Conv | Dense, *, read: Affine | None = None, made: Affi
         least = np.maximum(least, np.abs(operation.bias) / (read.scale * LARGEST_BIAS))
     if read is not None and made is not None:
         least = np.maximum(least, SMALLEST_RATIO * made.scale / read.scale)
-    return _coarse(np.maximum(scales, least).astype(np.float32))
+    return coarse(np.maximum(scales, least).astype(np.float32))
 
 
-def _coarse(scales: Array) -> Array:
+def coarse(scales: Array) -> Array:
     """The nearest numbers of 11 significant bits: the largest weight is at most a sixteenth of a step beyond 127."""
     fraction, exponent = np.frexp(scales)
     result: Array = np.ldexp(np.rint(fraction * 2**SIGNIFICANT_BITS), exponent - SIGNIFICANT_BITS)
     return result
 
 
-def nearest(operation: Conv | Dense, scales: Array) -> npt.NDArray[np.int8]:
-    """Every weight rounded to the nearest number."""
-    return rounded(operation.kernel / scales)
+def scales_in_pairs(
+    operation: Conv | Dense, scales: Array, pairs: Sequence[Pairs], moments: Moments | None = None
+) -> Array:
+    """The scales, larger where ``pairs`` of weights would not fit otherwise and that costs less than cutting them."""
+    wanted = matrices(operation)
+    variances = None if moments is None else np.einsum("fgtt->gt", moments.covariance) / moments.windows
+    ratios = widened(wanted / scales.reshape(len(wanted), 1, -1), pairs, variances)
+    return coarse((scales * ratios.reshape(-1)).astype(np.float32))
+
+
+def nearest(operation: Conv | Dense, scales: Array, pairs: Sequence[Pairs] = ()) -> npt.NDArray[np.int8]:
+    """Every weight rounded to the nearest number, or to one with which ``pairs`` fit."""
+    numbers = rounded(operation.kernel / scales)
+    if not pairs:
+        return numbers
+    groups, out = groups_of(operation), numbers.shape[-1]
+    by_group = numbers.reshape(-1, groups, out // groups).transpose(1, 0, 2)
+    return fitted(by_group, pairs).transpose(1, 0, 2).reshape(numbers.shape)
 
 
 def rounded(numbers: npt.NDArray[np.floating]) -> npt.NDArray[np.int8]:
