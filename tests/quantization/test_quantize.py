@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -200,9 +200,9 @@ def test_kernels_that_must_not_be_fitted_are_not(monkeypatch):
     assert plain.kernels.keys() == fitted.kernels.keys()
 
 
-def error_on_unseen_images(make: Callable[[], Graph]) -> float:
-    """The mean error of plans from several sets of images: where little changes, that of a single one is chance."""
-    return float(np.mean([_error_on_unseen_images(make(), seed) for seed in SEEDS]))
+def error_on_unseen_images(make: Callable[[], Graph], seeds: Sequence[int]) -> float:
+    """The mean error of plans from one or more sets of images: where little changes, that of a single one is chance."""
+    return float(np.mean([_error_on_unseen_images(make(), seed) for seed in seeds]))
 
 
 def _error_on_unseen_images(graph: Graph, seed: int) -> float:
@@ -216,14 +216,18 @@ def _error_on_unseen_images(graph: Graph, seed: int) -> float:
 
 
 @pytest.mark.parametrize(
-    ("make", "most"),
-    [(uneven, 0.7), (lambda: mobile(Activation.HARD_SWISH, excite=True), 0.97), (lambda: mobile(RELU6), 1.05)],
+    ("make", "most", "seeds"),
+    [
+        (uneven, 0.7, SEEDS[:1]),
+        (lambda: mobile(Activation.HARD_SWISH, excite=True), 0.97, SEEDS[:1]),
+        (lambda: mobile(RELU6), 1.05, SEEDS),
+    ],
     ids=["much_to_gain", "something", "nothing"],
 )
-def test_fitted_kernels_on_unseen_images(make, most, monkeypatch):
-    fitted = error_on_unseen_images(make)
+def test_fitted_kernels_on_unseen_images(make, most, seeds, monkeypatch):
+    fitted = error_on_unseen_images(make, seeds)
     monkeypatch.setattr(sequence, "refit", lambda operation, moments: operation.kernel)
-    plain = error_on_unseen_images(make)
+    plain = error_on_unseen_images(make, seeds)
     assert fitted < most * plain, (fitted, plain)
 
 
