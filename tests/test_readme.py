@@ -166,6 +166,6 @@ def test_security_claims() -> None:
     sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "kexport").rglob("*.py"))
     found = re.findall(r"^\s*[^#'\"\n]*\b(?:load_model|pickle\.loads?|allow_pickle=True)\(.*$", sources, re.MULTILINE)
     assert [line.strip() for line in found] == [
-        "model = keras.saving.load_model(path, custom_objects=custom, compile=False, safe_mode=not trust)"
+        "model = keras.saving.load_model(folder, custom_objects=custom, compile=False, safe_mode=not trust)"
     ], "after all checks, and nowhere else"
     assert "keras>=3.15.1" in (ROOT / "pyproject.toml").read_text(encoding="utf-8")

@@ -38,12 +38,10 @@ def exit_codes() -> str:
 
 
 def flow() -> str:
-    """The picture of `kexport.pipeline`, and what it says about it."""
-    before, _, after = (pipeline.__doc__ or "").partition("::")
-    assert before
-    picture, _, words = after.strip("\n").partition("\n\n")
-    lines = "\n".join(line.removeprefix("    ").rstrip() for line in picture.splitlines())
-    return f"```text\n{lines}\n```\n\n{words.strip()}"
+    """The two tuples of steps of `kexport.pipeline`, and what it says about them."""
+    once, each = pipeline.flow()
+    words = (pipeline.__doc__ or "").split("\n\n", 1)[1].strip()
+    return f"```text\nonce per model   {once}\nevery cell       {each}\n```\n\n{words}"
 
 
 def formats() -> str:
