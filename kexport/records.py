@@ -25,6 +25,7 @@ class Status(StrEnum):
 
     PASS = "PASS"
     FAIL = "FAIL"  # a check said no
+    UNPROVEN = "UNPROVEN"  # made, and nothing speaks against it, but no check could tell
     UNSUPPORTED = "UNSUPPORTED"  # the model cannot be expressed
     ERROR = "ERROR"  # it broke: usage, environment or a bug
 
@@ -68,7 +69,9 @@ class SourceFacts:
     ``kind`` is ``application``, ``file``, ``factory`` or ``live`` (a model of a Python program); ``source`` names
     a file or a factory, ``source_sha256`` is that of the file. ``preprocessing`` is None where no input is an
     image. ``reference_inputs`` says for each input what it was checked with, ``input_range`` is that of the first
-    one. ``labels`` are the names of the classes in order, ``labels_from`` says whose, or why there are none.
+    one. ``activations`` has the outputs that a softmax or sigmoid makes; ``reference_images`` names the set of
+    photographs that the reference was computed on, if seeded inputs showed too little. ``labels`` are the names of the
+    classes in order, ``labels_from`` says whose, or why there are none.
     """
 
     application: str
@@ -85,6 +88,8 @@ class SourceFacts:
     source_sha256: str = ""
     input_range: tuple[float, float] | None = None
     reference_inputs: dict[str, str] = field(default_factory=dict)
+    reference_images: str = ""
+    activations: dict[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     labels_from: str = ""
     notes: tuple[str, ...] = ()
@@ -123,9 +128,35 @@ class Artifact:
             raise ValueError(f"artifact path {self.path!r}: expected one inside the artifact directory")
 
 
+class Compared(StrEnum):
+    """What of an output was compared with Keras."""
+
+    VALUES = "values"  # as they are
+    LOGITS = "logits"  # log-probabilities less their mean: all that a softmax keeps of its logits
+    TAPPED = "tapped"  # the values before the last softmax or sigmoid, which hides them
+    PROBABILITIES = "probabilities"  # a softmax that hides its logits, in a file that does not show them either
+    STEPS = "steps"  # probabilities that are stored in steps of 1/256
+    INTEGERS = "integers"  # classes, indices, masks: equal or not
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounding:
+    """What rounding alone does to an output of Keras (`kexport.sources.rounding`), in the figures of `OutputParity`."""
+
+    logits_max_abs_error: float
+    output_max_abs_error: float
+    sqnr_db: float
+    equal_share: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class OutputParity:
-    """One output compared. Logits are log-probabilities less their mean where the model ends in softmax."""
+    """One output compared. Logits are what ``compared`` says.
+
+    ``signal`` is the standard deviation of the reference's logits between inputs, ``size`` what they are large
+    against, ``equal_share`` the share of integers that are equal; ``rounding`` is None where it was not measured.
+    ``unproven`` says why the comparison cannot tell a right file from a wrong one; it is empty where it can.
+    """
 
     name: str
     logits_max_abs_error: float
@@ -136,7 +167,13 @@ class OutputParity:
     sqnr_db: float
     top1_agreement: float
     top5_agreement: float
-    signal: float  # standard deviation of the reference's logits over inputs
+    signal: float
+    compared: Compared = Compared.VALUES
+    activation: str = ""
+    size: float = 1.0
+    equal_share: float | None = None
+    rounding: Rounding | None = None
+    unproven: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -308,6 +345,11 @@ class Record:
     def __post_init__(self) -> None:
         if self.status is not Status.PASS and not self.reason:
             raise ValueError(f"a record with status {self.status} needs a reason")
+
+    @property
+    def published(self) -> bool:
+        """Whether the artifact is in its place: proven, or with nothing that speaks against it."""
+        return self.status in (Status.PASS, Status.UNPROVEN)
 
 
 def decode(text: str | bytes) -> Record:

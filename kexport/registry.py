@@ -113,12 +113,16 @@ class Format(str, metaclass=_Registered):
     ``suffix`` ends its files' names. ``engines`` are those that write it: its own first, the others where that one
     cannot. A file of ``static_batch`` has a number of rows, one unless said. ``default``: made unless others are
     asked for. ``has_opset``: its files state an ONNX operator set. ``integer_io`` are the schemes whose files may have
-    integer inputs and outputs. ``check`` raises ArtifactError for a file that is not sound, before it is loaded.
+    integer inputs and outputs. ``check`` raises ArtifactError for a file of its own engine that is not sound, before it
+    is loaded, ``check_foreign`` for one of another engine. ``bare`` writes a check copy of a file that shows the values
+    before its last softmax or sigmoid: it takes the file, the copy and which of both by output, and gives the outputs
+    that the copy shows.
     ``bounds`` is a TOML file with a section of parity bounds for each scheme, for those that kexport does not know.
     """
 
     __slots__ = (
-        "bounds", "check", "default", "engines", "has_opset", "integer_io", "static_batch", "suffix",
+        "bare", "bounds", "check", "check_foreign", "default", "engines", "has_opset", "integer_io", "static_batch",
+        "suffix",
     )  # fmt: skip
     suffix: str
     engines: tuple[Engine, ...]
@@ -127,6 +131,8 @@ class Format(str, metaclass=_Registered):
     has_opset: bool
     integer_io: tuple[Scheme, ...]
     check: Callable[[Path], None] | None
+    check_foreign: Callable[[Path], None] | None
+    bare: Callable[[Path, Path, Mapping[str, str]], frozenset[str]] | None
     bounds: Path | None
 
     def __new__(cls, name: str) -> Self:
@@ -160,6 +166,8 @@ class Format(str, metaclass=_Registered):
         has_opset: bool = False,
         integer_io: tuple[Scheme, ...] = (),
         check: Callable[[Path], None] | None = None,
+        check_foreign: Callable[[Path], None] | None = None,
+        bare: Callable[[Path, Path, Mapping[str, str]], frozenset[str]] | None = None,
         bounds: Path | None = None,
     ) -> Format:
         """Make the format known in this process. Raises ValueError for what cannot be one."""
@@ -167,6 +175,7 @@ class Format(str, metaclass=_Registered):
         made = str.__new__(cls, name)
         made.suffix, made.engines, made.static_batch, made.default = suffix, engines, static_batch, default
         made.has_opset, made.integer_io, made.check, made.bounds = has_opset, integer_io, check, bounds
+        made.check_foreign, made.bare = check_foreign, bare
         _REGISTRY[name] = made
         return made
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from kexport.errors import ArtifactError
 from kexport.records import Signature, SourceFacts
 from kexport.sources.prepared import Reference
 from kexport.specs import Boundary, Cell
+
+_LAST_STEP = "softmax or sigmoid"
 
 
 def expected_signature(facts: SourceFacts, cell: Cell) -> tuple[tuple[Signature, ...], tuple[Signature, ...]]:
@@ -27,23 +31,61 @@ def expected_signature(facts: SourceFacts, cell: Cell) -> tuple[tuple[Signature,
     return with_batch(facts.inputs), with_batch(facts.outputs)
 
 
-def execute(
-    path: Path, cell: Cell, facts: SourceFacts, reference: Reference, *, threads: int
-) -> tuple[Mapping[str, npt.NDArray[Any]], str, tuple[str, ...]]:
-    """Load the file, compare its signature, run the reference's inputs: (outputs, what really ran, notes).
+@dataclass(frozen=True, kw_only=True)
+class Executed:
+    """What a file answered: its outputs, its logits where a check copy showed them, what ran, and notes on that."""
 
-    Before, its format and its runtime check what else must hold of a file. Raises ArtifactError when something does
-    not, when the file does not load or its signature is not the model's.
+    outputs: Mapping[str, npt.NDArray[Any]]
+    logits: Mapping[str, npt.NDArray[Any]]
+    effective: str
+    notes: tuple[str, ...]
+
+
+def execute(
+    path: Path, cell: Cell, facts: SourceFacts, reference: Reference, *, threads: int, own: bool = True
+) -> Executed:
+    """Load the file, compare its signature, run the reference's inputs.
+
+    Before, its format and its runtime check what else must hold of a file; ``own``: kexport's writer made it, so that
+    it must be as that writer writes. Where the reference has logits, those of the file come from a check copy that
+    lacks the last softmax or sigmoid and nothing else. Raises ArtifactError when something does not hold, when the
+    file does not load or its signature is not the model's.
     """
+    check = cell.format.check if own else cell.format.check_foreign
+    if check is not None:
+        check(path)
+    runtimes.for_format(cell.format).check(path)
+    session, outputs = _run(path, cell, facts, reference, threads=threads)
+    logits = _logits(path, cell, facts, reference, threads=threads)
+    told = tuple(f"the logits of {name!r} are those of a copy without its last {_LAST_STEP}" for name in sorted(logits))
+    return Executed(outputs=outputs, logits=logits, effective=session.effective, notes=(*session.notes(), *told))
+
+
+def _run(
+    path: Path, cell: Cell, facts: SourceFacts, reference: Reference, *, threads: int
+) -> tuple[runtimes.Session, dict[str, npt.NDArray[Any]]]:
     runtime = runtimes.for_format(cell.format)
-    if cell.format.check is not None:
-        cell.format.check(path)
-    runtime.check(path)
     session = runtimes.open_session(runtime, path, options=runtime.limited(threads))
     check_signature(session.signature, expected_signature(facts, cell))
     outputs = session.run_real(dict(_padded(reference, cell)))
     rows = len(next(iter(reference.outputs.values())))
-    return {name: value[:rows] for name, value in outputs.items()}, session.effective, session.notes()
+    return session, {name: value[:rows] for name, value in outputs.items()}
+
+
+def _logits(
+    path: Path, cell: Cell, facts: SourceFacts, reference: Reference, *, threads: int
+) -> dict[str, npt.NDArray[Any]]:
+    """What a check copy shows of the outputs that hide their logits; nothing where the format has no such copy."""
+    wanted = {name: facts.activations[name] for name in reference.logits}
+    if not wanted or cell.format.bare is None or cell.io is not Boundary.FLOAT32:
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        shown = cell.format.bare(path, copy, wanted)
+        if not shown:
+            return {}
+        _, outputs = _run(copy, cell, facts, reference, threads=threads)
+    return {name: outputs[name] for name in shown}
 
 
 def check_signature(

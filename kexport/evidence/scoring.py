@@ -12,21 +12,23 @@ import numpy.typing as npt
 
 from kexport import runtimes
 from kexport.errors import UsageError
-from kexport.evidence import accuracy
-from kexport.evidence import parity as compare
+from kexport.evidence import accuracy, signal
+from kexport.evidence import inputs as choice
+from kexport.evidence.inputs import Photographs
 from kexport.images import evaluation
 from kexport.images.calibration import CalibrationSet, open_calibration
 from kexport.images.checks import Images
 from kexport.images.evaluation import Evaluated, EvaluationSet, open_evaluation
 from kexport.records import UNKNOWN, AccuracyRecord, Preprocessing, SourceFacts
 from kexport.runtimes import Session
-from kexport.sources import catalog, prepared
-from kexport.sources.keras_walk import run
+from kexport.sources import catalog, prepared, reference
 from kexport.sources.prepared import Reference
 from kexport.specs import Cell
 
 CHECKED = 16
 """Calibration images on which a calibrated artifact is compared with Keras."""
+COMPARED = 4
+"""Photographs on which any other artifact is compared, where seeded images show too little."""
 BATCH, _PIXELS = 8, 224 * 224
 """Images at once of 224x224 pixels, where the file leaves it open; fewer larger ones, so that memory stays the same."""
 _NAMED = 10
@@ -52,19 +54,21 @@ def prepare(
 
 
 def _calibrated(model: Any, facts: SourceFacts, images: CalibrationSet) -> Reference:
-    """Keras's outputs on the first calibration images. Raises SignalError if they say nothing."""
-    inputs = next(iter(images.batches(CHECKED)))
-    (array,) = inputs.values()
-    rows = [run(model, [array[index : index + 1]], _infer) for index in range(len(array))]
-    named = {
-        spec.name: np.concatenate([np.asarray(row[place]) for row in rows]) for place, spec in enumerate(facts.outputs)
-    }
-    compare.check_signal(named, softmax=facts.ends_in_softmax)
-    return Reference(inputs=inputs, outputs=named)
+    """Keras's outputs on the first calibration images. Raises SignalError if they are not finite."""
+    given = next(iter(images.batches(CHECKED)))
+    computed = choice.complete(model, reference.compute(model, given), facts)
+    signal.check_finite(computed)
+    return reference.with_rounding(model, computed)
 
 
-def _infer(layer: Any, *args: Any, **kwargs: Any) -> Any:
-    return layer(*args, **kwargs)
+def photographs(facts: SourceFacts, *, calibration: str | None, images: str | None) -> Iterator[Photographs]:
+    """The first images of each set that the user gave, as candidates for what artifacts are compared on."""
+    if calibration is not None:
+        given = open_calibration_for(facts, calibration)
+        yield Photographs(text=calibration, inputs=next(iter(given.batches(COMPARED))))
+    if images is not None:
+        found = open_evaluation(images, _contract(facts, "--eval"), facts.inputs, facts.outputs)
+        yield Photographs(text=images, inputs=next(iter(found.batches(COMPARED))))
 
 
 def open_calibration_for(facts: SourceFacts, text: str) -> CalibrationSet:

@@ -163,7 +163,7 @@ def _bench_records(
     try:
         for record in measure_all(what, records, observer):
             measured.append(record)
-            if record.status is Status.PASS and record.benchmarks and record.artifact:
+            if record.published and record.benchmarks and record.artifact:
                 store.write_record(directory, record, Path(record.artifact.path).name)
     finally:
         store.write_manifest(directory)

@@ -19,7 +19,7 @@ from kexport.pipeline.runners.jobs import Job, Outcome, Progress, default_jobs
 from kexport.pipeline.tasks import Failure
 from kexport.pipeline.tasks.cell import CellRequest
 from kexport.pipeline.tasks.prepare import PrepareRequest
-from kexport.records import Cost, Record, Status
+from kexport.records import Cost, Record
 from kexport.sources.prepared import Prepared
 from kexport.specs import CALIBRATED, Cell, ModelSpec
 
@@ -83,7 +83,7 @@ class CellRun:
     def keep_failures(self) -> None:
         """Store the failures that lie with the request or with this environment."""
         for cell, record in self._made.items():
-            if record.status is not Status.PASS and record.exit_code != KexportError.exit_code:
+            if not record.published and record.exit_code != KexportError.exit_code:
                 self._keep_failure(cell, record)
 
     def _groups(self, cells: tuple[Cell, ...]) -> list[Group]:
@@ -166,7 +166,7 @@ class CellRun:
         return []
 
     def _finish(self, cell: Cell, record: Record, outcome: Outcome) -> None:
-        if record.status is Status.PASS:
+        if record.published:
             store.forget_failure(self.directory, cell)
         elif record.exit_code == KexportError.exit_code:
             self._keep_failure(cell, record)

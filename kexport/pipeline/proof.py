@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from kexport.evidence import execution, parity, tolerances
+from kexport.evidence import execution, parity, tolerances, views
 from kexport.records import ParityRecord
 from kexport.sources import catalog, prepared
 from kexport.sources.prepared import Prepared
@@ -27,18 +27,22 @@ def bounds_of(cell: Cell) -> tuple[tolerances.Bound, ...]:
     return tolerances.load(cell.format, section, family=family)
 
 
-def prove(path: Path, cell: Cell, ready: Prepared, folder: Path, *, threads: int) -> Proof:
-    """The file at ``path`` against the reference in ``folder``. Raises ArtifactError for a file that does not run."""
+def prove(path: Path, cell: Cell, ready: Prepared, folder: Path, *, threads: int, own: bool) -> Proof:
+    """The file at ``path`` against the reference in ``folder``; ``own``: kexport's writer made it.
+
+    Raises ArtifactError for a file that does not run.
+    """
     name = prepared.CALIBRATED if cell.scheme in CALIBRATED else prepared.REFERENCE
     expected = prepared.load_reference(folder, name)
-    outputs, effective, notes = execution.execute(path, cell, ready.facts, expected, threads=threads)
-    step = 0.0 if cell.io is Boundary.FLOAT32 else parity.PROBABILITY_STEP
-    found = parity.compare(expected.outputs, outputs, softmax=ready.facts.ends_in_softmax, step=step)
+    ran = execution.execute(path, cell, ready.facts, expected, threads=threads, own=own)
+    step = 0.0 if cell.io is Boundary.FLOAT32 else views.PROBABILITY_STEP
+    activations = ready.facts.activations
+    found = parity.compare(expected, ran.outputs, logits=ran.logits, activations=activations, step=step)
     record = ParityRecord(
         samples=len(next(iter(expected.inputs.values()))),
-        runtime=effective.partition(" ")[0],
-        effective=effective,
+        runtime=ran.effective.partition(" ")[0],
+        effective=ran.effective,
         outputs=found,
-        checks=parity.judge(found, bounds_of(cell), softmax=ready.facts.ends_in_softmax),
+        checks=parity.judge(found, bounds_of(cell)),
     )
-    return Proof(parity=record, notes=notes)
+    return Proof(parity=record, notes=ran.notes)

@@ -86,6 +86,7 @@ def cell_of(record: Record, *, trusted: Collection[str] = ()) -> Cell:
     search = record.quantization.search if record.quantization else None
     form, scheme, engine = Format(record.format), Scheme(record.scheme), record.artifact.engine
     unless_said = SERVING_BATCH if form.static_batch else None
+    photographs = _photographs(record.source)
     return Cell(
         model=model,
         format=form,
@@ -93,7 +94,13 @@ def cell_of(record: Record, *, trusted: Collection[str] = ()) -> Cell:
         engine=Engine.AUTO if engine == form.engines[0].name else engine,
         batch=None if batch == unless_said else batch,
         opset=record.artifact.opset or Cell.opset,
-        calibration=record.quantization.calibration or None if record.quantization else None,
+        calibration=(record.quantization.calibration if record.quantization else photographs) or None,
+        evaluation=record.source.reference_images if record.source.reference_images != photographs else None,
         max_drop=search.bound_points if search else None,
         io=Boundary(record.artifact.inputs[0].dtype) if scheme in form.integer_io else Boundary.FLOAT32,
     )
+
+
+def _photographs(facts: SourceFacts) -> str:
+    """The set that a float artifact was compared on; nothing if it is a table of labels, which ``--eval`` takes."""
+    return "" if facts.reference_images.endswith(".csv") else facts.reference_images

@@ -11,7 +11,7 @@ from kexport import machine
 from kexport.errors import StoreError
 from kexport.evidence import tolerances
 from kexport.files import digest, file_digest, files_of
-from kexport.records import Record, Status, decode
+from kexport.records import Record, decode
 from kexport.specs import Cell
 from kexport.store.directory import record_paths
 from kexport.version import __version__
@@ -51,7 +51,7 @@ def _content(path: str | None) -> str | None:
 
 
 def resumable(directory: Path, cell_file_name: str, fingerprint: str) -> Record | None:
-    """The stored PASS record of that very request whose artifact still has its sha256, else None.
+    """The stored record of that very request whose artifact was published and still has its sha256, else None.
 
     A record that cannot be read is no reason to stop: the cell is simply made again.
     """
@@ -62,7 +62,7 @@ def resumable(directory: Path, cell_file_name: str, fingerprint: str) -> Record 
             record = decode(path.read_bytes())
         except StoreError:
             return None
-        asked = record.status is Status.PASS and record.versions.get(REQUEST) == fingerprint
+        asked = record.published and record.versions.get(REQUEST) == fingerprint
         return record if asked and _unchanged(directory, record) else None
     return None
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 STYLES = {
     Status.PASS: "green",
     Status.FAIL: "bold red",
+    Status.UNPROVEN: "bold yellow",
     Status.UNSUPPORTED: "yellow",
     Status.ERROR: "bold red",
 }

@@ -8,7 +8,7 @@ a cell has to build the Keras model again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,18 @@ class Prepared:
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """Inputs, and what Keras made of them: arrays by public name, the batch axis first."""
+    """Inputs, and what Keras made of them: arrays by public name, the batch axis first.
+
+    ``logits`` are the outputs with their last softmax or sigmoid left out, where that hides them. ``again`` and
+    ``logits_again`` are the first rows once more, rounded otherwise (`kexport.sources.rounding`): nothing where that
+    was not asked.
+    """
 
     inputs: Tensors
     outputs: Tensors
+    logits: Tensors = field(default_factory=dict)
+    again: Tensors = field(default_factory=dict)
+    logits_again: Tensors = field(default_factory=dict)
 
 
 def save(prepared: Prepared, folder: Path) -> None:
@@ -54,20 +62,23 @@ def load(folder: Path) -> Prepared:
 
 def save_reference(reference: Reference, folder: Path, name: str = REFERENCE) -> None:
     """Write the reference's arrays."""
-    arrays = {f"input:{name}": array for name, array in reference.inputs.items()}
-    arrays |= {f"output:{name}": array for name, array in reference.outputs.items()}
+    arrays = {
+        f"{kind.name}:{name}": array
+        for kind in fields(Reference)
+        for name, array in getattr(reference, kind.name).items()
+    }
     with (folder / name).open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+        np.savez(file, **arrays)
 
 
 def load_reference(folder: Path, name: str = REFERENCE) -> Reference:
     """Read the reference's arrays back."""
+    found: dict[str, dict[str, npt.NDArray[Any]]] = {kind.name: {} for kind in fields(Reference)}
     with np.load(folder / name, allow_pickle=False) as arrays:
-        named = {name: arrays[name] for name in arrays.files}
-    return Reference(
-        inputs={name.removeprefix("input:"): array for name, array in named.items() if name.startswith("input:")},
-        outputs={name.removeprefix("output:"): array for name, array in named.items() if name.startswith("output:")},
-    )
+        for key in arrays.files:
+            kind, _, public = key.partition(":")
+            found[kind][public] = arrays[key]
+    return Reference(**found)
 
 
 def save_weights(model: Any, folder: Path) -> None:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import fields
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from kexport import files
 from kexport.records import Signature, SourceFacts
-from kexport.sources import labels, preprocessing
-from kexport.sources.keras_walk import functional, input_names, output_names, run
+from kexport.sources import final, labels, preprocessing, rounding
+from kexport.sources.keras_walk import input_names, output_names, run
 from kexport.sources.prepared import Reference
 from kexport.sources.preprocessing import Feeding
 from kexport.specs import ModelSpec
+
+AGAIN = 2
+"""Rows that are computed a second time, together."""
 
 
 def facts(
@@ -32,7 +37,7 @@ def facts(
     """
     inputs, outputs = signatures(model)
     fed = preprocessing.feedings(model, spec)
-    softmax = ends_in_softmax(model)
+    last = final.activations(model)
     found = labels.of(spec, outputs, index=class_index, without=without_index)
     return SourceFacts(
         application=spec.application,
@@ -41,7 +46,8 @@ def facts(
         parameters=int(model.count_params()),
         inputs=inputs,
         outputs=outputs,
-        ends_in_softmax=softmax,
+        ends_in_softmax=len(last) == 1 and final.SOFTMAX in last.values(),
+        activations={name: kind for name, kind in last.items() if kind},
         preprocessing=preprocessing.preprocessing(fed, inputs, spec),
         options={name: value for name, value in _options(spec).items() if value is not None},
         kind=spec.kind,
@@ -55,19 +61,50 @@ def facts(
     )
 
 
-def compute(model: Any, spec: ModelSpec, inputs: tuple[Signature, ...]) -> Reference:
-    """Keras's outputs on seeded inputs in the range that the model expects (`contract`).
+def seeded(model: Any, spec: ModelSpec, inputs: tuple[Signature, ...]) -> dict[str, npt.NDArray[Any]]:
+    """Seeded inputs in the range that the model expects (`preprocessing`).
 
     The images of an application are those on which random weights were made, so that activations are in range.
-    Layers run one after the other, and one row at a time, so that memory stays small.
     """
     fed: tuple[Feeding, ...] = preprocessing.feedings(model, spec)
-    given = preprocessing.reference_inputs(fed, inputs, seed=spec.weights.seed or 0)
+    return preprocessing.reference_inputs(fed, inputs, seed=spec.weights.seed or 0)
+
+
+def compute(model: Any, given: Mapping[str, npt.NDArray[Any]]) -> Reference:
+    """Keras's outputs. Layers run one after the other, and one row at a time, so that memory stays small."""
+    return Reference(inputs=given, outputs=_rows(model, given, _infer))
+
+
+def with_logits(model: Any, reference: Reference, hidden: Collection[str]) -> Reference:
+    """The reference with the values before the last softmax or sigmoid of the ``hidden`` outputs."""
+    finals = final.operations(model, hidden)
+    if not finals:
+        return reference
+    found = _rows(model, reference.inputs, final.without(finals, _infer))
+    return replace(reference, logits={name: found[name] for name in hidden})
+
+
+def with_rounding(model: Any, reference: Reference) -> Reference:
+    """The reference with what Keras says of its first `AGAIN` rows when every layer rounds otherwise."""
+    given = {name: array[:AGAIN] for name, array in reference.inputs.items()}
+    names, every = output_names(model), final.operations(model, output_names(model))
+    again = _named(names, run(model, list(given.values()), rounding.rounded(every, seed=0)))
+    finals = final.operations(model, reference.logits)
+    before = run(model, list(given.values()), rounding.rounded_before(finals, seed=0)) if finals else []
+    logits = _named(names, before) if finals else {}
+    return replace(reference, again=again, logits_again={name: logits[name] for name in reference.logits})
+
+
+def _rows(model: Any, given: Mapping[str, npt.NDArray[Any]], call: Any) -> dict[str, npt.NDArray[Any]]:
     count = len(next(iter(given.values())))
-    rows = [run(model, [array[index : index + 1] for array in given.values()], _infer) for index in range(count)]
-    names = output_names(model)
-    outputs = {name: np.concatenate([np.asarray(row[place]) for row in rows]) for place, name in enumerate(names)}
-    return Reference(inputs=given, outputs=outputs)
+    rows = [run(model, [array[index : index + 1] for array in given.values()], call) for index in range(count)]
+    return {
+        name: np.concatenate([np.asarray(row[place]) for row in rows]) for place, name in enumerate(output_names(model))
+    }
+
+
+def _named(names: Sequence[str], values: Sequence[Any]) -> dict[str, npt.NDArray[Any]]:
+    return {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
 
 
 def _infer(layer: Any, *args: Any, **kwargs: Any) -> Any:
@@ -83,17 +120,6 @@ def signatures(model: Any) -> tuple[tuple[Signature, ...], tuple[Signature, ...]
 
 def _signature(name: str, tensor: Any) -> Signature:
     return Signature(name=name, shape=tuple(tensor.shape), dtype=str(tensor.dtype))
-
-
-def ends_in_softmax(model: Any) -> bool:
-    """Whether the model's only output is what a softmax makes."""
-    function = functional(model)
-    if function is None or len(function.outputs) != 1:
-        return False
-    history = getattr(function.outputs[0], "_keras_history", None)
-    last = getattr(history, "operation", None)
-    activation = getattr(getattr(last, "activation", None), "__name__", type(last).__name__.lower())
-    return bool(activation == "softmax")
 
 
 def weights_digest(model: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from kexport.documents import adapter, mistakes
 from kexport.errors import StoreError, UsageError
 from kexport.files import STAGING, file_digest, files_of, left_overs, listing_digest, relative, write
-from kexport.records import Record, Status, decode
+from kexport.records import Record, decode
 from kexport.store.directory import read_all, record_paths
 from kexport.version import __version__
 
@@ -142,7 +142,7 @@ def _check_records(directory: Path, listed: Mapping[str, _Entry]) -> list[str]:
 def _check_listed(directory: Path, record: Record, listed: Mapping[str, _Entry]) -> str | None:
     artifact = record.artifact
     if artifact is None:
-        return "says PASS, but has no artifact" if record.status is Status.PASS else None
+        return f"says {record.status}, but has no artifact" if record.published else None
     if (directory / artifact.path).is_dir():
         start = f"{artifact.path}/"
         inside = {name.removeprefix(start): entry.sha256 for name, entry in listed.items() if name.startswith(start)}

@@ -68,10 +68,10 @@ def test_the_reference_s_rows_come_back(file_format, batch, tmp_path):
     cell, path = Cell(model=SPEC, format=file_format, batch=batch), tmp_path / "model"
     writer = {Format.ONNX: onnx.write, Format.TFLITE: tflite.write}[file_format]
     writer(graph(), path, **({} if batch is None else {"batch": batch}))
-    outputs, effective, notes = run(path, cell)
-    np.testing.assert_allclose(outputs["output"], reference().outputs["output"], rtol=1e-5)
-    assert effective.split()[0] in ("ONNX", "LiteRT", "onnxruntime")
-    assert notes == (() if file_format is Format.ONNX else ("XNNPACK runs 3 of 3 operators",))
+    ran = run(path, cell)
+    np.testing.assert_allclose(ran.outputs["output"], reference().outputs["output"], rtol=1e-5)
+    assert ran.effective.split()[0] in ("ONNX", "LiteRT", "onnxruntime")
+    assert ran.notes == (() if file_format is Format.ONNX else ("XNNPACK runs 3 of 3 operators",))
 
 
 def test_another_signature_is_refused_before_anything_runs(tmp_path):

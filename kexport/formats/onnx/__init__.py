@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from kexport.registry import Format, engines_of
 
+
+def bare(path: Path, copy: Path, wanted: Mapping[str, str]) -> frozenset[str]:
+    """As `kexport.formats.onnx.check_copy.write`."""
+    from kexport.formats.onnx.check_copy import write
+
+    return write(path, copy, wanted)
+
+
 FORMAT = Format.register(
-    "onnx", suffix=".onnx", engines=engines_of(f"{__name__}.engines"), default=True, has_opset=True
+    "onnx", suffix=".onnx", engines=engines_of(f"{__name__}.engines"), default=True, has_opset=True, bare=bare
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from kexport.registry import Format, Scheme, engines_of
@@ -14,6 +15,20 @@ def check(path: Path) -> None:
     verify_structure(path)
 
 
+def check_foreign(path: Path) -> None:
+    """Raise ArtifactError unless the tables and buffers of the flatbuffer lie inside it."""
+    from kexport.formats.tflite.check.structure import verify_whole
+
+    verify_whole(path)
+
+
+def bare(path: Path, copy: Path, wanted: Mapping[str, str]) -> frozenset[str]:
+    """As `kexport.formats.tflite.check_copy.write`."""
+    from kexport.formats.tflite.check_copy import write
+
+    return write(path, copy, wanted)
+
+
 FORMAT = Format.register(
     "tflite",
     suffix=".tflite",
@@ -22,4 +37,6 @@ FORMAT = Format.register(
     default=True,
     integer_io=(Scheme.INT8,),
     check=check,
+    check_foreign=check_foreign,
+    bare=bare,
 )

@@ -1,4 +1,4 @@
-"""One artifact: written, checked against Keras, and only then published under its name."""
+"""One artifact: written, checked against Keras, and published under its name if nothing speaks against it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kexport import files, machine, store
-from kexport.evidence import parity, scoring
+from kexport.evidence import parity, scoring, verdict
 from kexport.formats import WrittenFile, write
 from kexport.formats.write import Choice
 from kexport.graph import Graph
@@ -20,7 +20,7 @@ from kexport.pipeline.steps import Clock, Step, follow
 from kexport.pipeline.tasks import Task
 from kexport.quantization import mixed
 from kexport.quantization.plan import QuantPlan
-from kexport.records import AccuracyRecord, Artifact, Cost, QuantizationRecord, Record, Status, encode
+from kexport.records import AccuracyRecord, Artifact, Cost, QuantizationRecord, Record, encode
 from kexport.sources import build, prepared
 from kexport.sources.prepared import Prepared
 from kexport.specs import QUANTIZED, Cell
@@ -120,9 +120,8 @@ def _written(state: Making) -> WrittenFile:
 
 def compare(state: Making) -> Making:
     """The file against Keras's reference."""
-    return replace(
-        state, proof=prove(state.staged, state.cell, state.ready, state.folder, threads=state.request.threads)
-    )
+    threads, own = state.request.threads, state.native
+    return replace(state, proof=prove(state.staged, state.cell, state.ready, state.folder, threads=threads, own=own))
 
 
 def score(state: Making) -> Making:
@@ -152,7 +151,7 @@ CELL: tuple[Step[Making], ...] = (
 
 
 def make_cell(request: CellRequest, clock: Clock) -> Record:
-    """Follow `CELL`; only what passes is published, with its record."""
+    """Follow `CELL`; what a check says no to is not published."""
     cell, ready = request.cell, prepared.load(Path(request.folder))
     bounds_of(cell)  # a kind of artifact that cannot be judged is refused before work
     choice = write.choose(cell, ready.refusal)
@@ -162,15 +161,16 @@ def make_cell(request: CellRequest, clock: Clock) -> Record:
 
 def _record(state: Making) -> Record:
     assert state.proof is not None
-    cell, problems = state.cell, state.problems
+    cell, request = state.cell, state.request
+    ending = verdict.of(state.problems, state.proof.parity, state.ready.facts, reproduce=request.reproduce)
     return Record(
         model=cell.model.name,
         format=cell.format,
         scheme=cell.scheme,
-        status=Status.FAIL if problems else Status.PASS,
-        reason="; ".join(problems),
-        hint=state.request.reproduce if problems else "",
-        reproduce=state.request.reproduce,
+        status=ending.status,
+        reason=ending.reason,
+        hint=ending.hint,
+        reproduce=request.reproduce,
         source=state.ready.facts,
         artifact=_artifact(state),
         parity=state.proof.parity,

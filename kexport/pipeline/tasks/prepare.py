@@ -8,7 +8,7 @@ from typing import Any
 
 from kexport import machine
 from kexport.errors import UnsupportedError
-from kexport.evidence import parity, scoring
+from kexport.evidence import inputs, scoring
 from kexport.graph import file as graph_file
 from kexport.lowerings.model import lower_model
 from kexport.pipeline.steps import Clock, Step, follow
@@ -74,8 +74,8 @@ def compute_reference(state: Preparing) -> Preparing:
     facts = reference.facts(
         state.model, spec, notes=built.notes, class_index=built.class_index, without_index=built.without_index
     )
-    outputs = reference.compute(state.model, spec, facts.inputs)
-    parity.check_signal(outputs.outputs, softmax=facts.ends_in_softmax)
+    given = scoring.photographs(facts, calibration=state.request.calibration, images=state.request.evaluation)
+    outputs, facts = inputs.choose(state.model, spec, facts, given)
     prepared.save_reference(outputs, state.folder)
     return replace(state, facts=facts)
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from kexport import files, machine, store
 from kexport.errors import ArtifactError, SourceError
-from kexport.evidence import parity
+from kexport.evidence import parity, verdict
 from kexport.pipeline import resume
 from kexport.pipeline.proof import prove
 from kexport.pipeline.steps import Clock
 from kexport.pipeline.tasks import Task
 from kexport.pipeline.tasks.cell import CellRequest
-from kexport.records import Artifact, ParityRecord, Record, Status
+from kexport.records import Artifact, ParityRecord, Record
 from kexport.sources import prepared
 from kexport.sources.prepared import Prepared
 
@@ -29,11 +29,12 @@ def recheck_cell(request: CellRequest, clock: Clock) -> Record:
     ready = prepared.load(Path(request.folder))
     _require_same_weights(stored, ready)
     found, problems = _found(request, stored, ready, clock)
+    ending = verdict.of(problems, found, ready.facts, reproduce=request.reproduce)
     record = replace(
         stored,
-        status=Status.FAIL if problems else Status.PASS,
-        reason="; ".join(problems),
-        hint=f"{request.reproduce} makes it again" if problems else "",
+        status=ending.status,
+        reason=ending.reason,
+        hint=f"{ending.hint} makes it again" if problems else ending.hint,
         reproduce=request.reproduce if problems else stored.reproduce,
         traceback="",
         parity=found,
@@ -53,9 +54,10 @@ def _found(
     changes = tuple(_changes(stored.artifact, path))
     if changes:
         return None, changes
+    own = not request.cell.format.engine(stored.artifact.engine).from_model
     try:
         with clock.step("parity"):
-            proof = prove(path, request.cell, ready, Path(request.folder), threads=request.threads)
+            proof = prove(path, request.cell, ready, Path(request.folder), threads=request.threads, own=own)
     except ArtifactError as error:
         return None, (error.message,)
     return proof.parity, tuple(parity.failures(proof.parity.checks))

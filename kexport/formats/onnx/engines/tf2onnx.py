@@ -163,10 +163,26 @@ def _known(defs: Any, node: Any, opset: int) -> bool:
 
 
 def _check_signature(proto: Any, name: str, *, inputs: tuple[Signature, ...], outputs: tuple[Signature, ...]) -> None:
+    """Names, types and sizes are the model's. A size that tf2onnx leaves open is stated as the model has it."""
     for kind, wanted, values in (("inputs", inputs, proto.graph.input), ("outputs", outputs, proto.graph.output)):
         found = tuple(_signature(value) for value in values)
-        if found != wanted:
+        if len(found) != len(wanted) or not all(map(_fits, found, wanted)):
             raise ArtifactError(f"tf2onnx: the {kind} of {name} became {found}, expected {wanted}", hint=_HINT)
+        for value, spec in zip(values, wanted, strict=True):
+            _state_sizes(value, spec)
+
+
+def _fits(found: Signature, wanted: Signature) -> bool:
+    """Whether a signature is the wanted one where it says something; the batch is never left open by accident."""
+    return (found.name, found.dtype, len(found.shape)) == (wanted.name, wanted.dtype, len(wanted.shape)) and all(
+        size in (None, expected) for size, expected in zip(found.shape, wanted.shape, strict=True)
+    )
+
+
+def _state_sizes(value: Any, spec: Signature) -> None:
+    for axis, size in zip(value.type.tensor_type.shape.dim, spec.shape, strict=True):
+        if size is not None and not axis.HasField("dim_value"):
+            axis.dim_value = size
 
 
 def _signature(value: Any) -> Signature:

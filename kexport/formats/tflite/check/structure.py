@@ -9,6 +9,7 @@ Layout: https://flatbuffers.dev/internals/ and tensorflow/compiler/mlir/lite/sch
 from __future__ import annotations
 
 import mmap
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -38,13 +39,25 @@ class _Tensor:
 
 
 def verify_structure(path: Path) -> None:
-    """Raise ArtifactError unless ``path`` is a whole, consistent TFLite file."""
+    """Raise ArtifactError unless ``path`` is a whole, consistent TFLite file, as kexport's own writer makes it."""
+    _read(path, _verify)
+
+
+def verify_whole(path: Path) -> None:
+    """Raise ArtifactError unless ``path`` is a TFLite file whose tables and buffers lie inside it.
+
+    This is for files of other engines, whose tensors and operators may be whatever TFLite allows.
+    """
+    _read(path, _verify_whole)
+
+
+def _read(path: Path, check: Callable[[Reader], object]) -> None:
     try:
         with path.open("rb") as file:
             if path.stat().st_size < 16:
                 raise ArtifactError(f"{path.stat().st_size} bytes, a TFLite file has at least 16")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                _verify(Reader(data))
+                check(Reader(data))
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read: {error}", hint="kexport export --force ...") from error
     except ArtifactError as error:
@@ -55,11 +68,7 @@ _HINT = "kexport export --force ... writes it again"
 
 
 def _verify(reader: Reader) -> None:
-    found = reader.raw(4, 4)
-    _require(found == IDENTIFIER, f"identifier {found!r}, expected {IDENTIFIER!r}")
-    model = reader.table(reader.number("I", 0), "model")
-    version = model.number(0, "I", 0)
-    _require(version == VERSION, f"schema version {version}, expected {VERSION}")
+    model = _model(reader)
     codes = [_code(table) for table in model.tables(1, "operator_codes")]
     buffers = [_buffer(reader, table) for table in model.tables(4, "buffers")]
     _require(bool(buffers) and buffers[0][1] == 0, "buffer 0 must exist and be empty")
@@ -74,6 +83,37 @@ def _verify(reader: Reader) -> None:
         index = signature.number(3, "I", 0)
         _require(index < len(tensors), f"signature of subgraph {index}, there are {len(tensors)}")
         _signature(signature, subgraphs[index])
+
+
+def _verify_whole(reader: Reader) -> None:
+    model = _model(reader)
+    codes, buffers = model.tables(1, "operator_codes"), model.tables(4, "buffers")
+    for table in buffers:
+        start, length = table.vector(0, 1, "data")
+        _require(start + length <= reader.size, f"{table.where}: data ends behind the file")
+    for subgraph in model.tables(2, "subgraphs"):
+        tensors = subgraph.tables(0, "tensors")
+        for tensor in tensors:
+            tensor.text(3, "name")
+            tensor.numbers(0, "i", "shape")
+            index = tensor.number(2, "I", 0)
+            _require(index < len(buffers), f"{tensor.where}: buffer {index}, there are {len(buffers)}")
+        for slot, label in ((1, "inputs"), (2, "outputs")):
+            _indices(subgraph, slot, label, len(tensors))
+        for operator in subgraph.tables(3, "operators"):
+            index = operator.number(0, "I", 0)
+            _require(index < len(codes), f"{operator.where}: operator code {index}, there are {len(codes)}")
+            _indices(operator, 1, "inputs", len(tensors), optional=True)
+            _indices(operator, 2, "outputs", len(tensors))
+
+
+def _model(reader: Reader) -> Table:
+    found = reader.raw(4, 4)
+    _require(found == IDENTIFIER, f"identifier {found!r}, expected {IDENTIFIER!r}")
+    model = reader.table(reader.number("I", 0), "model")
+    version = model.number(0, "I", 0)
+    _require(version == VERSION, f"schema version {version}, expected {VERSION}")
+    return model
 
 
 def _code(table: Table) -> tuple[int, int]:
