@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from inspect import signature
 from typing import Any
 
+import numpy as np
+
 from kexport.errors import UnsupportedError
 from kexport.graph import Graph, TensorSpec
-from kexport.lowerings import Builder, Lowering, Value, lowering_of, registered
-from kexport.lowerings.trace import BATCH, at_inference, traced
-from kexport.operations import Shape
+from kexport.lowerings import Builder, Lowering, Value, lowering_of, registered, weights
+from kexport.lowerings.trace import BATCH, at_inference, traced, without_batch
+from kexport.operations import Filled, Shape
 from kexport.sources.keras_walk import functional, input_names, ordered_calls, output_names
 
 
@@ -124,6 +126,15 @@ def _lower_call(build: Builder, node: Any, known: dict[int, Value], prefix: str)
             raise (refusal if registered(operation) else error) from error
 
 
+def _constant(build: Builder, result: Any, like: Value) -> Value:
+    """What a layer returns whatever it gets: one row, for each of the batch."""
+    array = weights(result)
+    once = without_batch(array, array.ndim)
+    if array.ndim < 2 or len(once) != 1:
+        raise UnsupportedError(f"layer {build.layer!r} returns a constant of shape {array.shape}")
+    return build.emit(Filled(constant=np.ascontiguousarray(once[0])), like)
+
+
 def lower_layer(build: Builder, layer: Any, value: Value) -> Value:
     """A layer inside of another one, applied to one value."""
     import keras
@@ -158,8 +169,11 @@ def _lowered(build: Builder, node: Any, known: dict[int, Value]) -> list[Value]:
 
 def _traced(build: Builder, node: Any, known: dict[int, Value], prefix: str) -> list[Value]:
     """The results of what the layer's own code does."""
-    function, values = traced(node, known)
-    results = _walk(build, function, values, prefix=f"{prefix}{node.operation.name}/")
+    function, values, stated = traced(node, known)
+    computed = _walk(build, function, values, prefix=f"{prefix}{node.operation.name}/") if function else []
+    rest = iter(computed)
+    build.layer = f"{prefix}{node.operation.name}"
+    results = [next(rest) if each is None else _constant(build, each, values[0]) for each in stated]
     _check_shapes(node.operation, node.outputs, results)
     return results
 

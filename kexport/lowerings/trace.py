@@ -23,8 +23,13 @@ BATCH = 61
 FAILURES = (TypeError, ValueError, AttributeError, NotImplementedError, RuntimeError, IndexError, KeyError)
 
 
-def traced(node: Any, known: dict[int, Value]) -> tuple[Any, list[Value]]:
-    """The `keras.Function` of a layer's call, and the values of its inputs, in order.
+Traced = tuple[Any, list[Value], list[Any]]
+
+
+def traced(node: Any, known: dict[int, Value]) -> Traced:
+    """The `keras.Function` of a layer's call, the values of its inputs, and its results, in order.
+
+    A result is None where the function computes it, else a constant.
 
     Raises UnsupportedError with the layer's own error if its code does not run on symbolic tensors.
     """
@@ -47,10 +52,12 @@ def traced(node: Any, known: dict[int, Value]) -> tuple[Any, list[Value]]:
     try:
         with at_inference(layer), _variables_meet_symbols():
             outputs = layer.call(*args, **_keywords(layer, kwargs))
-            function = keras.Function(list(symbols.values()), tree.flatten(outputs))
+            results = tree.flatten(outputs)
+            computed = [each for each in results if isinstance(each, keras.KerasTensor)]
+            function = keras.Function(list(symbols.values()), computed) if computed else None
     except FAILURES as error:
         raise UnsupportedError(_reason(layer, error)) from error
-    return function, values
+    return function, values, [None if isinstance(each, keras.KerasTensor) else each for each in results]
 
 
 def _reason(layer: Any, error: BaseException) -> str:

@@ -99,6 +99,7 @@ def _fitted(network: Network) -> tuple[str, ...]:
         for node in network.graph
         if isinstance(node.operation, (Conv, Dense))
         and node.name in network.precisions
+        and node.copies == 1
         and taps_of(node.operation) <= MOST_TAPS
         and not reads_cut(network.graph, node)
     )
@@ -195,11 +196,12 @@ class Walk:
 
     def _store(self, node: Node) -> None:
         made = None
+        images = self._images(node.inputs[0])
         for rows, part in zip(self._slices(node), self._run(node), strict=True):
             packed = _packed(self.network, node.name, part)
             if made is None:
-                made = np.empty((len(self.stored[node.inputs[0]]), *packed.shape[1:]), packed.dtype)
-            made[rows] = packed
+                made = np.empty((images * node.copies, *packed.shape[1:]), packed.dtype)
+            made[_times(rows, node.copies)] = packed
         assert made is not None
         self.stored[node.name] = made
 
@@ -209,15 +211,25 @@ class Walk:
             yield run({value: self._read(value, node, rows) for value in node.inputs})[node.name]
 
     def _slices(self, node: Node) -> Iterator[slice]:
-        count = len(self.stored[node.inputs[0]])
+        """Spans of images."""
+        count = self._images(node.inputs[0])
         shapes = [node.shape, *(self.network.graph.shapes[value] for value in node.inputs)]
-        largest = max(int(np.prod([axis or 1 for axis in shape])) for shape in shapes)
+        copies = max(node.copies, *(self._copies(value) for value in node.inputs))
+        largest = copies * max(int(np.prod([axis or 1 for axis in shape])) for shape in shapes)
         step = max(1, BATCH_NUMBERS // largest)
         yield from (slice(start, min(start + step, count)) for start in range(0, count, step))
 
     def _read(self, value: str, reader: Node, rows: slice) -> Array:
         """The real numbers that the reader works on."""
-        return self._real(self.stored[value][rows], value, reader)
+        return self._real(self.stored[value][_times(rows, self._copies(value))], value, reader)
+
+    def _copies(self, value: str) -> int:
+        """How many rows of the value belong to one image."""
+        producer = self.network.graph.producers.get(value)
+        return producer.copies if producer else 1
+
+    def _images(self, value: str) -> int:
+        return len(self.stored[value]) // self._copies(value)
 
     def _real(self, stored: Stored, value: str, reader: Node) -> Array:
         if stored.dtype == np.int8:
@@ -225,6 +237,10 @@ class Walk:
         if self.network.int8(reader.name):
             return self.network.values[value].dequantize(self.network.values[value].quantize(stored))
         return stored
+
+
+def _times(rows: slice, copies: int) -> slice:
+    return slice(rows.start * copies, rows.stop * copies)
 
 
 def fragment(graph: Graph, node: Node) -> Graph:

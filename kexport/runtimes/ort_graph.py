@@ -32,6 +32,7 @@ class GraphSession:
         part = _part(graph, tuple(values.values()))
         self._values = dict(values)
         self._inputs = tuple(spec.name for spec in part.inputs)
+        self._dtypes = {spec.name: spec.dtype for spec in part.inputs}
         self._made = tuple(value for value in dict.fromkeys(values.values()) if value in part.producers)
         self._session = _open(part, self._made, threads=threads) if self._made else None
 
@@ -50,7 +51,8 @@ class GraphSession:
             raise GraphError(f"input {missing[0]!r} is not fed; this graph reads {', '.join(self._inputs)}")
         found: dict[str, Array] = {name: feeds[name] for name in self._inputs}
         if self._session:
-            arrays = self._session.run(None, {name: feeds[name] for name in self._inputs})
+            typed = {name: np.asarray(feeds[name]).astype(self._dtypes[name], copy=False) for name in self._inputs}
+            arrays = self._session.run(None, typed)
             found.update(zip(self._made, (np.asarray(array, np.float32) for array in arrays), strict=True))
         return {name: found[value] for name, value in self._values.items()}
 

@@ -54,11 +54,11 @@ def float_bytes(graph: Graph, *, opset: int = 18) -> bytes:
 def emit(graph: Graph, *, opset: int, dtype: str = "float32") -> Emitter:
     """Every node and output of a float graph."""
     emitter = Emitter(graph=graph, opset=opset, dtype=dtype)
-    _emit_inputs(emitter)
+    emit_inputs(emitter)
     for node in graph:
         _emit(emitter, node)
     for public, value in graph.outputs.items():
-        _emit_output(emitter, public, value)
+        emit_output(emitter, public, value)
     return emitter
 
 
@@ -96,7 +96,8 @@ def assemble(emitter: Emitter, *, metadata: Mapping[str, str] | None = None) -> 
     return model
 
 
-def _emit_inputs(emitter: Emitter) -> None:
+def emit_inputs(emitter: Emitter) -> None:
+    """Define the graph's inputs, converted to what the network computes in."""
     for spec in emitter.graph.inputs:
         name = spec.name
         if emitter.dtype != spec.dtype:
@@ -115,7 +116,8 @@ def _emit(emitter: Emitter, node: Node) -> None:
     emitter.define(node.name, exact, Layout.NHWC)
 
 
-def _emit_output(emitter: Emitter, public: str, value: str) -> None:
+def emit_output(emitter: Emitter, public: str, value: str) -> None:
+    """Show a value as the output ``public``, in the output's own type."""
     dtype = emitter.graph.output_dtypes.get(public, "float32")
     if dtype != "float32":
         emitter.free(public)

@@ -35,6 +35,7 @@ DTYPES = {
     "bool": "BOOL",
     "int16": "INT16",
     "int64": "INT64",
+    "float64": "FLOAT64",
 }
 
 

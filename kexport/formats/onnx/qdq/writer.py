@@ -23,7 +23,7 @@ from kexport.formats.onnx.operators.network import emit_node
 from kexport.formats.onnx.qdq.forms import fast
 from kexport.formats.onnx.qdq.graph import explicit
 from kexport.formats.onnx.qdq.stored import AddConstant, Load, Store, StoredClip, StoredPad, StoredRow, unsigned
-from kexport.formats.onnx.writer import write_emitted
+from kexport.formats.onnx.writer import emit_inputs, emit_output, write_emitted
 from kexport.graph import Node
 from kexport.operations import Conv, Crop, GlobalPool, Operation, Pad, Pool, ScaleShift
 from kexport.quantization.plan import KERNEL_LARGEST, QuantPlan
@@ -54,12 +54,11 @@ def write(
 def _emit(plan: QuantPlan, *, opset: int, batch: int | None) -> Emitter:
     spelled = explicit(fast(plan))
     emitter = Emitter(graph=spelled.graph.with_batch(batch), opset=opset, stored=spelled.stored)
-    for spec in emitter.graph.inputs:
-        emitter.define(spec.name, spec.name, Layout.NHWC)
+    emit_inputs(emitter)
     for node in emitter.graph:
         _OPERATORS.get(type(node.operation), _float)(emitter, node, node.operation)
     for public, value in emitter.graph.outputs.items():
-        emitter.show(value, public)
+        emit_output(emitter, public, value)
     return emitter
 
 

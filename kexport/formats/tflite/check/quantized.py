@@ -19,6 +19,7 @@ RANGES = {INT8: (-128, 127), UINT8: (0, 255), INT16: (0, 0)}  # of zero points
 LINEAR_TYPES = {INT8: (INT8, INT32), INT16: (INT16, INT64), FLOAT32: (FLOAT32, FLOAT32)}  # input: output, bias
 SMALLEST = 2.0**-126  # XNNPACK divides by scales and crashes on subnormal ones
 BIAS_TOLERANCE = 1e-5
+CAST = 53
 KERNEL_AXES = {3: 0, 4: 3, 9: 0}  # CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED
 PROBABILITY_SCALE, PROBABILITY_ZERO_POINT = 1 / 256, -128
 
@@ -45,7 +46,6 @@ def read_stored(tensor: Table, *, name: str, kind: int, shape: Sequence[int]) ->
     table = tensor.child(4, "quantization")
     scales = () if table is None else tuple(table.reals(2, "scale"))
     if table is None or not scales:
-        _require(kind not in RANGES, f"tensor {name!r}: numbers of {8 if kind != INT16 else 16} bits without a scale")
         return None
     stored = Stored(scales=scales, zero_points=tuple(table.numbers(3, "q", "zero_point")), axis=table.number(6, "i", 0))
     wrong = next((scale for scale in scales if not (isfinite(scale) and scale >= SMALLEST)), None)
@@ -63,7 +63,12 @@ def read_stored(tensor: Table, *, name: str, kind: int, shape: Sequence[int]) ->
 
 
 def check_quantized(code: int, where: str, inputs: Sequence[Typed], output: Typed) -> None:
-    """Raise ArtifactError if an operator's types and scales do not go together."""
+    """Raise ArtifactError if an operator's types and scales do not go together.
+
+    Small integers that stand for themselves, as in photographs, only a CAST takes or makes.
+    """
+    bare = [each.kind for each in (*inputs, output) if each.kind in RANGES and each.stored is None]
+    _require(not bare or code == CAST, f"{where}: numbers of {16 if INT16 in bare else 8} bits without a scale")
     rule = RULES.get(code)
     if rule is not None:
         rule(code, where, inputs, output)

@@ -26,7 +26,9 @@ from kexport.operations import (
     Weights,
 )
 
-KINDS = {"bool": 6, "float32": 0, "int32": 2, "int64": 4, "uint8": 3, "int8": 9, "int16": 7}  # schema enum TensorType
+KINDS = {
+    "float32": 0, "int32": 2, "uint8": 3, "int64": 4, "bool": 6, "int16": 7, "int8": 9, "float64": 10,
+}  # schema enum TensorType  # fmt: skip
 COMPARISONS = {
     Comparison.EQUAL: ("EQUAL", "EqualOptions"),
     Comparison.GREATER: ("GREATER", "GreaterOptions"),

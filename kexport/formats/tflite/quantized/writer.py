@@ -20,6 +20,7 @@ from pathlib import Path
 from kexport.errors import UnsupportedError
 from kexport.formats import WrittenFile
 from kexport.formats.tflite.operators.network import assemble
+from kexport.formats.tflite.operators.selection import cast
 from kexport.formats.tflite.program import Assembler, Program
 from kexport.formats.tflite.quantized.int16 import widened
 from kexport.formats.tflite.quantized.operators import assemble_int8, dynamic, kernel_constant, rectifiers_as_pools
@@ -176,8 +177,8 @@ def _input(values: _Values, spec: TensorSpec, io: Boundary) -> int:
     """The input tensor in the type of ``io``; the value that nodes read follows from it."""
     shape, code = static(spec.shape, spec.name), values.code
     if io is Boundary.FLOAT32:
-        tensor = code.tensor(spec.name, shape=shape)
-        values.tensors[spec.name] = tensor
+        tensor = code.tensor(spec.name, shape=shape, dtype=spec.dtype)
+        values.tensors[spec.name] = cast(code, f"{spec.name}/float32", tensor, "float32")
         return tensor
     affine = _boundary_affine(values.plan, spec.name, io)
     stored = stored_as(affine)
@@ -195,7 +196,7 @@ def _outputs(values: _Values, graph: Graph, io: Boundary, inputs: dict[str, int]
     found = {}
     for public, value in graph.outputs.items():
         if io is Boundary.FLOAT32:
-            tensor = values.real(value)
+            tensor = cast(values.code, public, values.real(value), graph.output_dtypes.get(public, "float32"))
         else:
             affine = _boundary_affine(values.plan, value, io)
             tensor = values.stored(value, affine)

@@ -30,7 +30,7 @@ def changed(name: str, change: Change) -> Program:
 
 
 DAMAGE: dict[str, tuple[str, Change, str]] = {
-    "no scale": ("swish", lambda t: replace(t, quantization=None), "tensor 'swish': numbers of 8 bits without a scale"),
+    "no scale": ("swish", lambda t: replace(t, quantization=None), "numbers of 8 bits without a scale"),
     "scale of zero": ("swish", lambda t: scales(t, scales=(0.0,)), "tensor 'swish': scale 0.0, expected a positive"),
     "infinite scale": ("swish", lambda t: scales(t, scales=(float("inf"),)), "tensor 'swish': scale inf"),
     "NaN scale": ("swish", lambda t: scales(t, scales=(float("nan"),)), "tensor 'swish': scale nan"),
