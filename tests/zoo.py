@@ -235,7 +235,7 @@ def page(outcomes: Sequence[Outcome]) -> str:
         "# The zoo",
         "",
         "Small models in the shapes that people use, with seeded weights, written by `python tests/zoo.py --all`. Each",
-        "is exported to ONNX and TFLite by the native writers and run beside Keras on the same inputs; the error is the",
+        "is exported to ONNX and TFLite by the native writers and run beside Keras on equal inputs; the error is the",
         f"largest difference over the standard deviation of the output, and a file above {BOUND:g} is wrong.",
         "",
         f"* {len(outcomes)} models, {len(outcomes) * len(FORMATS)} files",
