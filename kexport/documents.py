@@ -48,7 +48,7 @@ def decode_as(kind: Any, text: str | bytes, *, told: str = "the record") -> Any:
     except ValidationError as error:
         lines = mistakes(error, show=repr)
         raise StoreError(f"{told} is damaged:\n" + "\n".join(lines), hint="kexport export --force ...") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StoreError(f"{told} is not JSON: {error}", hint="kexport export --force ...") from error
 
 

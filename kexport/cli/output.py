@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import Any
 from kexport.errors import EnvironmentFailure
 
 BROKEN_PIPE = 141
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""What moves a terminal's cursor, colours, title, clipboard or reading direction; not tabs and line ends."""
+_STYLE = re.compile(r"(\x1b\[[0-9;]*m)")
 WIDTH_WITHOUT_TERMINAL, ANY_WIDTH = 160, 10_000
 
 
@@ -30,8 +34,23 @@ def ready() -> None:
         del os.environ["COLUMNS"]
 
 
+def plain(text: str) -> str:
+    """Text as a terminal may have it: control characters, which a file may hold, are spelled out."""
+    return _CONTROLS.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
+def _styled(text: str) -> str:
+    """As `plain`, but for the colours that rich itself has set; a file's own are spelled out before."""
+    return "".join(part if part.startswith("\x1b[") else plain(part) for part in _STYLE.split(text))
+
+
 def data(text: str) -> None:
-    """Write to stdout, with a newline at the end; exits 141 without a word when nobody reads any more.
+    """Write to stdout, free of control characters, with a newline at the end."""
+    _write(plain(text))
+
+
+def _write(text: str) -> None:
+    """Exits 141 without a word when nobody reads any more.
 
     Raises EnvironmentFailure where stdout cannot be written for another reason (a full disk).
     """
@@ -57,7 +76,7 @@ def _to_nowhere() -> None:
 
 def message(text: str) -> None:
     """Write a line to stderr."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(plain(text) + "\n")
     sys.stderr.flush()
 
 
@@ -75,7 +94,7 @@ def renderables(items: Iterable[Any]) -> None:
     with console.capture() as captured:
         for item in items:
             console.print(item)
-    data(captured.get())
+    _write(_styled(captured.get()))
 
 
 def columns(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

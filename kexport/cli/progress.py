@@ -8,6 +8,8 @@ from collections import Counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
+from kexport.cli.output import plain
+
 if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
@@ -72,7 +74,7 @@ class PlainProgress:
         self._steps[event.label] = event.step
         if event.status is not None:
             self._ended.add(event.label)
-        self._stream.write(f"{self._count()}{event.label}: {event.status or event.step}  {_cost(event)}\n")
+        self._stream.write(f"{self._count()}{plain(event.label)}: {event.status or event.step}  {_cost(event)}\n")
         self._stream.flush()
 
     def __enter__(self) -> Self:
@@ -104,7 +106,7 @@ class LiveProgress:
             self._running.pop(event.label, None)
             self._ended[event.status] += 1
             if event.status != "PASS" and self._live is not None:
-                self._live.console.print(f"{event.status} {event.label}", markup=False)
+                self._live.console.print(f"{event.status} {plain(event.label)}", markup=False)
         if self._live is not None:
             self._live.update(self._table())
 
@@ -132,7 +134,7 @@ class LiveProgress:
             table.add_column(heading, justify="right" if heading in ("time", "memory") else "left", no_wrap=True)
         for label, event in self._running.items():
             seconds, memory = f"{event.seconds:.1f} s", f"{event.memory_bytes / 2**20:.0f} MiB"
-            table.add_row(Text(label), Text(event.step), seconds, memory)
+            table.add_row(Text(plain(label)), Text(event.step), seconds, memory)
         return table
 
     def _caption(self) -> str:

@@ -96,7 +96,7 @@ def parse(text: str, *, label: str = FILE) -> Table:
 
     try:
         content = tomllib.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{label}: is not TOML: {error}", hint="https://toml.io/en/v1.0.0") from error
     problems = list(_unknown_figures(content))
     try:

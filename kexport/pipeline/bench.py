@@ -12,8 +12,9 @@ from kexport.errors import ArtifactError, DeviceError, KexportError, MissingDepe
 from kexport.evidence.benchmark import BenchRequest, BenchSettings, environment
 from kexport.pipeline.ask import ask
 from kexport.pipeline.events import Event, Observer
-from kexport.pipeline.reproduce import model_of
+from kexport.pipeline.reproduce import batch_of, model_of
 from kexport.records import BenchRecord, Record, SourceFacts, Status
+from kexport.runtimes import precheck
 from kexport.sources import catalog
 from kexport.specs import ModelSpec, WeightsSpec
 
@@ -89,6 +90,7 @@ def _require_unchanged(what: Measurement, record: Record) -> None:
         raise ArtifactError(
             f"{record.artifact.path} was changed: its sha256 is not the record's", hint=record.reproduce
         )
+    precheck.require_sound(runtimes.for_format(record.format), path)
 
 
 def _other(old: BenchRecord, new: BenchRecord) -> bool:
@@ -98,10 +100,11 @@ def _other(old: BenchRecord, new: BenchRecord) -> bool:
 
 def _request(what: Measurement, record: Record) -> BenchRequest:
     assert record.artifact is not None
-    assert record.source is not None
+    if record.source is None:
+        raise ArtifactError("the record does not say what its artifact was made from", hint="kexport verify DIR")
     low, high = _range(record.source)
     runtime = runtimes.for_format(record.format)
-    fixed = record.artifact.inputs[0].shape[0]
+    fixed = batch_of(record.artifact)
     return BenchRequest(
         runtime=runtime.name,
         path=str(what.directory / record.artifact.path),

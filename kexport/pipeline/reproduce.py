@@ -7,14 +7,15 @@ a factory or inside a model file runs only if the user has typed that very name 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from kexport.errors import SourceError
+from kexport.errors import SourceError, StoreError
 from kexport.options import Goes, command, of
-from kexport.records import Record, SourceFacts
+from kexport.records import Artifact, Record, SourceFacts
 from kexport.specs import SERVING_BATCH, Boundary, Cell, Engine, Format, ModelSpec, Scheme, WeightsSpec
 
 _FIELDS = ModelSpec.__dataclass_fields__
@@ -67,24 +68,30 @@ def model_of(
             hint=f"--trust {shlex.quote(facts.source)}, if that code is yours",
         )
     own = WeightsSpec(kind="model") if facts.weights == "model" else WeightsSpec.parse(facts.weights)
-    return ModelSpec(
-        application=facts.application,
-        file=facts.source if facts.kind == "file" else None,
-        factory=facts.source if facts.kind == "factory" else None,
-        weights=own if weights is None or not facts.application else weights,
-        trust=facts.kind == "file" and facts.source in trusted,
-        **options,
-    )
+    with _possible():
+        return ModelSpec(
+            application=facts.application,
+            file=facts.source if facts.kind == "file" else None,
+            factory=facts.source if facts.kind == "factory" else None,
+            weights=own if weights is None or not facts.application else weights,
+            trust=facts.kind == "file" and facts.source in trusted,
+            **options,
+        )
 
 
 def cell_of(record: Record, *, trusted: Collection[str] = ()) -> Cell:
     """The cell that a stored record was made from; ``trusted`` as in `restored.model_of`. Raises UsageError."""
     assert record.artifact is not None
-    assert record.source is not None
+    if record.source is None:
+        raise StoreError("the record does not say what its artifact was made from", hint="kexport verify DIR")
     model = model_of(record.source, trusted=trusted)
-    batch = record.artifact.inputs[0].shape[0]
+    batch = batch_of(record.artifact)
     search = record.quantization.search if record.quantization else None
-    form, scheme, engine = Format(record.format), Scheme(record.scheme), record.artifact.engine
+    with _possible():
+        form, scheme, io = Format(record.format), Scheme(record.scheme), Boundary.FLOAT32
+        if scheme in form.integer_io:
+            io = Boundary(record.artifact.inputs[0].dtype)
+    engine = record.artifact.engine
     unless_said = SERVING_BATCH if form.static_batch else None
     photographs = _photographs(record.source)
     return Cell(
@@ -97,10 +104,29 @@ def cell_of(record: Record, *, trusted: Collection[str] = ()) -> Cell:
         calibration=(record.quantization.calibration if record.quantization else photographs) or None,
         evaluation=record.source.reference_images if record.source.reference_images != photographs else None,
         max_drop=search.bound_points if search else None,
-        io=Boundary(record.artifact.inputs[0].dtype) if scheme in form.integer_io else Boundary.FLOAT32,
+        io=io,
     )
 
 
 def _photographs(facts: SourceFacts) -> str:
     """The set that a float artifact was compared on; nothing if it is a table of labels, which ``--eval`` takes."""
     return "" if facts.reference_images.endswith(".csv") else facts.reference_images
+
+
+@contextmanager
+def _possible() -> Iterator[None]:
+    """A value of a record that no request can have is a StoreError."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        words = next(iter(str(error).splitlines()), type(error).__name__)
+        raise StoreError(f"the record asks for what cannot be: {words:.200}", hint="kexport verify DIR") from error
+
+
+def batch_of(artifact: Artifact) -> int | None:
+    """The batch that a file is fixed to, None if it is open. StoreError for a record without inputs."""
+    if not artifact.inputs or not artifact.inputs[0].shape:
+        raise StoreError(
+            f"the record of {artifact.path} has no input with a batch axis: expected one", hint="kexport verify DIR"
+        )
+    return artifact.inputs[0].shape[0]

@@ -11,9 +11,9 @@ from kexport import machine
 from kexport.errors import StoreError
 from kexport.evidence import tolerances
 from kexport.files import digest, file_digest, files_of
-from kexport.records import Record, decode
+from kexport.records import Record
 from kexport.specs import Cell
-from kexport.store.directory import record_paths
+from kexport.store.directory import read_file, record_paths
 from kexport.version import __version__
 
 REQUEST = "request"
@@ -59,7 +59,7 @@ def resumable(directory: Path, cell_file_name: str, fingerprint: str) -> Record 
         if path.name != f"{cell_file_name}.json":
             continue
         try:
-            record = decode(path.read_bytes())
+            record = read_file(path)
         except StoreError:
             return None
         asked = record.published and record.versions.get(REQUEST) == fingerprint

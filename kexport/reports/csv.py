@@ -18,5 +18,10 @@ def render(records: Sequence[Record]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows(astuple(row) for row in every_row(records))
+    writer.writerows(map(_cell, astuple(row)) for row in every_row(records))
     return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    """A text that a spreadsheet would calculate (``=HYPERLINK(...)``) begins with an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 from kexport.records import Record
@@ -9,6 +10,7 @@ from kexport.reports.tables import Table, benchmark_table, comparison_table, par
 from kexport.reports.tradeoff import tradeoff_table
 from kexport.reports.verdict import failed, summary
 
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _SPECIAL = str.maketrans({"|": "\\|", "<": "&lt;", "&": "&amp;", "\n": " ", "\r": " "})
 
 
@@ -62,6 +64,10 @@ def _code(text: str) -> str:
 
 
 def escape(text: str, *, star: bool = False) -> str:
-    """Text that neither breaks a table nor starts markup; ``star`` keeps a leading star from making a list."""
-    plain = text.translate(_SPECIAL)
+    """Text that neither breaks a table nor starts markup, a link or an image.
+
+    ``star`` keeps a leading star from making a list.
+    """
+    plain = _CONTROLS.sub(lambda match: ascii(match[0])[1:-1], text.translate(_SPECIAL)).replace("](", "\\](")
+    plain = plain.replace("][", "\\][").replace("://", "&#58;//").replace("www.", "www&#46;")
     return f"\\{plain}" if star and plain.startswith("*") else plain

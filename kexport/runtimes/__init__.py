@@ -82,6 +82,13 @@ class Session(ABC):
     def check(cls, path: Path) -> None:
         """What must hold of a file besides that it loads as `open` does. Raises ArtifactError; nothing unless said."""
 
+    @classmethod  # noqa: B027 - a runtime that opens no file of its own has nothing to look at
+    def require_sound(cls, path: Path) -> None:
+        """Look at a file from elsewhere without loading it. Raises ArtifactError; nothing unless said.
+
+        Called through `precheck`, in a process of its own.
+        """
+
     @classmethod
     @abstractmethod
     def open(cls, source: Any, *, options: SessionOptions) -> Session:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from kexport.errors import ArtifactError
+from kexport.formats.tflite.check.bounds import require_bounds
 from kexport.formats.tflite.delegation import outside
 from kexport.records import Signature
 from kexport.runtimes import Session, SessionOptions, Signatures, Tensor, open_session, static_batch
@@ -63,6 +64,11 @@ class LitertSession(Session):
             open_session(cls, path, options=SessionOptions(device=WITHOUT_DELEGATE))
         except ArtifactError as error:
             raise ArtifactError(f"without its default delegate: {error.message}", hint=error.hint) from error
+
+    @classmethod
+    def require_sound(cls, path: Path) -> None:
+        """Every table, vector and buffer lies inside the file. Raises ArtifactError."""
+        require_bounds(path)
 
     def notes(self) -> tuple[str, ...]:
         """How many operators XNNPACK takes, and each kind that it leaves, with the reason."""

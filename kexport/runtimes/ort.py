@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from kexport.errors import ArtifactError, DeviceError
+from kexport.formats.onnx.sound import require_sound
 from kexport.records import Signature
 from kexport.runtimes import Session, SessionOptions, Signatures, Tensor
 
@@ -39,6 +40,11 @@ class OrtSession(Session):
         self._assigned = assigned
         self._signature = _signatures(session.get_inputs()), _signatures(session.get_outputs())
         self._outputs = [spec.name for spec in self._signature[1]]
+
+    @classmethod
+    def require_sound(cls, path: Path) -> None:
+        """The file is an ONNX model by itself: all its data inside, nothing that the checker refuses."""
+        require_sound(path)
 
     @classmethod
     def open(cls, source: Path, *, options: SessionOptions) -> OrtSession:

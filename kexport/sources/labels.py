@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kexport import files
 from kexport.documents import adapter
 from kexport.errors import SourceError, UsageError
 from kexport.records import Signature
@@ -87,9 +88,7 @@ def read(path: Path) -> tuple[str, ...]:
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise SourceError(f"--labels {path}: {path.stat().st_size} bytes, expected at most {MAX_BYTES}", hint=_HINT)
-        return path.read_text(encoding="utf-8-sig")
+        return files.read(path, limit_bytes=MAX_BYTES).decode("utf-8-sig")
     except OSError as error:
         raise SourceError(f"--labels {path} cannot be read: {error.strerror}", hint=_HINT) from error
     except UnicodeDecodeError as error:
@@ -127,7 +126,10 @@ def _in_order(value: dict[str, Any], path: Path) -> list[Any]:
 
 
 def _from_csv(text: str, path: Path) -> list[str]:
-    rows = [row for row in csv.reader(io.StringIO(text)) if row]
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text)) if row]
+    except csv.Error as error:
+        raise SourceError(f"--labels {path} is not CSV: {error}", hint=_HINT) from error
     if rows and len(rows[0]) > 1 and not rows[0][0].strip().isdecimal() and all(_index(row) for row in rows[1:]):
         rows = rows[1:]  # a header
     if rows and all(len(row) > 1 and _index(row) for row in rows):

@@ -8,8 +8,8 @@ Layout::
     DIR/.kexport.lock, DIR/.kexport.holder        the lock and who holds it
     DIR/.kexport-<pid>-<random>/                  staging of a running process
 
-Other files directly in DIR (reports, notes) are nobody's business; inside a model's folder they are
-extra. Everything is written beside its final place, synced, and renamed over it.
+Reports and notes directly in DIR are nobody's business; every other file, link or FIFO is extra, and told
+by `verify`. Everything is written beside its final place, synced, and renamed over it.
 """
 
 from __future__ import annotations

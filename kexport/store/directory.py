@@ -8,11 +8,12 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from kexport.errors import StoreError, UsageError
-from kexport.files import foreign_errors, relative, write
+from kexport.files import read, relative, write
 from kexport.records import Record, decode, encode
 from kexport.specs import Cell, Format
 
 FAILED = ".failed"
+MAX_RECORD_BYTES = 64 * 2**20  # raw samples of many benchmarks and the labels of 100,000 classes are a tenth of it
 
 
 def write_record(directory: Path, record: Record, file_name: str) -> Path:
@@ -28,8 +29,7 @@ def write_record(directory: Path, record: Record, file_name: str) -> Path:
 def read_record(directory: Path, cell: Cell) -> Record:
     """The stored record of a cell's artifact. StoreError if there is none, or if it is damaged."""
     path = directory / cell.model.name / f"{cell.file_name}.json"
-    with foreign_errors(path):
-        return decode(path.read_bytes())
+    return read_file(path)
 
 
 def write_failure(directory: Path, cell: Cell, record: Record) -> Path:
@@ -56,12 +56,20 @@ def read_all(directory: Path) -> dict[Path, Record]:
     found, damaged = {}, []
     for path in record_paths(directory):
         try:
-            found[path] = decode(path.read_bytes())
+            found[path] = read_file(path)
         except StoreError as error:
             damaged.append(f"{relative(path, directory)}: {error.message}")
     if damaged:
         raise StoreError("\n".join(damaged), hint=f"kexport verify {directory}")
     return found
+
+
+def read_file(path: Path) -> Record:
+    """One record. StoreError where it is no file, too large, or damaged."""
+    try:
+        return decode(read(path, limit_bytes=MAX_RECORD_BYTES))
+    except OSError as error:
+        raise StoreError(f"the record cannot be read: {error.strerror}", hint="kexport verify DIR") from error
 
 
 def record_paths(directory: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -10,13 +11,19 @@ from typing import Any
 
 from kexport.documents import adapter, mistakes
 from kexport.errors import StoreError, UsageError
-from kexport.files import STAGING, file_digest, files_of, left_overs, listing_digest, relative, write
-from kexport.records import Record, decode
-from kexport.store.directory import read_all, record_paths
+from kexport.files import STAGING, file_digest, files_of, left_overs, listing_digest, read, relative, write
+from kexport.records import Record, Status
+from kexport.store.directory import read_all, read_file, record_paths
+from kexport.store.lock import HOLDER, LOCK
 from kexport.version import __version__
 
 MANIFEST = "manifest.json"
 MANIFEST_SCHEMA = 1
+MAX_BYTES = 64 * 2**20
+FOLDER = "a folder"
+AT_LEAST = {"sqnr_db", "cosine", "top1_agreement", "top5_agreement"}  # figures of which more is better
+OWN = {MANIFEST, LOCK, HOLDER}
+REPORTS = {".csv", ".html", ".json", ".jsonl", ".log", ".md", ".pdf", ".png", ".sig", ".svg", ".toml", ".txt", ".xml"}
 
 
 def write_manifest(directory: Path) -> Path:
@@ -37,8 +44,9 @@ def write_manifest(directory: Path) -> Path:
 def verify(directory: Path) -> tuple[str, ...]:
     """Every problem of the directory, one line each; empty if all is as it was written.
 
-    Looked for: missing, edited and extra files, a damaged or newer manifest, damaged records, records
-    whose artifact is missing or another. UsageError if there is no such directory.
+    Looked for: missing, edited and extra files, links and what is no file, a damaged or newer manifest, damaged
+    records, records whose artifact is missing or another, and a PASS whose own checks say otherwise. What was changed
+    together with the manifest cannot be seen without a key. UsageError if there is no such directory.
     """
     if not directory.is_dir():
         raise UsageError(f"{directory}: no such folder", hint=f"kexport all -o {directory}")
@@ -47,15 +55,39 @@ def verify(directory: Path) -> tuple[str, ...]:
     except StoreError as error:
         return (error.message,)
     problems = [problem for name, entry in sorted(files.items()) for problem in _check_entry(directory, name, entry)]
-    problems += [f"{name}: not in the manifest" for name in _present(directory) if name not in files]
+    for name in dict.fromkeys(_present(directory)):
+        if name not in files:
+            what = _what(directory / name, directory)
+            problems.append(f"{name}: not in the manifest{f': {what}' if what and what != FOLDER else ''}")
     return tuple(problems + _check_records(directory, files))
 
 
-def _present(directory: Path) -> list[str]:
-    """Files inside the models' folders, and staging that dead processes left; not that of live ones."""
-    left_over = [relative(path, directory) for path in left_overs(directory)]
-    names = [relative(path, directory) for folder in directory.glob("[!.]*/") for path in files_of(folder)]
-    return sorted({*left_over, *(name for name in names if not _in_staging(name))})
+def _present(directory: Path) -> Iterator[str]:
+    """A line for everything that the manifest cannot speak for: links, FIFOs, and files that it does not name.
+
+    Reports and notes directly in the directory are nobody's business, nor is the staging of live processes.
+    """
+    for left_over in left_overs(directory):
+        yield relative(left_over, directory)
+    for path in sorted(directory.rglob("*")):
+        name = relative(path, directory)
+        mode = path.lstat().st_mode
+        if _in_staging(name) or name in OWN or stat.S_ISDIR(mode):
+            continue
+        at_top = "/" not in name
+        if not (at_top and stat.S_ISREG(mode) and path.suffix in REPORTS and not name.startswith(".")):
+            yield name
+
+
+def _what(path: Path, directory: Path) -> str | None:
+    """What a path is if it is not a plain file in plain folders; None if it is, or is not there."""
+    inside = path.relative_to(directory).parts
+    for place in (directory.joinpath(*inside[: end + 1]) for end in range(len(inside))):
+        if place.is_symlink():
+            return "a symbolic link"
+    if path.exists() and not path.is_file():
+        return FOLDER if path.is_dir() else "no regular file"
+    return None
 
 
 def _in_staging(name: str) -> bool:
@@ -95,15 +127,17 @@ def _read_manifest(path: Path) -> dict[str, _Entry]:
     from pydantic import ValidationError
 
     try:
-        text = path.read_bytes()
+        text = read(path, limit_bytes=MAX_BYTES)
         _refuse_newer(json.loads(text))
         manifest: _Manifest = adapter(_Manifest).validate_json(text, strict=True)
     except FileNotFoundError as error:
         raise StoreError(f"{MANIFEST}: missing: the last run did not end") from error
+    except OSError as error:
+        raise StoreError(f"{MANIFEST}: cannot be read: {error.strerror}") from error
     except ValidationError as error:
         wanted = f"{MANIFEST}: damaged: expected schema {MANIFEST_SCHEMA}, and sha256 and size of every file"
         raise StoreError(f"{wanted}: {'; '.join(mistakes(error))}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StoreError(f"{MANIFEST}: not JSON: {error}") from error
     return manifest.files
 
@@ -116,8 +150,10 @@ def _refuse_newer(value: object) -> None:
 
 def _check_entry(directory: Path, name: str, entry: _Entry) -> Iterator[str]:
     path, parts = directory / name, PurePosixPath(name).parts
-    if PurePosixPath(name).is_absolute() or ".." in parts:
+    if PurePosixPath(name).is_absolute() or ".." in parts or not parts or "\0" in name:
         yield f"{name}: leads out of the directory"
+    elif what := _what(path, directory):
+        yield f"{name}: {what}, expected a file"
     elif not path.is_file():
         yield f"{name}: missing"
     elif path.stat().st_size != entry.size_bytes:
@@ -131,12 +167,28 @@ def _check_records(directory: Path, listed: Mapping[str, _Entry]) -> list[str]:
     problems = []
     for path in record_paths(directory):
         try:
-            problem = _check_listed(directory, decode(path.read_bytes()), listed)
+            record = read_file(path)
+            problem = _contradiction(record) or _check_listed(directory, record, listed)
         except StoreError as error:
             problem = error.message
         if problem:
             problems.append(f"{relative(path, directory)}: {problem}")
     return problems
+
+
+def _contradiction(record: Record) -> str | None:
+    """Why a PASS cannot be one by what the record itself says; None where it can."""
+    if record.status is not Status.PASS:
+        return None
+    for check in record.parity.checks if record.parity is not None else ():
+        least = check.name.rpartition(": ")[2] in AT_LEAST
+        holds = check.value >= check.bound if least else check.value <= check.bound
+        if not (check.passed and holds):
+            return (
+                f"says PASS, but {check.name} is {check.value:g}, expected {'at least' if least else 'at most'} "
+                f"{check.bound:g}"
+            )
+    return None
 
 
 def _check_listed(directory: Path, record: Record, listed: Mapping[str, _Entry]) -> str | None:

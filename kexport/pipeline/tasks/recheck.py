@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from kexport import files, machine, store
+from kexport import files, machine, runtimes, store
 from kexport.errors import ArtifactError, SourceError
 from kexport.evidence import parity, verdict
 from kexport.pipeline import resume
@@ -15,6 +15,7 @@ from kexport.pipeline.steps import Clock
 from kexport.pipeline.tasks import Task
 from kexport.pipeline.tasks.cell import CellRequest
 from kexport.records import Artifact, ParityRecord, Record
+from kexport.runtimes import precheck
 from kexport.sources import prepared
 from kexport.sources.prepared import Prepared
 
@@ -56,6 +57,7 @@ def _found(
         return None, changes
     own = not request.cell.format.engine(stored.artifact.engine).from_model
     try:
+        precheck.require_sound(runtimes.for_format(request.cell.format), path)
         with clock.step("parity"):
             proof = prove(path, request.cell, ready, Path(request.folder), threads=request.threads, own=own)
     except ArtifactError as error:
