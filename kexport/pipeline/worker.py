@@ -48,5 +48,6 @@ def _failure(error: Exception, clock: Clock) -> Failure:
 
 
 if __name__ == "__main__":
+    machine.end_with_parent()
     machine.limit_memory(machine.memory_bytes())
     sys.exit(main(sys.argv[1:]))

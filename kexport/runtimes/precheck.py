@@ -41,6 +41,7 @@ def _ending(code: int) -> str:
 def main(arguments: list[str]) -> int:
     """Look at one file."""
     name, path = arguments
+    machine.end_with_parent()
     machine.limit_memory(machine.memory_bytes())
     try:
         runtimes.find(name).require_sound(Path(path))

@@ -181,6 +181,22 @@ def test_signal_to_the_parent_leaves_no_process(tmp_path: Path, number: signal.S
     assert gone(int((tmp_path / "pid").read_text()))
 
 
+def test_a_killed_parent_leaves_no_worker(tmp_path: Path) -> None:
+    """SIGKILL cannot be handled: the worker itself asks the kernel to end with its parent."""
+    child = (
+        "from kexport import machine; machine.end_with_parent(); import os, time;"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    )
+    script = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}]).wait()"
+    parent = subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
+    deadline = time.monotonic() + 20
+    while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait(20)
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
 def gone(pid: int) -> bool:
     """Whether a process ends within two seconds; a zombie that its new parent has not reaped is gone too."""
     for _ in range(40):
