@@ -39,15 +39,33 @@ class Signature:
     dtype: str
 
 
+class Basis(StrEnum):
+    """What a part of the preprocessing contract rests on."""
+
+    STATED = "stated"  # by the user, with --preprocessing or --resize
+    READ = "read"  # from the model's own layers, or from the application that it is
+    ASSUMED = "assumed"  # nothing says it
+
+
+class Resize(StrEnum):
+    """How an image of any size becomes one of the network's size."""
+
+    CROP = "crop"  # the shorter side is resized to ``resize_shorter_side``, then the centre is taken
+    SQUASH = "squash"  # both sides are resized, whatever the shape was
+    PAD = "pad"  # it is resized to fit in, and set into black
+
+
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
     """What an image must go through before the network. Sizes in pixels.
 
     ``mode`` is the Keras name: ``tf`` scales to [-1, 1], ``torch`` scales to [0, 1] and normalises with
-    ``mean`` and ``std``, ``caffe`` swaps to BGR and subtracts ``mean``, ``raw`` feeds [0, 255].
+    ``mean`` and ``std``, ``caffe`` swaps to BGR and subtracts ``mean``, ``raw`` feeds [0, 255]; ``unit`` scales to
+    [0, 1], ``own`` is none of these.
     A pixel p in [0, 255] becomes ``(p * scale - mean) / std`` per channel, in ``channel_order``.
     ``unknown`` is the mode of a model that does not say how it was trained. ``basis`` is where all this is
-    known from; empty for an application, where it is Keras's own ``preprocess_input``.
+    known from; empty for an application, where it is Keras's own ``preprocess_input``. ``range_basis`` and
+    ``resize_basis`` say what the values and the resize rest on; None in records of 0.1.
     """
 
     mode: str
@@ -60,6 +78,9 @@ class Preprocessing:
     crop: str = "center"
     interpolation: str = "bilinear"
     basis: str = ""
+    resize: Resize = Resize.CROP
+    range_basis: Basis | None = None
+    resize_basis: Basis | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,7 +259,8 @@ class AccuracyRecord:
     is Keras's top-1 less the artifact's, ``low_points`` to ``high_points`` its 95 % interval
     (`kexport.evidence.accuracy`). ``overlap`` counts the images that the calibration set holds too. ``logits_sqnr_db``
     is over the ``logits_images`` whose softmax is not saturated, None if all are. ``non_finite`` images gave NaN or
-    infinity: they count as wrong and fail the artifact.
+    infinity: they count as wrong and fail the artifact. ``caveats`` are to be read before any number: Keras itself at
+    chance, classes that were guessed, a range or a resize that was assumed.
     """
 
     images: int
@@ -264,6 +286,7 @@ class AccuracyRecord:
     overlap: int = 0
     overlap_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

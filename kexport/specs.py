@@ -82,7 +82,8 @@ class ModelSpec(ModelOptions):
 
     Exactly one of ``application`` (a name), ``file`` (a path) and ``factory`` (``package.module:function``) is
     given; ``live`` marks a file that is a passing copy of a model in a Python program. ``layers`` are the taps:
-    names of layers whose outputs become the model's. ``trust`` allows code in a model file.
+    names of layers whose outputs become the model's. ``trust`` allows code in a model file. ``preprocessing`` and
+    ``resize`` are what the user states of the contract (`kexport.sources.stated`).
     """
 
     application: str = ""
@@ -133,7 +134,13 @@ class ModelSpec(ModelOptions):
     @property
     def as_published(self) -> bool:
         """Whether it is an application with its own head, width and size; the weights may be any."""
-        return bool(self.application) and self == ModelSpec(application=self.application, weights=self.weights)
+        plain = ModelSpec(
+            application=self.application or "any",
+            weights=self.weights,
+            preprocessing=self.preprocessing,
+            resize=self.resize,
+        )
+        return self == plain
 
     @property
     def kind(self) -> str:

@@ -12,16 +12,16 @@ import numpy.typing as npt
 
 from kexport import runtimes
 from kexport.errors import UsageError
-from kexport.evidence import accuracy, signal
+from kexport.evidence import accuracy, chance, signal
 from kexport.evidence import inputs as choice
 from kexport.evidence.inputs import Photographs
 from kexport.images import evaluation
 from kexport.images.calibration import CalibrationSet, open_calibration
 from kexport.images.checks import Images
 from kexport.images.evaluation import Evaluated, EvaluationSet, open_evaluation
-from kexport.records import UNKNOWN, AccuracyRecord, Preprocessing, SourceFacts
+from kexport.records import UNKNOWN, AccuracyRecord, Basis, Preprocessing, SourceFacts
 from kexport.runtimes import Session
-from kexport.sources import catalog, prepared, reference
+from kexport.sources import catalog, imagenet_classes, prepared, reference
 from kexport.sources.prepared import Reference
 from kexport.specs import Cell
 
@@ -48,9 +48,34 @@ def prepare(
     seen = given.members if given is not None else ()
     if images is None:
         return
-    found = open_evaluation(images, _contract(facts, "--eval"), facts.inputs, facts.outputs)
-    evaluated = Evaluated(images=found, overlap=evaluation.overlap(found.members, seen))
-    evaluation.save(evaluated, _keras_outputs(model, found), folder)
+    found = _evaluation(facts, images)
+    answers = evaluation.save_outputs(found.count, _keras_outputs(model, found), folder)
+    evaluated = Evaluated(
+        images=found,
+        overlap=evaluation.overlap(found.members, seen),
+        caveats=tuple(_caveats(model, facts, found, answers)),
+    )
+    evaluation.save_facts(evaluated, folder)
+
+
+def _evaluation(facts: SourceFacts, images: str) -> EvaluationSet:
+    """The labelled photographs; the model's own names of classes decide what they show, and WordNet's ids of ImageNet."""
+    contract, identities = _contract(facts, "--eval"), imagenet_classes.identities()
+    return open_evaluation(
+        images, contract, facts.inputs, facts.outputs, class_names=facts.labels, identities=identities
+    )
+
+
+def _caveats(model: Any, facts: SourceFacts, images: EvaluationSet, answers: npt.NDArray[Any]) -> Iterator[str]:
+    """What is to be known before any number on these images."""
+    told = chance.alarm(images, answers, lambda other: _keras_outputs(model, other), weights=facts.weights)
+    contract = images.contract
+    yield from filter(None, (told, images.guess))
+    if contract.range_basis is Basis.ASSUMED:
+        yield f"the range of the pixels is assumed ({contract.basis}): --preprocessing states it"
+    if contract.resize_basis is Basis.ASSUMED:
+        part = f"the centre of {max(contract.size) / contract.resize_shorter_side:.3g} of the shorter side"
+        yield f"the resize is assumed ({part}): --resize states it"
 
 
 def _calibrated(model: Any, facts: SourceFacts, images: CalibrationSet) -> Reference:
@@ -67,7 +92,7 @@ def photographs(facts: SourceFacts, *, calibration: str | None, images: str | No
         given = open_calibration_for(facts, calibration)
         yield Photographs(text=calibration, inputs=next(iter(given.batches(COMPARED))))
     if images is not None:
-        found = open_evaluation(images, _contract(facts, "--eval"), facts.inputs, facts.outputs)
+        found = _evaluation(facts, images)
         yield Photographs(text=images, inputs=next(iter(found.batches(COMPARED))))
 
 
@@ -124,6 +149,7 @@ def _about(figures: AccuracyRecord, evaluated: Evaluated, session: Session) -> A
         overlap=len(evaluated.overlap),
         overlap_names=evaluated.overlap[:_NAMED],
         notes=evaluated.images.notes,
+        caveats=evaluated.caveats,
     )
 
 

@@ -20,7 +20,7 @@ from kexport.errors import SourceError, UsageError
 from kexport.images import checks, photographs, similarity
 from kexport.images import classes as class_labels
 from kexport.images.checks import Images, Member
-from kexport.images.classes import Labelled
+from kexport.images.classes import Classes, Labelled
 from kexport.records import Preprocessing, Signature, decode_as, encode
 
 FACTS, OUTPUTS = "evaluation.json", "evaluation.npy"
@@ -32,6 +32,7 @@ class EvaluationSet:
     """Photographs, and the index of the class of each where it is known, in a fixed order.
 
     ``sha256`` changes with any file, its name, its label or the order; ``notes`` are warnings for the record.
+    ``classes`` is how many the network has; ``guess`` says how those of the images were guessed, if they were.
     """
 
     text: str
@@ -42,6 +43,8 @@ class EvaluationSet:
     labels: tuple[int, ...] | None
     sha256: str
     notes: tuple[str, ...]
+    classes: int = 0
+    guess: str = ""
 
     @property
     def count(self) -> int:
@@ -66,10 +69,14 @@ class EvaluationSet:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluated:
-    """A set that Keras has seen. ``overlap`` names the images that the calibration set holds as well."""
+    """A set that Keras has seen. ``overlap`` names the images that the calibration set holds as well.
+
+    ``caveats`` say what is to be known before any number on these images (`kexport.records.AccuracyRecord`).
+    """
 
     images: EvaluationSet
     overlap: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
 
 
 def check(text: str) -> None:
@@ -88,15 +95,18 @@ def open_evaluation(
     outputs: Sequence[Signature],
     *,
     class_names: Sequence[str] = (),
+    identities: Sequence[str] = (),
 ) -> EvaluationSet:
     """The set that ``text`` names; every image is read once, so that none is damaged later.
 
+    ``class_names`` are the model's labels by index, ``identities`` other names of the same classes (WordNet's).
     Raises UsageError for a network that does not classify one image, and for labels that are not its own;
     SourceError that names every damaged file.
     """
     check(text)
-    classes = _classes(inputs, outputs)
-    found, left_out = _find(Path(text), classes=classes, class_names=class_names)
+    count = _classes(inputs, outputs)
+    classes = Classes(count=count, names=class_names, identities=identities if len(identities) == count else ())
+    found, left_out = _find(Path(text), classes)
     _, members = checks.read_photographs(dict(zip(found.names, found.paths, strict=True)), preprocessing)
     marks = {f"{index} {member.name}": member.sha256 for index, member in enumerate(members)}
     labels = "" if found.labels is None else ",".join(map(str, found.labels))
@@ -109,6 +119,8 @@ def open_evaluation(
         labels=found.labels,
         sha256=durable.listing_digest({**marks, f"labels {labels}": ""}),
         notes=(*left_out, *_class_note(found.labels), *checks.duplicate_note(members)),
+        classes=count,
+        guess=found.guess,
     )
 
 
@@ -123,8 +135,13 @@ def overlap(evaluation: Sequence[Member], calibration: Sequence[Member]) -> tupl
 
 def save(evaluated: Evaluated, rows: Iterator[npt.NDArray[Any]], folder: Path) -> None:
     """Write Keras's outputs as they come, then the facts: their presence means that all is there."""
-    count, start = evaluated.images.count, 0
-    first = next(rows)
+    save_outputs(evaluated.images.count, rows, folder)
+    save_facts(evaluated, folder)
+
+
+def save_outputs(count: int, rows: Iterator[npt.NDArray[Any]], folder: Path) -> npt.NDArray[Any]:
+    """Write the outputs as they come, one row for each of ``count`` images; they come back mapped."""
+    start, first = 0, next(rows)
     shape = (count, *first.shape[1:])
     stored = np.lib.format.open_memmap(folder / OUTPUTS, mode="w+", dtype=first.dtype, shape=shape)
     for block in itertools.chain([first], rows):
@@ -133,6 +150,11 @@ def save(evaluated: Evaluated, rows: Iterator[npt.NDArray[Any]], folder: Path) -
     stored.flush()
     if start != count:
         raise ValueError(f"{start} rows for {count} images")
+    return stored
+
+
+def save_facts(evaluated: Evaluated, folder: Path) -> None:
+    """Write what is known of the set, when its outputs are there."""
     (folder / FACTS).write_text(encode(evaluated))
 
 
@@ -161,11 +183,11 @@ def _class_note(labels: Sequence[int] | None) -> tuple[str, ...]:
     return (f"all {len(labels)} images are of class {labels[0]}: accuracy on one class says little",)
 
 
-def _find(path: Path, *, classes: int, class_names: Sequence[str]) -> tuple[Labelled, tuple[str, ...]]:
+def _find(path: Path, classes: Classes) -> tuple[Labelled, tuple[str, ...]]:
     if not path.is_dir():
-        return class_labels.from_csv(path, classes=classes, class_names=class_names), ()
+        return class_labels.from_csv(path, classes=classes), ()
     found = photographs.listing(path)
     if not found.images:
         raise UsageError(f"{path}: holds no images ({', '.join(photographs.SUFFIXES)})", hint=_HINT)
-    labelled = class_labels.from_folder(found, classes=classes, class_names=class_names)
+    labelled = class_labels.from_folder(found, classes=classes)
     return labelled, checks.left_out_note(found.left_out)

@@ -4,9 +4,11 @@ Keras, every artifact and the calibration are fed the very same arrays. The step
 
 1. The file is decoded to 8-bit RGB (grey for a network of one channel) as Pillow does it; an EXIF orientation is
    not applied, as Keras's own `load_img` and `tf.io.decode_jpeg` do not.
-2. Bilinear resize, Pillow's (with antialiasing when it shrinks), so that the shorter side is
-   ``resize_shorter_side``; the longer side is rounded to the nearest pixel. Nothing happens where it fits already.
-3. The centre crop of ``size``; where the margin is odd, the smaller half is above and to the left.
+2. Bilinear resize, Pillow's (with antialiasing when it shrinks): for ``crop`` so that the shorter side is
+   ``resize_shorter_side``, for ``pad`` so that the image just fits into ``size``, for ``squash`` to ``size``; a side
+   that follows is rounded to the nearest pixel. Nothing happens where it fits already.
+3. The centre crop of ``size``, with black where the image is smaller; where the margin is odd, the smaller half is
+   above and to the left.
 4. ``(pixel * scale - mean) / std`` in ``channel_order``, in float64, rounded once to float32.
 """
 
@@ -20,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kexport.errors import MissingDependencyError, SourceError, UsageError
-from kexport.records import Preprocessing
+from kexport.records import Preprocessing, Resize
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 MOST_PIXELS = 100_000_000
@@ -107,17 +109,28 @@ def _check_form(path: Path, image: Any) -> None:
 
 
 def _fit(image: Any, contract: Preprocessing) -> Pixels:
-    short = contract.resize_shorter_side
-    if min(image.size) != short:
-        factor = short / min(image.size)
-        size = tuple(max(short, round(side * factor)) for side in image.size)
+    size = _resized(image.size, contract)
+    if size != image.size:
         image = image.resize(size, _pillow().Resampling.BILINEAR)
     return _centre(image, contract.size, len(contract.mean))
 
 
+def _resized(found: tuple[int, int], contract: Preprocessing) -> tuple[int, int]:
+    """Width and height after the resize."""
+    height, width = contract.size
+    if contract.resize is Resize.SQUASH:
+        return width, height
+    if contract.resize is Resize.PAD:
+        factor = min(width / found[0], height / found[1])
+        return min(width, max(1, round(found[0] * factor))), min(height, max(1, round(found[1] * factor)))
+    short = contract.resize_shorter_side
+    factor = short / min(found)
+    return max(short, round(found[0] * factor)), max(short, round(found[1] * factor))
+
+
 def _centre(image: Any, size: tuple[int, int], channels: int) -> Pixels:
     height, width = size
-    left, top = (image.width - width) // 2, (image.height - height) // 2
+    left, top = int((image.width - width) / 2), int((image.height - height) / 2)
     crop = image.crop((left, top, left + width, top + height))
     return np.asarray(crop, np.uint8).reshape(height, width, channels)
 

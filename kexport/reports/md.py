@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from kexport.records import Record
-from kexport.reports.tables import Table, benchmark_table, comparison_table, parity_table, size_table
+from kexport.reports.tables import Table, benchmark_table, caveats, comparison_table, parity_table, size_table
 from kexport.reports.tradeoff import tradeoff_table
 from kexport.reports.verdict import failed, summary
 
@@ -17,6 +17,8 @@ _SPECIAL = str.maketrans({"|": "\\|", "<": "&lt;", "&": "&amp;", "\n": " ", "\r"
 def render(records: Sequence[Record]) -> str:
     """The records as Markdown with GitHub's tables."""
     sections = ["# kexport report", f"**{summary(records)}**"]
+    if first := caveats(records):
+        sections.append("## To be known before any number\n\n" + "\n".join(f"* {escape(line)}" for line in first))
     if failed(records):
         sections.append(
             "## Not passed\n\n" + "\n".join(line for record in failed(records) for line in _failure(record))

@@ -28,6 +28,16 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
+def caveats(records: Iterable[Record]) -> tuple[str, ...]:
+    """What is to be read before any number, each once: Keras at chance, what was guessed, what was assumed."""
+    found = [
+        f"{record.model}: {caveat}"
+        for record in records
+        for caveat in (record.accuracy.caveats if record.accuracy else ())
+    ]
+    return tuple(dict.fromkeys(found))
+
+
 def parity_table(records: Sequence[Record]) -> Table:
     """One row per cell. With several outputs the worst one is shown."""
     header = ("model", "format", "scheme", "engine", "status", "MB", "max logits error", "SQNR dB", "top-1 agreement")

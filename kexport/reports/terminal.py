@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kexport.records import Record, Status
 from kexport.reports.fitting import Fitting
-from kexport.reports.tables import Table, benchmark_table, comparison_table, parity_table
+from kexport.reports.tables import Table, benchmark_table, caveats, comparison_table, parity_table
 from kexport.reports.tradeoff import tradeoff_table
 from kexport.reports.verdict import verdict
 
@@ -25,10 +25,10 @@ STYLES = {
 
 
 def tables(records: Sequence[Record]) -> tuple[RenderableType, ...]:
-    """The parity table, size against accuracy, the runtimes compared and the latencies, each only if it has a row."""
+    """What is to be known first, then parity, size against accuracy, the runtimes compared and the latencies."""
     ordered = sorted(records, key=lambda record: (record.model, record.format, record.scheme))
     made = (parity_table(ordered), tradeoff_table(ordered), comparison_table(ordered), benchmark_table(ordered))
-    return tuple(item for table in made if table.rows for item in shown(table))
+    return (*_caveats(ordered), *(item for table in made if table.rows for item in shown(table)))
 
 
 def shown(table: Table) -> tuple[RenderableType, ...]:
@@ -53,6 +53,12 @@ def _rich(table: Table) -> Fitting:
         numeric=tuple(index >= table.text_columns for index in range(len(table.header))),
         styles={str(status): style for status, style in STYLES.items()},
     )
+
+
+def _caveats(records: Sequence[Record]) -> tuple[RenderableType, ...]:
+    from rich.text import Text
+
+    return tuple(Text(f"Note first: {caveat}", style="bold yellow") for caveat in caveats(records))
 
 
 def _notes(table: Table) -> tuple[RenderableType, ...]:

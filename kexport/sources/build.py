@@ -10,27 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from kexport.errors import MissingDependencyError, UsageError
-from kexport.sources import catalog, labels, loading, prepared
+from kexport.sources import catalog, loading, prepared
 from kexport.sources.adapt import precision, shapes, taps
 from kexport.sources.catalog import Application
-from kexport.sources.weights import class_index, finalize, imagenet, random
 from kexport.sources.weights import file as weights_file
+from kexport.sources.weights import finalize, imagenet, random
 from kexport.sources.weights.initial import initial_values
 from kexport.specs import ModelSpec
 
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """A model, and what was changed on the way to it, for the record.
-
-    ``class_index`` is the file with the names of ImageNet's classes, where they are the model's; or
-    ``without_index`` says why it is not there.
-    """
+    """A model, and what was changed on the way to it, for the record."""
 
     model: Any
     notes: tuple[str, ...] = ()
-    class_index: Path | None = None
-    without_index: str = ""
 
 
 def build(spec: ModelSpec) -> Any:
@@ -46,11 +40,7 @@ def make(spec: ModelSpec) -> Built:
     weights cannot be fetched.
     """
     model = _application(spec) if spec.application else _own(spec)
-    built = _finished(model, spec)
-    if not labels.are_imagenets(spec):
-        return built
-    index, without = class_index.find(download=spec.weights.kind == "imagenet")
-    return replace(built, class_index=index, without_index=without)
+    return _finished(model, spec)
 
 
 def skeleton(spec: ModelSpec) -> Any:

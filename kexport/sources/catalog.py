@@ -9,11 +9,12 @@ table, its top-1 is the one of the Keras docstring.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from kexport.errors import UnknownNameError
-from kexport.records import Preprocessing
+from kexport.records import Basis, Preprocessing
+from kexport.sources.scalings import SCALINGS, unknown
 
 CENTER_FRACTION = 0.875  # the part of the resized image that the centre crop of an ImageNet evaluation keeps
 
@@ -173,28 +174,25 @@ def preprocessing(application: Application, size: tuple[int, int] | None = None,
     and changes nothing.
     """
     target = size or (application.default_size, application.default_size)
-    shorter_side = round(max(target) / CENTER_FRACTION)
-    order, scale, mean, std = _MODES[application.mode]
-    if channels != len(mean):
-        order, scale, mean, std = "as trained", 1.0, (0.0,) * channels, (1.0,) * channels
+    scaling = SCALINGS[application.mode]
+    if channels != len(scaling.mean):
+        scaling = replace(unknown(channels), mode="as trained")
     return Preprocessing(
-        mode=application.mode if order != "as trained" else "as trained",
+        mode=scaling.mode,
         size=target,
-        channel_order=order,
-        scale=scale,
-        mean=mean,
-        std=std,
-        resize_shorter_side=shorter_side,
+        channel_order=scaling.channel_order,
+        scale=scaling.scale,
+        mean=scaling.mean,
+        std=scaling.std,
+        resize_shorter_side=shorter_side(target),
+        range_basis=Basis.READ,
+        resize_basis=Basis.ASSUMED,
     )
 
 
-# channel order, scale, mean and std in that order; the means are those of `keras.applications.imagenet_utils`
-_MODES: dict[str, tuple[str, float, tuple[float, ...], tuple[float, ...]]] = {
-    "raw": ("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
-    "tf": ("RGB", 1 / 127.5, (1.0, 1.0, 1.0), (1.0, 1.0, 1.0)),
-    "torch": ("RGB", 1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "caffe": ("BGR", 1.0, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0)),
-}
+def shorter_side(size: tuple[int, int]) -> int:
+    """The side before the centre crop of an ImageNet evaluation."""
+    return round(max(size) / CENTER_FRACTION)
 
 
 def _resolve(source: str) -> tuple[Application, ...]:

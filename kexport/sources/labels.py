@@ -14,9 +14,9 @@ from kexport import files
 from kexport.documents import adapter
 from kexport.errors import SourceError, UsageError
 from kexport.records import Signature
+from kexport.sources import imagenet_classes
 from kexport.specs import ModelSpec
 
-IMAGENET_CLASSES = 1000
 MAX_BYTES = 16 * 2**20
 _MOST_TOLD = 10
 _HINT = 'a text file with one name a line, a CSV "index,name", or JSON: a list, or {"0": "name", ...}'
@@ -32,12 +32,12 @@ class Labels:
 
 def are_imagenets(spec: ModelSpec) -> bool:
     """Whether the classes are ImageNet's unless a file says otherwise: an application with its classifier of 1000."""
-    usual = spec.include_top and spec.classes == IMAGENET_CLASSES
+    usual = spec.include_top and spec.classes == imagenet_classes.COUNT
     return bool(spec.application) and usual and not spec.layers and spec.labels is None
 
 
-def of(spec: ModelSpec, outputs: Sequence[Signature], *, index: Path | None, without: str = "") -> Labels:
-    """The labels of a model; ``index`` is the file with ImageNet's names, ``without`` says why there is none.
+def of(spec: ModelSpec, outputs: Sequence[Signature]) -> Labels:
+    """The labels of a model.
 
     Raises UsageError unless a labels file fits the only output, SourceError as `read`.
     """
@@ -45,9 +45,7 @@ def of(spec: ModelSpec, outputs: Sequence[Signature], *, index: Path | None, wit
     if spec.labels is not None:
         return _own(spec.labels, classes)
     if are_imagenets(spec):
-        if index is None:
-            return Labels(names=(), origin=f"none: {without}")
-        return Labels(names=read(index), origin=f"ImageNet ({index.name})")
+        return Labels(names=imagenet_classes.names(), origin=imagenet_classes.ORIGIN)
     return Labels(names=(), origin="none: --labels FILE names the classes")
 
 

@@ -2,17 +2,20 @@
 
 A model file does not say what its inputs mean. What its layers show is used, and said:
 
-1. a Rescaling, Normalization or BatchNormalization layer before the first weights, or arithmetic with constants
-   (`keras.applications.*.preprocess_input` on a tensor), tells the scale of its input;
-2. the layers of a Keras Application (a backbone) tell how its ImageNet weights were trained;
-3. otherwise the contract is ``unknown``, and the reference inputs are images in [0, 1] or normal numbers.
+1. what the user states (`kexport.sources.stated`) is taken;
+2. whatever scales before the first weights (`kexport.sources.entry`) tells what the input is (`.ranges`), as do the
+   statistics of a BatchNormalization that stands first;
+3. the layers of a Keras Application (a backbone) tell how its ImageNet weights were trained: assumed to hold still;
+4. otherwise the contract is ``unknown``, and the reference inputs are images in [0, 1] or normal numbers.
+
+What the model does by itself is never part of the contract: it would be done twice.
 
 Integers are drawn below the ``input_dim`` or ``num_tokens`` of the layer that reads them, else below `FEW`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -22,9 +25,13 @@ import numpy.typing as npt
 
 from kexport.errors import UsageError
 from kexport.images.seeded import check_count, seeded_images
-from kexport.records import UNKNOWN, Preprocessing, Signature
-from kexport.sources import catalog
+from kexport.records import UNKNOWN, Basis, Preprocessing, Signature
+from kexport.sources import catalog, entry, ranges, stated
+from kexport.sources.catalog import Application
+from kexport.sources.entry import Entry
 from kexport.sources.keras_walk import functional, input_names, ordered_calls
+from kexport.sources.ranges import Found
+from kexport.sources.scalings import SCALINGS, Scaling, unknown
 from kexport.specs import ModelSpec
 
 PIXELS = (0.0, 255.0)
@@ -32,14 +39,6 @@ UNIT = (0.0, 1.0)
 FEW = 10
 ROWS = 4
 MOST_NUMBERS = 2**28  # a gigabyte of float32
-_SMALLEST_SCALE = 1 / 64  # a Rescaling below it expects pixels: 255 becomes at most 4
-_LARGEST_UNIT = 2.0  # a mean or deviation above it is that of pixels
-_SCALES = {"Rescaling", "Normalization", "BatchNormalization"}
-_ARITHMETIC = {"Multiply", "Divide", "TrueDivide", "Add", "Subtract"}
-_PASSED = {
-    "InputLayer", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "Resizing", "CenterCrop",
-    "ZeroPadding2D", "Cropping2D", "Reshape", "Flatten", "Permute", "GetItem", "Stack", "Cast", "Identity",
-}  # fmt: skip
 
 # Layers whose names tell the application, and so the range that its weights were trained with. Those that
 # rescale within the network are not here: their own layer is found first.
@@ -62,7 +61,8 @@ class Feeding:
     """What one input is fed with: ``images`` or ``numbers`` between ``low`` and ``high``, or ``indices`` below it.
 
     ``numbers`` are normal with mean and deviation ``low`` and ``high`` stand for: their middle, and a quarter of
-    their distance. ``mode`` is that of `Preprocessing`; ``basis`` says why all this.
+    their distance. ``mode`` is that of `Preprocessing`; ``basis`` says why all this, and ``rests`` how
+    firm it is; ``scaling`` is how pixels become such values, None where that is unknown.
     """
 
     name: str
@@ -71,6 +71,8 @@ class Feeding:
     high: float
     mode: str
     basis: str
+    scaling: Scaling | None = None
+    rests: Basis = Basis.ASSUMED
 
     def __str__(self) -> str:
         kind = {"images": "seeded images", "numbers": "seeded normal numbers", "indices": "seeded integers"}
@@ -79,14 +81,45 @@ class Feeding:
 
 def feedings(model: Any, spec: ModelSpec) -> tuple[Feeding, ...]:
     """One `Feeding` per input of ``model``, in order."""
+    said = stated.of(spec.preprocessing, spec.resize)
     if spec.application:
-        application = catalog.application(spec.application)
-        low, high = catalog.input_range(application)
-        basis = f"as keras.applications.{application.module}.preprocess_input gives"
-        name = input_names(model)[0]
-        return (Feeding(name=name, content="images", low=low, high=high, mode=application.mode, basis=basis),)
-    pairs = zip(input_names(model), model.inputs, strict=True)
-    return tuple(_feeding(name, tensor, functional(model)) for name, tensor in pairs)
+        found: tuple[Feeding, ...] = (_of_application(model, catalog.application(spec.application)),)
+    else:
+        function = functional(model)
+        pairs = zip(input_names(model), model.inputs, strict=True)
+        found = tuple(_feeding(name, tensor, function) for name, tensor in pairs)
+    return found if said.scaling is None else _as_stated(found, model, said.scaling, said.text)
+
+
+def _of_application(model: Any, application: Application) -> Feeding:
+    low, high = catalog.input_range(application)
+    basis = f"as keras.applications.{application.module}.preprocess_input gives"
+    name = input_names(model)[0]
+    scaling = SCALINGS[application.mode]
+    return Feeding(
+        name=name, content="images", low=low, high=high, mode=application.mode, basis=basis, scaling=scaling,
+        rests=Basis.READ,
+    )  # fmt: skip
+
+
+def _as_stated(found: tuple[Feeding, ...], model: Any, scaling: Scaling, text: str) -> tuple[Feeding, ...]:
+    """The image inputs as the user states them. Raises UsageError where there is none, or it has other channels."""
+    images = [feeding for feeding in found if feeding.content == "images"]
+    if not images:
+        raise UsageError(f"{text}: no input of the model is an image", hint="leave --preprocessing out")
+    for feeding, tensor in zip(found, model.inputs, strict=True):
+        channels = tensor.shape[-1]
+        if feeding in images and channels is not None and not scaling.fits(channels):
+            raise UsageError(
+                f"{text}: is for {len(scaling.mean)} channels, the input {feeding.name!r} has {channels}",
+                hint="--preprocessing raw, unit or tf, or a file with one mean and std for each channel",
+            )
+    return tuple(_stated(feeding, scaling, text) if feeding in images else feeding for feeding in found)
+
+
+def _stated(feeding: Feeding, scaling: Scaling, text: str) -> Feeding:
+    low, high = scaling.limits
+    return replace(feeding, low=low, high=high, mode=scaling.mode, scaling=scaling, rests=Basis.STATED, basis=text)
 
 
 def preprocessing(fed: Sequence[Feeding], inputs: Sequence[Signature], spec: ModelSpec) -> Preprocessing | None:
@@ -94,20 +127,25 @@ def preprocessing(fed: Sequence[Feeding], inputs: Sequence[Signature], spec: Mod
     for feeding, signature in zip(fed, inputs, strict=True):
         if feeding.content == "images":
             height, width, channels = sizes(signature)
-            return _preprocessing(feeding, (height, width), channels, spec)
+            contract = _preprocessing(feeding, (height, width), channels, spec)
+            resizing = stated.of(spec.preprocessing, spec.resize).resizing
+            return contract if resizing is None else resizing.applied(contract, Basis.STATED)
     return None
 
 
 def _preprocessing(feeding: Feeding, size: tuple[int, int], channels: int, spec: ModelSpec) -> Preprocessing:
-    if spec.application:
+    if spec.application and feeding.rests is not Basis.STATED:
         return catalog.preprocessing(catalog.application(spec.application), size, channels=channels)
-    if feeding.mode == UNKNOWN:
-        return Preprocessing(
-            mode=UNKNOWN, size=size, channel_order="as trained", scale=1.0, mean=(0.0,) * channels,
-            std=(1.0,) * channels, resize_shorter_side=max(size), basis=feeding.basis,
-        )  # fmt: skip
-    like = next(row for row in catalog.APPLICATIONS if row.mode == feeding.mode)
-    return replace(catalog.preprocessing(like, size, channels=channels), basis=feeding.basis)
+    scaling = feeding.scaling or unknown(channels)
+    if not scaling.fits(channels):
+        scaling = replace(unknown(channels), mode="as trained")
+    scaling = scaling.of_channels(channels)
+    known = feeding.scaling is not None
+    return Preprocessing(
+        mode=scaling.mode, size=size, channel_order=scaling.channel_order, scale=scaling.scale, mean=scaling.mean,
+        std=scaling.std, resize_shorter_side=catalog.shorter_side(size) if known else max(size), basis=feeding.basis,
+        range_basis=feeding.rests, resize_basis=Basis.ASSUMED,
+    )  # fmt: skip
 
 
 def reference_inputs(fed: Sequence[Feeding], inputs: Sequence[Signature], *, seed: int) -> dict[str, npt.NDArray[Any]]:
@@ -152,100 +190,67 @@ def sizes(signature: Signature) -> tuple[int, ...]:
 
 def _feeding(name: str, tensor: Any, function: Any) -> Feeding:
     content = "images" if len(tensor.shape) == 4 else "numbers"
-    entry = list(_entry(function, tensor)) if function is not None else []
+    ways = entry.entries(function, tensor) if function is not None else ()
     if not str(tensor.dtype).startswith(("float", "bfloat")):
-        return _indices(name, tensor, entry)
-    found = next(filter(None, (_scale(node) for node in entry)), None)
-    if found is None and content == "images":
-        found = _backbone(function)
+        return _indices(name, tensor, [way.reader for way in ways])
+    found = next(filter(None, (_range(way, images=content == "images") for way in ways)), None)
+    rests = Basis.READ
+    if found is None and content == "images" and function is not None:
+        found, rests = _backbone(function, ways), Basis.ASSUMED
     if found is None:
         low, high = UNIT if content == "images" else (-2.0, 2.0)
-        found = low, high, UNKNOWN, "unknown: neither a layer of its own nor a known backbone tells the range"
-    low, high, mode, basis = found
-    return Feeding(name=name, content=content, low=low, high=high, mode=mode, basis=basis)
+        basis = "unknown: neither a layer of its own nor a known backbone tells the range"
+        found = Found(low=low, high=high, scaling=None, basis=basis)
+    return Feeding(
+        name=name, content=content, low=found.low, high=found.high, mode=found.mode, basis=found.basis,
+        scaling=found.scaling, rests=rests,
+    )  # fmt: skip
 
 
-def _indices(name: str, tensor: Any, entry: Sequence[Any]) -> Feeding:
+def _range(way: Entry, *, images: bool) -> Found | None:
+    """What one way into the model tells: its steps, or the statistics that stand first."""
+    found = ranges.of_steps(way.steps, images=images)
+    layer = way.reader
+    if found is not None or type(layer).__name__ != "BatchNormalization":
+        return found
+    mean = np.asarray(layer.moving_mean, np.float64)
+    deviation = np.sqrt(np.asarray(layer.moving_variance, np.float64))
+    basis = f"its own BatchNormalization layer {layer.name!r}"
+    return ranges.statistics(mean, deviation, basis=basis)
+
+
+def _indices(name: str, tensor: Any, readers: Sequence[Any]) -> Feeding:
     if len(tensor.shape) == 4:
         low, high = PIXELS
         basis = f"{tensor.dtype} images are taken to be pixels"
-        return Feeding(name=name, content="images", low=low, high=high, mode="raw", basis=basis)
-    for node in entry:
+        return Feeding(
+            name=name, content="images", low=low, high=high, mode="raw", basis=basis, scaling=SCALINGS["raw"],
+            rests=Basis.READ,
+        )  # fmt: skip
+    for layer in readers:
         for attribute in ("input_dim", "num_tokens"):
-            limit = getattr(node.operation, attribute, None)
+            limit = getattr(layer, attribute, None)
             if isinstance(limit, int):
-                basis = f"the layer {node.operation.name!r} takes {limit} values"
+                basis = f"the layer {layer.name!r} takes {limit} values"
                 return Feeding(name=name, content="indices", low=0, high=limit, mode=UNKNOWN, basis=basis)
     basis = "unknown: no layer tells how many values there are"
     limit = 2 if str(tensor.dtype) == "bool" else FEW
     return Feeding(name=name, content="indices", low=0, high=limit, mode=UNKNOWN, basis=basis)
 
 
-Range = tuple[float, float, str, str]
-
-
-def _entry(function: Any, tensor: Any) -> Iterator[Any]:
-    """The calls from an input on, nested models entered, up to the first that computes with weights."""
-    following = tensor
-    for node in ordered_calls(function):
-        if not any(given is following for given in node.input_tensors):
-            continue
-        inner = functional(node.operation)
-        if inner is not None:
-            place = next(index for index, given in enumerate(node.input_tensors) if given is following)
-            yield from _entry(inner, inner.inputs[place])
-            return
-        yield node
-        kind = type(node.operation).__name__
-        if kind not in _PASSED | _ARITHMETIC and not kind.startswith("Random"):
-            return
-        following = node.outputs[0]
-
-
-def _scale(node: Any) -> Range | None:
-    """The range that a scaling layer or an operation with a constant expects; None for any other call."""
-    layer, kind = node.operation, type(node.operation).__name__
-    if kind == "Rescaling":
-        pixels = float(np.max(np.abs(np.asarray(layer.scale, dtype=np.float64)))) < _SMALLEST_SCALE
-        return _told(PIXELS if pixels else UNIT, f"its own Rescaling layer {layer.name!r}")
-    if kind == "Normalization":
-        return _statistics(layer, layer.mean, layer.variance)
-    if kind == "BatchNormalization":
-        return _statistics(layer, layer.moving_mean, layer.moving_variance)
-    if kind in _ARITHMETIC:
-        constants = [value for value in (*node.arguments.args, *node.arguments.kwargs.values()) if _is_constant(value)]
-        large = any(float(np.max(np.abs(np.asarray(value)))) > _LARGEST_UNIT for value in constants)
-        small = kind == "Multiply" and any(0 < np.max(np.abs(value)) < _SMALLEST_SCALE for value in constants)
-        return _told(PIXELS, f"its own arithmetic {layer.name!r}") if large or small else None
-    return None
-
-
-def _is_constant(value: Any) -> bool:
-    return isinstance(value, (int, float, list, tuple, np.ndarray)) or hasattr(value, "numpy")
-
-
-def _statistics(layer: Any, mean: Any, variance: Any) -> Range:
-    middle = np.asarray(mean, dtype=np.float64)
-    deviation = np.sqrt(np.asarray(variance, dtype=np.float64))
-    basis = f"its own {type(layer).__name__} layer {layer.name!r}"
-    if max(float(np.abs(middle).max()), float(deviation.max())) > _LARGEST_UNIT and middle.size <= 4:
-        return _told(PIXELS, basis)
-    low, high = float((middle - 2 * deviation).min()), float((middle + 2 * deviation).max())
-    return low, high, UNKNOWN, basis
-
-
-def _told(limits: tuple[float, float], basis: str) -> Range:
-    return (*limits, "raw" if limits == PIXELS else UNKNOWN, basis)
-
-
-def _backbone(function: Any) -> Range | None:
-    names = _layer_names(function) if function is not None else set()
+def _backbone(function: Any, ways: Sequence[Entry]) -> Found | None:
+    """As the application with these layers was trained, less what the model itself does before."""
+    names = _layer_names(function)
     for name, telling in _BACKBONES.items():
         if telling <= names:
             application = catalog.application(name)
-            low, high = catalog.input_range(application)
+            scaling = SCALINGS[application.mode]
             basis = f"its layers are those of {application.family}: as Keras trained that, if this model follows it"
-            return low, high, application.mode, basis
+            step = next((way.steps[-1] for way in ways if way.steps), None)
+            if step is not None and len(step.scale) == len(scaling.mean):
+                scaling = scaling.before(tuple(step.scale), tuple(step.shift), reversed_order=step.reverses)
+            low, high = scaling.limits
+            return Found(low=low, high=high, scaling=scaling, basis=basis)
     return None
 
 

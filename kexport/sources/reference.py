@@ -15,6 +15,7 @@ from kexport import files
 from kexport.records import Signature, SourceFacts
 from kexport.sources import final, labels, preprocessing, rounding
 from kexport.sources.keras_walk import input_names, output_names, run
+from kexport.sources.loading import factory, words
 from kexport.sources.prepared import Reference
 from kexport.sources.preprocessing import Feeding
 from kexport.specs import ModelSpec
@@ -23,14 +24,7 @@ AGAIN = 2
 """Rows that are computed a second time, together."""
 
 
-def facts(
-    model: Any,
-    spec: ModelSpec,
-    *,
-    notes: tuple[str, ...] = (),
-    class_index: Path | None = None,
-    without_index: str = "",
-) -> SourceFacts:
+def facts(model: Any, spec: ModelSpec, *, notes: tuple[str, ...] = ()) -> SourceFacts:
     """What the records say about the source; the digest covers every weight's place, shape and bytes.
 
     Raises UsageError for labels that are not those of the model's classes, and for an input with an open size.
@@ -38,7 +32,7 @@ def facts(
     inputs, outputs = signatures(model)
     fed = preprocessing.feedings(model, spec)
     last = final.activations(model)
-    found = labels.of(spec, outputs, index=class_index, without=without_index)
+    found = labels.of(spec, outputs)
     return SourceFacts(
         application=spec.application,
         weights=str(spec.weights),
@@ -108,7 +102,14 @@ def _named(names: Sequence[str], values: Sequence[Any]) -> dict[str, npt.NDArray
 
 
 def _infer(layer: Any, *args: Any, **kwargs: Any) -> Any:
-    return layer(*args, **kwargs)
+    """What a layer gives. Raises SourceError where a layer of the user's own, or a Lambda, raises."""
+    try:
+        return layer(*args, **kwargs)
+    except (*factory.ERRORS, NameError) as error:
+        kind = type(layer)
+        if kind.__module__.startswith("keras.") and kind.__name__ != "Lambda":
+            raise
+        raise words.of_layer(error, layer=layer.name, kind=kind.__name__) from error
 
 
 def signatures(model: Any) -> tuple[tuple[Signature, ...], tuple[Signature, ...]]:

@@ -39,6 +39,54 @@ def opened(path: Path, *, classes: int = 10, names: tuple[str, ...] = ()) -> Eva
     return open_evaluation(str(path), CONTRACT, INPUT, outputs, class_names=names)
 
 
+def test_labels_decide_and_not_the_alphabet(tmp_path: Path) -> None:
+    pictures(tmp_path / "a", ["daisy/x.png", "rose/x.png", "tulip/x.png"])
+    found = opened(tmp_path / "a", classes=3, names=("tulip", "rose", "daisy"))
+    assert (found.labels, found.guess) == ((2, 1, 0), "")
+    found = opened(tmp_path / "a", classes=3, names=("Tulip", "ROSE", "daisy"))
+    assert found.labels == (2, 1, 0)
+    found = opened(tmp_path / "a", classes=3)
+    assert found.labels == (0, 1, 2)
+    assert found.guess == (
+        "which class a folder shows was guessed from the alphabet: daisy 0, rose 1, tulip 2; --labels FILE settles it"
+    )
+    assert refused(tmp_path / "a", classes=3, names=("tulip", "rose", "lily")) == (
+        f"{tmp_path / 'a'}: daisy: is no label of the model; the labels are tulip, rose, lily"
+    )
+    assert refused(tmp_path / "a", names=("aster", *map(str, range(9)))) == (
+        f"{tmp_path / 'a'}: daisy, rose, tulip: are no labels of the model; the labels are aster, 0, 1, 2, 3, 4, 5, 6, "
+        "7, 8"
+    )
+
+
+def test_numbers_that_are_names(tmp_path: Path) -> None:
+    pictures(tmp_path / "a", ["1/x.png", "2/x.png", "3/x.png"])
+    assert opened(tmp_path / "a", classes=3, names=("3", "2", "1")).labels == (2, 1, 0)
+    assert opened(tmp_path / "a", classes=4, names=("one", "two", "three", "four")).labels == (1, 2, 3)
+
+
+def test_names_that_stand_twice_are_told_by_their_ids(tmp_path: Path) -> None:
+    names, identities = ("crane", "heron", "crane"), ("n02012849", "n02009229", "n03126707")
+    pictures(tmp_path / "a", ["crane/x.png", "heron/x.png"])
+    assert "crane: two classes are called crane; the labels are crane, heron, crane" in refused(
+        tmp_path / "a", classes=3, names=names
+    )
+    pictures(tmp_path / "b", ["n03126707/x.png", "n02009229/x.png"])
+    outputs = (Signature(name="output", shape=(None, 3), dtype="float32"),)
+    found = open_evaluation(str(tmp_path / "b"), CONTRACT, INPUT, outputs, class_names=names, identities=identities)
+    assert found.labels == (1, 2)
+
+
+def test_names_in_a_csv_are_labels(tmp_path: Path) -> None:
+    pictures(tmp_path, ["a.png", "b.png"])
+    (tmp_path / "x.csv").write_text("a.png,wild daisy\nb.png,0\n")
+    assert opened(tmp_path / "x.csv", classes=2, names=("rose", "wild_daisy")).labels == (1, 0)
+    (tmp_path / "x.csv").write_text("a.png,lily\n")
+    assert refused(tmp_path / "x.csv", classes=2, names=("rose", "daisy")) == (
+        f"{tmp_path / 'x.csv'}:1: the label is 'lily', expected a class index or one of rose, daisy"
+    )
+
+
 def refused(path: Path, *, classes: int = 10, names: tuple[str, ...] = ()) -> str:
     with pytest.raises(UsageError) as caught:
         opened(path, classes=classes, names=names)

@@ -10,7 +10,7 @@ import pytest
 
 from kexport.errors import SourceError, UsageError
 from kexport.images import photographs
-from kexport.records import Preprocessing
+from kexport.records import Preprocessing, Resize
 from kexport.sources import catalog
 
 CONTRACT = catalog.preprocessing(catalog.application("MobileNet"), (224, 224))
@@ -111,3 +111,21 @@ def test_damaged_and_unusable_files_are_named(tmp_path: Path) -> None:
 def test_a_contract_of_another_size(tmp_path: Path) -> None:
     contract = replace(CONTRACT, size=(96, 64), resize_shorter_side=110)
     assert photographs.read(save(tmp_path / "a.png", ramp(300, 200)), contract)[1].shape == (96, 64, 3)
+
+
+@pytest.mark.parametrize(("size", "inside"), [((200, 100), (32, 64)), ((100, 200), (64, 32)), ((64, 64), (64, 64))])
+def test_padding_keeps_the_shape_and_squashing_does_not(
+    tmp_path: Path, size: tuple[int, int], inside: tuple[int, int]
+) -> None:
+    from PIL import Image
+
+    Image.new("RGB", size, (250, 250, 250)).save(tmp_path / "white.png")
+    contract = replace(catalog.preprocessing(catalog.application("EfficientNetB0"), (64, 64)), resize=Resize.PAD)
+    _, padded = photographs.read(tmp_path / "white.png", contract)
+    rows, columns = np.flatnonzero(padded.max(axis=(1, 2))), np.flatnonzero(padded.max(axis=(0, 2)))
+    assert padded.shape == (64, 64, 3)
+    assert (len(rows), len(columns)) == inside
+    assert (rows[0], columns[0]) == ((64 - inside[0]) // 2, (64 - inside[1]) // 2)
+    _, squashed = photographs.read(tmp_path / "white.png", replace(contract, resize=Resize.SQUASH))
+    assert squashed.shape == (64, 64, 3)
+    assert squashed.min() == 250

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
-from kexport.errors import DownloadError, SourceError
+from kexport.errors import SourceError
 from kexport.records import Signature
-from kexport.sources import labels
-from kexport.sources.weights import class_index
+from kexport.sources import imagenet_classes, labels
 from kexport.specs import ModelSpec, WeightsSpec
 
 RANDOM = WeightsSpec(kind="random", seed=0)
@@ -80,45 +80,24 @@ def scores(classes: int) -> tuple[Signature, ...]:
 NONE = labels.Labels(names=(), origin="none: --labels FILE names the classes")
 
 
-def test_imagenet_is_for_its_own_thousand_classes(tmp_path: Path) -> None:
-    index = tmp_path / class_index.NAME
-    index.write_text(json.dumps({str(number): [f"n{number:08}", f"name_{number}"] for number in range(1000)}))
-    spec = ModelSpec(application="VGG16", weights=RANDOM)
-    found = labels.of(spec, scores(1000), index=index)
-    assert (len(found.names), found.names[999]) == (1000, "name_999")
-    assert found.origin == "ImageNet (imagenet_class_index.json)"
-    assert labels.of(spec, scores(1000), index=None, without="it rains") == labels.Labels(
-        names=(), origin="none: it rains"
-    )
+def test_imagenet_is_for_its_own_thousand_classes() -> None:
+    found = labels.of(ModelSpec(application="VGG16", weights=RANDOM), scores(1000))
+    assert (len(found.names), found.names[:2], found.names[999]) == (1000, ("tench", "goldfish"), "toilet_tissue")
+    assert found.origin == "ImageNet"
     for other, classes in (
         (ModelSpec(application="VGG16", weights=RANDOM, classes=10), 10),
         (ModelSpec(application="VGG16", weights=RANDOM, layers=("fc1",)), 4096),
         (ModelSpec(file="a.keras", weights=WeightsSpec(kind="model")), 1000),
     ):
-        assert labels.of(other, scores(classes), index=index) == NONE
+        assert labels.of(other, scores(classes)) == NONE
 
 
-def test_the_index_is_not_downloaded_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.setattr(class_index.imagenet, "cache_folder", lambda: tmp_path)
-    monkeypatch.setattr(class_index.imagenet, "probe", lambda *a, **k: pytest.fail("asked the network"))
-    assert class_index.find(download=False) == (
-        None, "ImageNet's names are in imagenet_class_index.json, which is not in Keras's cache",
-    )  # fmt: skip
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / class_index.NAME).write_text("{}")
-    assert class_index.find(download=True) == (
-        None,
-        f"ImageNet's names: {class_index.NAME} in Keras's cache is damaged, its hash is not {class_index.MD5}",
-    )
+def test_the_names_are_keras_s_own_file() -> None:
+    """Written as that file is, the table has the hash that `keras.applications.imagenet_utils` states."""
+    from keras.src.applications import imagenet_utils
 
-
-def test_an_index_that_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable(*args: object, **kwargs: object) -> None:
-        raise DownloadError("no network")
-
-    monkeypatch.setattr(class_index.imagenet, "cache_folder", lambda: tmp_path)
-    monkeypatch.setattr(class_index.imagenet, "probe", unreachable)
-    assert class_index.find(download=True) == (
-        None, "ImageNet's names are in imagenet_class_index.json, which could not be had: no network",
-    )  # fmt: skip
+    text = json.dumps({str(index): row for index, row in enumerate(imagenet_classes.rows())})
+    stated = "c2c37ea517e94d9795004a39431a14cb"
+    assert hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() == stated
+    assert stated in Path(imagenet_utils.__file__).read_text()
+    assert len(set(imagenet_classes.identities())) == imagenet_classes.COUNT

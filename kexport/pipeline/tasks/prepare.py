@@ -71,9 +71,7 @@ def build(state: Preparing) -> Preparing:
 def compute_reference(state: Preparing) -> Preparing:
     """What is known of the model, and what Keras computes; both left in the folder."""
     built, spec = state.built, state.request.model
-    facts = reference.facts(
-        state.model, spec, notes=built.notes, class_index=built.class_index, without_index=built.without_index
-    )
+    facts = reference.facts(state.model, spec, notes=built.notes)
     given = scoring.photographs(facts, calibration=state.request.calibration, images=state.request.evaluation)
     outputs, facts = inputs.choose(state.model, spec, facts, given)
     prepared.save_reference(outputs, state.folder)

@@ -14,11 +14,11 @@ from typing import Any
 
 from kexport import files
 from kexport.errors import SourceError
-from kexport.sources.loading import archive, bounded, config, factory, keras2
+from kexport.sources.loading import archive, bounded, config, factory, keras2, keras2_archive
 from kexport.sources.weights import hdf5_file
 
 __all__ = ["factory", "load"]
-_SAVE_HINT = 'save it again with a current Keras: model.save("model.keras")'
+_HINT = "a source is model.keras, model.h5 or package.module:factory: kexport export --help"
 
 
 def load(path: Path, *, trust: bool) -> Any:
@@ -34,7 +34,7 @@ def load(path: Path, *, trust: bool) -> Any:
         return _load_archive(path, trust=trust)
     raise SourceError(
         f"model {path}: neither a .keras archive nor an HDF5 file ({path.stat().st_size} bytes, begins with {start!r})",
-        hint=_SAVE_HINT,
+        hint=_HINT,
     )
 
 
@@ -53,8 +53,13 @@ def _load_archive(path: Path, *, trust: bool) -> Any:
         custom = config.check(described, told=f"model {path}", trust=trust)
         (folder / archive.CONFIG).write_text(json.dumps(described))
         (folder / archive.METADATA).touch()  # Keras tells by the number of members whether there are assets
-        with bounded.building(path):
-            model = keras.saving.load_model(folder, custom_objects=custom, compile=False, safe_mode=not trust)
+        written_by = keras2_archive.version(path)
+        with bounded.building(path, written_by=written_by):
+            if keras2_archive.is_of_keras2(written_by):
+                model = keras2_archive.build(described, custom, written_by=written_by, path=path, trust=trust)
+                keras2_archive.load_weights(model, folder, path)
+            else:
+                model = keras.saving.load_model(folder, custom_objects=custom, compile=False, safe_mode=not trust)
     return bounded.checked(model, path)
 
 
@@ -64,7 +69,7 @@ def _load_legacy(path: Path, *, trust: bool) -> Any:
         custom = config.check(found, told=f"model {path}", trust=trust)
         with bounded.told(path):
             described, operations = keras2.converted(found, version=_version(file), told=f"model {path}")
-        with bounded.building(path):
+        with bounded.building(path, written_by=_version(file)):
             model = keras2.build(described, {**custom, **operations}, trust=trust)
         bounded.require_model(model, path)
         keras2.load_weights(model, file, path)

@@ -15,33 +15,30 @@ from pathlib import Path
 from typing import Any
 
 from kexport.errors import SourceError
-from kexport.sources.loading import factory
+from kexport.sources.loading import factory, words
 from kexport.sources.weights.initial import float32_bytes, initial_values
 
 BUILD_SECONDS = 300.0  # of processor time; the largest application takes less than 30
 MAX_OUTPUT_VALUES = 2**31  # of one layer for one image: 8 GiB, more than any runtime here can index
 _SLACK_BYTES = 64 * 2**20
 _WEIGHT_COPIES = 4  # float16 weights become float32, and a nested model may be built twice
-_INNER = "Exception encountered: "  # Keras tells a whole configuration before it, and the reason after it
-_SAVE_HINT = 'save it again with a current Keras: model.save("model.keras")'
+_HINT = "kexport export package.module:factory, with a function that builds and returns the model"
 
 
 @contextmanager
-def building(path: Path) -> Iterator[None]:
-    """All bounds at once, around the calls that build the model of the file at ``path``."""
-    with told(path), initial_values(watch=_limit(path.stat().st_size, path)), timed(path):
+def building(path: Path, *, written_by: str = "") -> Iterator[None]:
+    """All bounds at once, around the calls that build the model of the file at ``path``, which that Keras wrote."""
+    with told(path, written_by=written_by), initial_values(watch=_limit(path.stat().st_size, path)), timed(path):
         yield
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
-    """What Keras raises becomes one message, with the first line of Keras's reason."""
+def told(path: Path, *, written_by: str = "") -> Iterator[None]:
+    """What Keras raises becomes one message with its cause."""
     try:
         yield
-    except factory.ERRORS as error:
-        lines = str(error).rpartition(_INNER)[2].splitlines()
-        words = next((line.strip() for line in lines if line.strip()), type(error).__name__)
-        raise SourceError(f"model {path}: Keras cannot load it: {words:.300}", hint=_SAVE_HINT) from error
+    except (*factory.ERRORS, EOFError, NameError) as error:
+        raise words.refusal(error, told=f"model {path}", written_by=written_by) from error
 
 
 def _limit(file_bytes: int, path: Path) -> Callable[[Any], None]:
@@ -54,7 +51,7 @@ def _limit(file_bytes: int, path: Path) -> Callable[[Any], None]:
             raise SourceError(
                 f"model {path}: its layers ask for far more weights than its {file_bytes} bytes can hold "
                 f"({variable.name} {tuple(variable.shape)})",
-                hint=_SAVE_HINT,
+                hint=_HINT,
             )
 
     return take
@@ -73,7 +70,7 @@ def timed(path: Path) -> Iterator[None]:
     def stop(*_: object) -> None:
         raise SourceError(
             f"model {path}: building its layers took more than {BUILD_SECONDS:g} s of processor time",
-            hint=_SAVE_HINT,
+            hint=_HINT,
         )
 
     before = signal.signal(signal.SIGVTALRM, stop)
@@ -96,7 +93,7 @@ def checked(model: Any, path: Path) -> Any:
                 raise SourceError(
                     f"model {path}: the output of layer {layer.name!r} for one image has {values} values "
                     f"{tuple(shape[1:])}, expected at most {MAX_OUTPUT_VALUES}",
-                    hint=_SAVE_HINT,
+                    hint=_HINT,
                 )
     return model
 
@@ -106,7 +103,7 @@ def require_model(model: Any, path: Path) -> None:
     import keras
 
     if not isinstance(model, keras.Model):
-        raise SourceError(f"model {path} holds a {type(model).__name__}, not a model", hint=_SAVE_HINT)
+        raise SourceError(f"model {path} holds a {type(model).__name__}, not a model", hint=_HINT)
 
 
 def _shapes(layer: Any) -> Iterator[tuple[Any, ...]]:

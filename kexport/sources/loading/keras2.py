@@ -2,12 +2,11 @@
 
 Keras 3 reads most of what Keras 2 wrote. What it stumbles over is rewritten here, each case exactly:
 
-1. DepthwiseConv2D and SeparableConv2D with ``groups`` (always 1), and SeparableConv2D with the kernel arguments of
-   Conv2D that it never used: dropped.
+1. Arguments that the constructor of the class no longer takes: dropped where they say nothing (`obsolete`).
 2. Layer names with ``/`` (DenseNet of Keras 2): ``/`` becomes ``_`` wherever the name stands.
 3. Mixed precision as ``Policy``: becomes the policy's name.
-4. Arithmetic on tensors (``TFOpLambda``), as MobileNetV3 and ``preprocess_input`` made it: the `keras.ops` operation of
-   the same meaning, where there is one (`tensor_operations`).
+4. Functions on tensors (``TFOpLambda``), as MobileNetV3 and ``preprocess_input`` made them: the `keras.ops` operations
+   of the same meaning, where there are any (`tensor_operations`).
 5. Calls of nested models, which Keras 2 counted from 1: from 0. A model's only input or output in a list: by itself.
 6. A list of several axes, which Keras 3 would silently forget: refused.
 """
@@ -20,20 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from kexport.errors import SourceError
-from kexport.sources.loading import keras2_calls, tensor_operations
+from kexport.sources.loading import keras2_calls, obsolete, tensor_operations
 from kexport.sources.weights import finalize
 from kexport.sources.weights.hdf5_file import legacy_layers
 
-_DROPPED = {
-    "DepthwiseConv2D": ("groups",),
-    "DepthwiseConv1D": ("groups",),
-    "SeparableConv2D": ("groups", "kernel_initializer", "kernel_regularizer", "kernel_constraint"),
-    "SeparableConv1D": ("groups", "kernel_initializer", "kernel_regularizer", "kernel_constraint"),
-    "Conv2DTranspose": ("groups",),
-    "BatchNormalization": ("fused", "renorm", "renorm_clipping", "renorm_momentum", "virtual_batch_size"),
-}
+_WRAPPED = ("layer", "forward_layer", "backward_layer", "cell", "cells")
+_MODULES = {"Functional": "keras.src.models.functional", "Sequential": "keras", "Model": "keras"}
 _STATISTICS = ("gamma", "beta", "moving_mean", "moving_variance")
-_SAVE_HINT = 'load it with the Keras that saved it, and save it again: model.save("model.keras")'
+_HINT = "kexport export package.module:factory, which builds the model with Keras 3 and loads its weights"
 
 
 def converted(config: dict[str, Any], *, version: str, told: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -48,6 +41,7 @@ def converted(config: dict[str, Any], *, version: str, told: str) -> tuple[dict[
             keras2_calls.convert(layer["config"], from_one=not version.startswith("3"))
     for layer in _layers(config):
         tensor_operations.convert(layer, told)
+        _name_modules(layer)
     return config, tensor_operations.custom_objects()
 
 
@@ -70,7 +64,7 @@ def load_weights(model: Any, file: Any, path: Path) -> None:
     if len(layers) != len(stored):
         raise SourceError(
             f"model {path}: its configuration has {len(layers)} layers with weights, its weights are of {len(stored)}",
-            hint=_SAVE_HINT,
+            hint=_HINT,
         )
     for layer, (name, datasets) in zip(layers, stored.items(), strict=True):
         _load_layer(layer, name, datasets, path)
@@ -83,14 +77,14 @@ def _load_layer(layer: Any, name: str, datasets: tuple[Any, ...], path: Path) ->
     if ours != theirs:
         raise SourceError(
             f"model {path}: layer {layer.name!r} has the shapes {_told(ours)}, its weights ({name}) {_told(theirs)}",
-            hint=_SAVE_HINT,
+            hint=_HINT,
         )
     for variable, dataset in zip(variables, datasets, strict=True):
         stored = dataset.name.rpartition("/")[2].partition(":")[0]
         if {stored, variable.name} <= set(_STATISTICS) and stored != variable.name:
             raise SourceError(
                 f"model {path}: layer {layer.name!r}: {dataset.name} stands where {variable.path} is expected",
-                hint=_SAVE_HINT,
+                hint=_HINT,
             )
         variable.assign(dataset[()])
 
@@ -108,24 +102,34 @@ def _layers(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield config
     inner = config.get("config")
     if isinstance(inner, dict):
-        for key in ("layers", "layer", "forward_layer", "backward_layer"):
+        for key in ("layers", *_WRAPPED):
             found = inner.get(key)
             for layer in found if isinstance(found, list) else [found]:
                 if isinstance(layer, dict) and "class_name" in layer:
                     yield from _layers(layer)
 
 
+def _name_modules(layer: dict[str, Any]) -> None:
+    """Layers in wrappers are read as Keras 3 stores them, with their module, which early Keras 2 did not write."""
+    config = layer.get("config")
+    inner = config if isinstance(config, dict) else {}
+    for key in _WRAPPED:
+        found = inner.get(key)
+        for wrapped in found if isinstance(found, list) else [found]:
+            if isinstance(wrapped, dict) and "class_name" in wrapped and "module" not in wrapped:
+                wrapped |= {"module": _MODULES.get(wrapped["class_name"], "keras.layers"), "registered_name": None}
+
+
 def _convert(layer: dict[str, Any], told: str) -> None:
     kind, config = layer["class_name"], layer.get("config")
     if not isinstance(config, dict):
         return
-    for key in _DROPPED.get(kind, ()):
-        config.pop(key, None)
+    obsolete.drop(layer, told)
     axis = config.get("axis")
     if isinstance(axis, list) and len(axis) > 1:
         raise SourceError(
             f"{told}: layer {config.get('name')!r} ({kind}) works over the axes {axis}, which Keras 3 does not read",
-            hint=_SAVE_HINT,
+            hint=_HINT,
         )
     policy = config.get("dtype")
     if isinstance(policy, dict) and policy.get("class_name") == "Policy":

@@ -1,89 +1,204 @@
-"""Arithmetic on tensors in models of tf.keras: ``TFOpLambda`` as `keras.ops` operations.
+"""Functions of TensorFlow on tensors in models of tf.keras: layers ``TFOpLambda`` as `keras.ops` operations.
 
 tf.keras stored ``x * 2`` as a layer of class TFOpLambda with the name of a TensorFlow function, and its arguments in
-the node that calls it. Those of the table below have an operation of the same meaning; others are refused by name.
+the node that calls it: ``[layer, node, tensor, {"y": 2.0}]``, a list of those where the function takes several
+tensors, or ``["_CONSTANT_VALUE", -1, 1.0, {"y": [layer, node, tensor]}]``. Functions of `tensor_functions` are called
+with the tensors of the new model; others are refused by name.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from kexport.errors import SourceError
+from kexport.sources.loading import tensor_functions
 
 PREFIX = "kexport>"
-_BINARY = {
-    "__operators__.add": "Add",
-    "math.add": "Add",
-    "math.subtract": "Subtract",
-    "math.multiply": "Multiply",
-    "math.truediv": "TrueDivide",
-    "math.divide": "TrueDivide",
-    "math.maximum": "Maximum",
-    "math.minimum": "Minimum",
-}
-_UNARY = {
-    "nn.relu": "Relu",
-    "nn.relu6": "Relu6",
-    "nn.silu": "Silu",
-    "nn.swish": "Silu",
-    "math.sigmoid": "Sigmoid",
-    "nn.sigmoid": "Sigmoid",
-    "math.tanh": "Tanh",
-    "nn.tanh": "Tanh",
-    "nn.softmax": "Softmax",
-}
-_KINDS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
+_KINDS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer", "ClassMethod", "InstanceMethod", "InstanceProperty")
+_CONSTANT = "_CONSTANT_VALUE"
+_HINT = "build the model again with Keras 3, and load its weights: kexport export package.module:factory"
 
 
 def convert(layer: dict[str, Any], told: str) -> None:
-    """Rewrite a TFOpLambda in place; leave other layers alone. Raises SourceError for one that is not in the table."""
+    """Rewrite a TFOpLambda in place, and calls of other layers that have tensors among their keywords.
+
+    Keras reads such a call (``{"value": [layer, node, tensor]}``, as of MultiHeadAttention) in its present form only.
+    Raises SourceError for a function that is not in the table.
+    """
     if layer["class_name"] not in _KINDS:
+        calls = layer.get("inbound_nodes", [])
+        layer |= {"inbound_nodes": [_call(node) if _has_tensors(node) else node for node in calls]} if calls else {}
         return
     config = layer["config"]
-    function = str(config.get("function", layer["class_name"]))
-    kind = (_BINARY | _UNARY).get(function)
-    if kind is None:
+    stored = str(config.get("function", layer["class_name"]))
+    name = stored.removeprefix("compat.v1.").removeprefix("compat.v2.")
+    if name not in tensor_functions.TABLE:
         raise SourceError(
-            f"{told}: layer {config.get('name')!r} calls tf.{function}, which has no counterpart in Keras 3",
-            hint="build the model again with Keras 3, and load its weights: kexport export package.module:factory",
+            f"{told}: layer {config.get('name')!r} calls tf.{stored}, which has no counterpart in Keras 3", hint=_HINT
         )
-    layer["class_name"] = f"{PREFIX}{kind}"
-    layer["config"] = {"name": config.get("name")}
-    calls = layer.get("inbound_nodes", [])
-    layer["inbound_nodes"] = [_call(node, binary=function in _BINARY) for node in calls]
-
-
-def _call(node: Any, *, binary: bool) -> dict[str, Any]:
-    """A call as Keras 3 stores it: tf.keras had ``[layer, node, tensor, {"y": ...}]``, or a list of one such."""
-    first = node[0] if isinstance(node[0], list) else node
-    kwargs = first[3] if len(first) > 3 else {}
-    args: list[Any] = [_tensor(first)]
-    if binary:
-        other = kwargs.get("y")
-        args.append(_tensor(other) if isinstance(other, list) and len(other) == 3 else other)
-    return {"args": args, "kwargs": {}}
-
-
-def _tensor(reference: list[Any]) -> dict[str, Any]:
-    config = {"shape": [], "dtype": "float32", "keras_history": reference[:3]}
-    return {"class_name": "__keras_tensor__", "config": config}
+    calls = [_call(node) for node in layer.get("inbound_nodes", [])]
+    for call in calls:
+        _check(call["kwargs"], name, told=f"{told}: layer {config.get('name')!r} calls tf.{stored}")
+    layer["class_name"] = f"{PREFIX}{name}"
+    layer["config"] = {"name": config.get("name"), "told": f"{told}: layer {config.get('name')!r} calls tf.{stored}"}
+    layer["inbound_nodes"] = calls
 
 
 def custom_objects() -> dict[str, Any]:
     """The classes that `convert` names: they build Keras's own operations."""
-    return {f"{PREFIX}{name}": _maker(name) for name in {*_BINARY.values(), *_UNARY.values()}}
+    return {f"{PREFIX}{name}": _maker(name) for name in tensor_functions.TABLE}
 
 
-def _maker(kind: str) -> Any:
-    from keras.src.ops import nn, numpy
+def _has_tensors(node: Any) -> bool:
+    if not isinstance(node, list) or not node:
+        return False
+    first = _first(node)
+    kwargs = first[3] if len(first) > 3 and isinstance(first[3], dict) else {}
+    return any(_value(value) is not value and _value(value) != value for value in kwargs.values())
 
-    operation = getattr(nn, kind, None) or getattr(numpy, kind)
 
-    class Maker:
-        """What Keras's legacy reader takes for a class: its configuration is the operation's name alone."""
+def _call(node: Any) -> dict[str, Any]:
+    """A call as Keras 3 stores it. The keywords stand beside every tensor of the first argument."""
+    first = _first(node)
+    kwargs = {key: _value(value) for key, value in (first[3] if len(first) > 3 else {}).items()}
+    several = isinstance(node[0], list)
+    argument = [_tensor(each) for each in node] if several else _tensor(node)
+    if several and len(node) == 1 and not isinstance(node[0][0], list):
+        argument = _tensor(node[0])
+    return {"args": [argument], "kwargs": kwargs}
+
+
+def _first(node: Any) -> list[Any]:
+    while isinstance(node[0], list):
+        node = node[0]
+    found: list[Any] = node
+    return found
+
+
+def _tensor(reference: list[Any]) -> Any:
+    if isinstance(reference[0], list):
+        return [_tensor(each) for each in reference]
+    if reference[0] == _CONSTANT:
+        return _value(reference[2])
+    config = {"shape": [], "dtype": "float32", "keras_history": reference[:3]}
+    return {"class_name": "__keras_tensor__", "config": config}
+
+
+def _value(value: Any) -> Any:
+    """An argument: a tensor of the model, or a constant as JSON can have it."""
+    if isinstance(value, list):
+        if len(value) == 3 and isinstance(value[0], str) and all(type(place) is int for place in value[1:]):
+            return _tensor(value)
+        return [_value(item) for item in value]
+    if isinstance(value, dict) and value.get("class_name") == "__tuple__":
+        return [_value(item) for item in value.get("items", [])]
+    return value
+
+
+def _check(kwargs: dict[str, Any], name: str, *, told: str) -> None:
+    """Drop arguments that say nothing; raise SourceError for one that is not known, or missing."""
+    known = list(inspect.signature(tensor_functions.TABLE[name]).parameters.values())[1:]
+    for key in [key for key in kwargs if key not in {parameter.name for parameter in known}]:
+        value = kwargs.pop(key)
+        if value and key != "name":
+            raise SourceError(f"{told} with {key}={value!r:.60}, which has no counterpart in Keras 3", hint=_HINT)
+    missing = next((p.name for p in known if p.default is p.empty and p.name not in kwargs), None)
+    if missing is not None:
+        raise SourceError(f"{told}, and the file does not say its {missing}", hint=_HINT)
+    if "slice_spec" in kwargs:  # Keras would read the dictionaries as objects of its own
+        kwargs["slice_spec"] = _spec(kwargs["slice_spec"])
+
+
+def _spec(value: Any) -> list[Any]:
+    """What stands in brackets, as text; `_key` reads it back.
+
+    One entry for each item: ``["slice", start, stop, step]``, ``["..."]``, ``["new"]`` or ``["index", i]``.
+    """
+    items = value if isinstance(value, list) else [value]
+    return ["spec" if isinstance(value, list) else "item", [_stored(item) for item in items]]
+
+
+def _stored(item: Any) -> list[Any]:
+    if isinstance(item, dict) and item.get("class_name") == "__ellipsis__":
+        return ["..."]
+    if isinstance(item, dict) and "start" in item:
+        return ["slice", item["start"], item.get("stop"), item.get("step")]
+    return ["new"] if item is None else ["index", item]
+
+
+def _key(stored: Any) -> Any:
+    """The subscript of `_spec`."""
+    kind, items = stored
+    made = [
+        slice(*item[1:])
+        if item[0] == "slice"
+        else Ellipsis
+        if item[0] == "..."
+        else None
+        if item[0] == "new"
+        else item[1]
+        for item in items
+    ]
+    return tuple(made) if kind == "spec" else made[0]
+
+
+def _maker(name: str) -> Any:
+    from keras import Operation
+
+    function: Any = tensor_functions.TABLE[name]
+
+    class Bridge(Operation):  # type: ignore[misc]  # Keras has no types
+        """Stands where Keras's legacy reader wants a layer: when called, it makes the operations of its function."""
+
+        def __init__(self, *, name: str, told: str) -> None:
+            super().__init__(name=name)
+            self.told = told
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            if "slice_spec" in kwargs:
+                kwargs = {**kwargs, "slice_spec": _key(kwargs["slice_spec"])}
+            try:
+                result = function(*args, **kwargs)
+            except SourceError as error:
+                raise SourceError(f"{self.told}: {error.message}", hint=error.hint) from error
+            outputs = list(result) if isinstance(result, list) else [result]
+            _name(outputs, (args, kwargs), f"{self.name}" if not self._inbound_nodes else self.name + "_again")
+            self._inbound_nodes.append(SimpleNamespace(output_tensors=outputs))
+            return result
 
         @classmethod
-        def from_config(cls, config: dict[str, Any]) -> Any:
-            return operation(name=config["name"])
+        def from_config(cls, config: Mapping[str, Any]) -> Any:
+            return cls(name=config["name"], told=config["told"])
 
-    return Maker
+    return Bridge
+
+
+def _name(outputs: list[Any], given: Any, name: str) -> None:
+    """The operations between ``given`` and the outputs are called after the layer, each by a name of its own."""
+    made = dict.fromkeys(_made(outputs, _tensors(given)))
+    for number, operation in enumerate(made):
+        operation.name = name if number == 0 else f"{name}_{number}_{operation.name}"
+
+
+def _made(outputs: list[Any], given: list[Any]) -> Iterator[Any]:
+    known = {id(tensor) for tensor in given}
+    pending = [tensor for tensor in outputs if hasattr(tensor, "_keras_history")]
+    while pending:
+        tensor = pending.pop(0)
+        if id(tensor) in known:
+            continue
+        known.add(id(tensor))
+        operation = tensor._keras_history.operation  # noqa: SLF001 - what made a tensor
+        yield operation
+        pending += operation._inbound_nodes[tensor._keras_history.node_index].input_tensors  # noqa: SLF001
+
+
+def _tensors(value: Any) -> list[Any]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return [tensor for item in value for tensor in _tensors(item)]
+    return [value] if hasattr(value, "_keras_history") else []
