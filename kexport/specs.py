@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import PurePath
 
@@ -134,13 +134,10 @@ class ModelSpec(ModelOptions):
     @property
     def as_published(self) -> bool:
         """Whether it is an application with its own head, width and size; the weights may be any."""
-        plain = ModelSpec(
-            application=self.application or "any",
-            weights=self.weights,
-            preprocessing=self.preprocessing,
-            resize=self.resize,
-        )
-        return self == plain
+        if not self.application:
+            return False
+        plain = ModelSpec(application=self.application, weights=self.weights)
+        return self == replace(plain, preprocessing=self.preprocessing, resize=self.resize)
 
     @property
     def kind(self) -> str:

@@ -21,7 +21,7 @@ from kexport.images.checks import Images
 from kexport.images.evaluation import Evaluated, EvaluationSet, open_evaluation
 from kexport.records import UNKNOWN, AccuracyRecord, Basis, Preprocessing, SourceFacts
 from kexport.runtimes import Session
-from kexport.sources import catalog, imagenet_classes, prepared, reference
+from kexport.sources import catalog, imagenet_classes, prepared, reference, stated
 from kexport.sources.prepared import Reference
 from kexport.specs import Cell
 
@@ -59,7 +59,7 @@ def prepare(
 
 
 def _evaluation(facts: SourceFacts, images: str) -> EvaluationSet:
-    """The labelled photographs; the model's own names of classes decide what they show, and WordNet's ids of ImageNet."""
+    """The photographs; the model's own names of classes decide what they show, and WordNet's ids of ImageNet."""
     contract, identities = _contract(facts, "--eval"), imagenet_classes.identities()
     return open_evaluation(
         images, contract, facts.inputs, facts.outputs, class_names=facts.labels, identities=identities
@@ -112,7 +112,7 @@ def _contract(facts: SourceFacts, option: str) -> Preprocessing:
         why = "no input is an image" if contract is None else f"the range of the images is {contract.basis}"
         raise UsageError(
             f"{option}: {why}",
-            hint="begin the model with a Rescaling layer: keras.Sequential([keras.layers.Rescaling(1 / 255), model])",
+            hint=stated.HINT if contract is not None else f"leave {option} out",
         )
     return contract
 

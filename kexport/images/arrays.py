@@ -82,7 +82,7 @@ def open_array(path: Path, *, input_name: str, shape: tuple[int, int, int], cont
     if dtype == PIXELS and contract.mode == UNKNOWN:
         raise UsageError(
             f"{path}: array {name!r} holds {PIXELS} pixels, and what this model makes of pixels is {contract.basis}",
-            hint="save float32 arrays as the model takes them, or begin the model with a Rescaling layer",
+            hint="save float32 arrays as the model takes them, or say what it makes of pixels: --preprocessing raw",
         )
     return ArrayFile(path=path, name=name, shape=found, dtype=dtype, contract=contract)
 

@@ -104,6 +104,17 @@ class ModelOptions:
         "Names of the classes: one a line, CSV or JSON; ImageNet's for 1000-class applications unless said",
         "--labels flowers.txt", metavar="FILE", kept=False,
     )  # fmt: skip
+    preprocessing: str | None = option(
+        Text(python="str | PathLike[str] | None", path=True), Goes.MODEL,
+        "How pixels become the network's input: raw, unit, tf, torch, caffe, or a file (TOML, JSON) with scale, mean, "
+        "std, channel_order; as the model's own layers tell unless said",
+        "--preprocessing tf", metavar="FILE|MODE", kept=False,
+    )  # fmt: skip
+    resize: str | None = option(
+        Text(python="str | None"), Goes.MODEL,
+        "How photographs get the network's size; the centre of 0.875 of the shorter side unless said",
+        "--resize squash", metavar="squash|crop:RATIO|pad",
+    )  # fmt: skip
     trust: bool = option(
         Switch(), Goes.MODEL, "Load Lambda layers and custom classes of a model file: its code runs", "--trust",
         default=False, in_target=False, kept=False,

@@ -13,7 +13,7 @@ from kexport.errors import SourceError, UsageError
 from kexport.images import calibration, evaluation
 from kexport.options import TABLE, ExportOptions
 from kexport.pipeline.reproduce import options_of
-from kexport.sources import labels
+from kexport.sources import labels, stated
 from kexport.sources.catalog import APPLICATIONS, Application
 from kexport.sources.names import Factory, ModelFile, Named, select, told
 from kexport.specs import (
@@ -197,9 +197,10 @@ def own(model: ModelFile | Factory, options: ExportOptions) -> ModelSpec:
 
 
 def _check_labels(options: ExportOptions) -> None:
-    """The labels file is read once, so that a mistake in it is told at once."""
+    """The labels file and the stated contract are read once, so that a mistake in them is told at once."""
     if options.labels is not None:
         labels.read(Path(options.labels))
+    stated.of(options.preprocessing, options.resize)
 
 
 def _check_constructor(application: Application, options: ExportOptions) -> None:

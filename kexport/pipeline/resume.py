@@ -26,7 +26,8 @@ def fingerprint(cell: Cell) -> str:
     and TensorFlow. Images may be many: their names, sizes and times of change stand for their bytes.
     The pipeline stores it as ``record.versions["request"]``.
     """
-    files = {"weights": cell.model.weights.path, "model": cell.model.file, "labels": cell.model.labels}
+    model = cell.model
+    files = {"weights": model.weights.path, "model": model.file, "labels": model.labels, "stated": model.preprocessing}
     content = {name: _content(path) for name, path in files.items()}
     request = {"cell": asdict(cell), "files": content, "bounds": tolerances.digest(), "made with": _makers()}
     images = {text: _state(Path(text)) for text in (cell.calibration, cell.evaluation) if text is not None}

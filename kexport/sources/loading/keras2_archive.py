@@ -8,6 +8,7 @@ come from the file: before they are read all are NaN.
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,7 +54,8 @@ def load_weights(model: Any, folder: Path, path: Path) -> None:
     for weight in model.weights:
         if np.issubdtype(np.dtype(weight.dtype), np.floating):
             weight.assign(np.full(weight.shape, np.nan, weight.dtype))
-    model.load_weights(folder / archive.WEIGHTS)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # what it would say is checked below
+        model.load_weights(folder / archive.WEIGHTS)
     missing = next((weight.path for weight in model.weights if np.isnan(np.asarray(weight, np.float32)).all()), None)
     if missing is not None:
         raise SourceError(

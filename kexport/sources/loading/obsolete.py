@@ -18,6 +18,7 @@ _ONLY_HOW = {
     "implementation", "fused", "renorm", "renorm_clipping", "renorm_momentum", "virtual_batch_size", "rng_type",
     "noise_shape", "seed", "dynamic", "trainable", "batch_input_shape", "dtype",
 }  # fmt: skip
+_GONE = {"time_major", "renorm", "renorm_clipping", "renorm_momentum", "fused"}  # popped, or accepted and ignored
 _SAY_NOTHING: tuple[Any, ...] = (None, False, 0, 1, "", [], {}, [1, 1], [1], [1, 1, 1])
 _OF_EVERY_LAYER = {"name", "dtype", "trainable", "batch_input_shape", "batch_shape", "input_shape", "batch_size"}
 _OWN_FORM = {"Lambda", "InputLayer", "Sequential", "Functional", "Model"}
@@ -30,9 +31,10 @@ def drop(layer: dict[str, Any], told: str) -> None:
     known = _known(kind)
     if known is None:
         return
-    for key in [key for key in config if key not in known]:
+    for key in [key for key in config if key not in known or key in _GONE]:
         value = config[key]
-        if not (value in _SAY_NOTHING or key in _ONLY_HOW or key.endswith((*_ONLY_TRAINING, *_FOLLOWS_FROM_CALLS))):
+        nothing = value is not True and value in _SAY_NOTHING
+        if not (nothing or key in _ONLY_HOW or key.endswith((*_ONLY_TRAINING, *_FOLLOWS_FROM_CALLS))):
             raise SourceError(
                 f"{told}: layer {config.get('name')!r} ({kind}) has {key}={value!r:.60}, which Keras 3 does not know",
                 hint=_HINT,

@@ -7,7 +7,7 @@ import re
 from kexport.errors import SourceError
 
 FACTORY = "kexport export package.module:factory, with a function that builds and returns the model"
-_ENCOUNTERED = re.compile(r"Exception encountered(?: when calling [^\n]*?\.)?:?\s*\n*\s*")
+_ENCOUNTERED = re.compile(r"Exception encountered(?: when calling [^\n]*\n|: )\s*")
 _LATER = re.compile(r"\n\s*\n?Arguments received by |\.? ?Full object config: |\n\s*config=|\n")
 _GLOBAL = re.compile(r"name '(\w+)' is not defined")
 _MISSING = re.compile(

@@ -1,0 +1,203 @@
+"""Functions of TensorFlow on tensors, arguments that are gone, and ``.keras`` archives, as tf.keras stored them."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from kexport.errors import SourceError
+from kexport.images.seeded import seeded_images
+from kexport.sources import loading
+from kexport.sources.loading import obsolete, words
+from tests.sources.loading import keras2_writer
+from tests.sources.loading.test_keras2 import INPUT, randomized, rewritten, same
+
+IMAGES = seeded_images(2, (4, 4, 3), seed=0, low=-1.0, high=1.0)
+X = ["x", 0, 0]
+CONSTANT = "_CONSTANT_VALUE"
+NODES: dict[str, tuple[str, Any, Any]] = {
+    "resize": ("image.resize", [*X, {"size": [8, 8], "method": "nearest"}], IMAGES.repeat(2, 1).repeat(2, 2)),
+    "concat": ("concat", [[*X, {"axis": -1}], [*X, {"axis": -1}]], np.concatenate([IMAGES, IMAGES], -1)),
+    "mean": ("math.reduce_mean", [*X, {"axis": [1, 2], "keepdims": True}], IMAGES.mean((1, 2), keepdims=True)),
+    "maximum": ("math.reduce_max", [*X, {"axis": -1, "keepdims": None}], IMAGES.max(-1)),
+    "slice": (
+        "__operators__.getitem",
+        [*X, {"slice_spec": [{"start": None, "stop": None, "step": None}, {"start": 1, "stop": -1, "step": None}]}],
+        IMAGES[:, 1:-1],
+    ),
+    "flip": (
+        "__operators__.getitem",
+        [*X, {"slice_spec": [{"class_name": "__ellipsis__"}, {"start": None, "stop": None, "step": -1}]}],
+        IMAGES[..., ::-1],
+    ),
+    "index": (
+        "__operators__.getitem", [*X, {"slice_spec": [{"start": None, "stop": None, "step": None}, 0]}], IMAGES[:, 0],
+    ),
+    "reshape": ("reshape", [*X, {"shape": [-1, 16, 3]}], IMAGES.reshape(2, 16, 3)),
+    "l2": (
+        "math.l2_normalize", [*X, {"axis": -1}],
+        IMAGES / np.sqrt(np.maximum((IMAGES**2).sum(-1, keepdims=True), 1e-12)),
+    ),
+    "constant first": ("math.subtract", [CONSTANT, -1, 1.0, {"y": X, "name": None}], 1 - IMAGES),
+    "constants": ("math.multiply", [*X, {"y": [1.0, 2.0, 3.0], "name": None}], IMAGES * np.array([1, 2, 3], "f")),
+    "bias": ("nn.bias_add", [*X, {"bias": [1.0, 2.0, 3.0], "data_format": "NHWC"}], IMAGES + np.array([1, 2, 3], "f")),
+    "stack": ("stack", [[*X, {"axis": 1}], [*X, {"axis": 1}]], np.stack([IMAGES, IMAGES], 1)),
+    "pad": (
+        "compat.v1.pad", [*X, {"paddings": [[0, 0], [1, 1], [2, 0], [0, 0]], "mode": "CONSTANT", "constant_values": 0}],
+        np.pad(IMAGES, [(0, 0), (1, 1), (2, 0), (0, 0)]),
+    ),
+    "matmul": ("linalg.matmul", [*X, {"b": X, "transpose_b": True}], IMAGES @ IMAGES.swapaxes(-1, -2)),
+    "clip": ("clip_by_value", [*X, {"clip_value_min": 0.0, "clip_value_max": 0.5}], IMAGES.clip(0, 0.5)),
+    "transpose": (
+        "compat.v1.transpose", [*X, {"perm": [0, 3, 1, 2], "conjugate": False}], IMAGES.transpose(0, 3, 1, 2),
+    ),
+    "squeeze": ("expand_dims", [*X, {"axis": 1}], IMAGES[:, None]),
+    "gather": ("compat.v1.gather", [*X, {"indices": [2, 0], "axis": -1, "batch_dims": 0}], IMAGES[..., [2, 0]]),
+    "split": ("split", [*X, {"num_or_size_splits": [1, -1], "axis": -1}], IMAGES[..., :1]),
+    "cast": ("cast", [*X, {"dtype": "float32"}], IMAGES),
+    "power": ("math.pow", [*X, {"y": 2, "name": None}], IMAGES**2),
+    "norm": ("compat.v1.norm", [*X, {"ord": "euclidean", "axis": -1}], np.sqrt((IMAGES**2).sum(-1))),
+}  # fmt: skip
+
+
+def operation(function: str, node: Any) -> dict[str, Any]:
+    kind = "SlicingOpLambda" if function.endswith("getitem") else "TFOpLambda"
+    config = {"name": "op", "trainable": True, "dtype": "float32", "function": function}
+    return {"class_name": kind, "name": "op", "config": config, "inbound_nodes": [node]}
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_functions_on_tensors(tmp_path: Path, name: str) -> None:
+    function, node, expected = NODES[name]
+    loaded = loading.load(rewritten(tmp_path / "m.h5", [INPUT, operation(function, node)], "op"), trust=False)
+    np.testing.assert_allclose(np.asarray(loaded(IMAGES)), expected, rtol=1e-5, atol=1e-6)
+    assert "op" in {each.name for each in loaded.operations}
+
+
+@pytest.mark.parametrize(
+    ("function", "node", "said"),
+    [
+        ("image.resize", [*X, {"size": [8, 8], "method": "area"}], "calls tf.image.resize: method 'area'"),
+        ("einsum", [CONSTANT, -1, "abcd->dcba", {}], "of tensors that tf.keras did not store in the file"),
+        ("math.reduce_sum", [*X, {"axis": 1, "sparse": True}], "with sparse=True, which has no counterpart in Keras 3"),
+        ("reshape", [*X, {}], "and the file does not say its shape"),
+    ],
+)
+def test_what_has_no_counterpart(tmp_path: Path, function: str, node: Any, said: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        loading.load(rewritten(tmp_path / "m.h5", [INPUT, operation(function, node)], "op"), trust=False)
+    assert said in caught.value.message
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "left"),
+    [
+        ("LSTM", {"units": 2, "time_major": False, "implementation": 2}, {"units"}),
+        ("SpatialDropout2D", {"rate": 0.2, "noise_shape": None, "trainable": True, "seed": None}, {"rate", "seed"}),
+        ("RandomFlip", {"mode": "horizontal", "rng_type": "stateful"}, {"mode"}),
+        ("DepthwiseConv2D", {"kernel_size": 3, "groups": 1}, {"kernel_size"}),
+        ("BatchNormalization", {"axis": 3, "fused": True, "renorm": True, "renorm_momentum": 0.9}, {"axis"}),
+        ("LeakyReLU", {"alpha": 0.2}, {"alpha"}),
+        ("MultiHeadAttention", {"num_heads": 2, "query_shape": [None, 4, 3]}, {"num_heads"}),
+    ],
+)
+def test_arguments_that_are_gone(kind: str, given: dict[str, Any], left: set[str]) -> None:
+    layer = {"class_name": kind, "config": {"name": "n", **given}}
+    obsolete.drop(layer, "model m.h5")
+    assert left <= set(layer["config"])
+    assert not {"time_major", "noise_shape", "rng_type", "groups", "fused", "renorm", "query_shape"} & set(
+        layer["config"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value"),
+    [("LSTM", "time_major", True), ("DepthwiseConv2D", "groups", 4), ("Dense", "twist", "left")],
+)
+def test_an_argument_that_says_something(kind: str, key: str, value: Any) -> None:
+    with pytest.raises(SourceError, match=rf"layer 'n' \({kind}\) has {key}={value!r}, which Keras 3 does not know"):
+        obsolete.drop({"class_name": kind, "config": {"name": "n", key: value}}, "model m.h5")
+
+
+def archived(path: Path, model: Any, *, version: str = "2.15.0") -> Path:
+    """The model as TensorFlow 2.15 put it into an archive: Keras 2's configuration with modules, Keras 3's weights."""
+    legacy = keras2_writer.write(path.with_suffix(".h5"), model)
+    with h5py.File(legacy) as file:
+        config = json.loads(file.attrs["model_config"])
+    for layer in config["config"]["layers"]:
+        layer |= {"module": "keras.layers", "registered_name": None, "build_config": {"input_shape": [None, 8, 8, 3]}}
+    config |= {"module": "keras.src.engine.functional", "registered_name": "Functional"}
+    weights = path.with_suffix(".weights.h5")
+    model.save_weights(weights)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", json.dumps({"keras_version": version}))
+        archive.writestr("config.json", json.dumps(config))
+        archive.write(weights, "model.weights.h5")
+    return path
+
+
+def small() -> Any:
+    import keras
+
+    image = keras.Input((8, 8, 3), name="input_1")
+    value = keras.layers.BatchNormalization()(keras.layers.DepthwiseConv2D(3)(image))
+    value = keras.layers.Dense(4)(keras.layers.GlobalAveragePooling2D()(keras.layers.SeparableConv2D(4, 1)(value)))
+    return randomized(keras.Model(image, value))
+
+
+@pytest.mark.parametrize("version", ["2.13.1", "2.14.0", "2.15.0"])
+def test_archives_of_keras_2(tmp_path: Path, version: str) -> None:
+    model = small()
+    same(model, loading.load(archived(tmp_path / "m.keras", model, version=version), trust=False), (8, 8, 3))
+
+
+def test_an_archive_of_keras_2_that_lacks_a_weight(tmp_path: Path) -> None:
+    path = archived(tmp_path / "m.keras", small())
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    (tmp_path / "w.h5").write_bytes(members["model.weights.h5"])
+    with h5py.File(tmp_path / "w.h5", "a") as file:
+        del file["layers/dense/vars/0"]
+    members["model.weights.h5"] = (tmp_path / "w.h5").read_bytes()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(SourceError) as caught:
+        loading.load(path, trust=False)
+    assert "dense" in caught.value.message
+    assert "save it again" not in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "hint"),
+    [
+        (
+            TypeError("<class 'F'> could not be deserialized properly.\n\nconfig={}.\n\nException encountered: Could "
+                      "not locate function 'preprocess_input'. Make sure it is registered. Full object config: {}"),
+            "Could not locate function 'preprocess_input'. Make sure it is registered", "import it there",
+        ),
+        (
+            ValueError("Exception encountered when calling Lambda.call().\n\n\x1b[1mname 'tf' is not defined\x1b[0m\n\n"
+                       "Arguments received by Lambda.call():\n  x"),
+            "its Lambda reads the global 'tf'", "import or define tf inside the function",
+        ),
+        (EOFError("EOF read where object expected"), "written by another version of Python", "package.module:factory"),
+        (ValueError("bad marshal data (unknown type code)"), "written by another version of Python", "package.module"),
+        (ValueError("Unknown layer: 'Swish'. Please ensure"), "Unknown layer: 'Swish'", "define Swish in a module"),
+        (RuntimeError(""), "Keras cannot load it: RuntimeError", "package.module:factory"),
+    ],
+)  # fmt: skip
+def test_the_cause_is_told(error: Exception, message: str, hint: str) -> None:
+    told = words.refusal(error, told="model m.h5", written_by="2.9.0")
+    assert told.message.startswith("model m.h5")
+    assert message in told.message
+    assert "\n" not in told.message
+    assert hint in str(told.hint)
+    assert "save it again" not in str(told.hint)
