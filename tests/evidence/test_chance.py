@@ -73,11 +73,11 @@ def test_a_model_that_is_fed_rightly(photographs: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("expects", "stated", "told"),
     [
-        ("raw", "tf", "with pixels in [0, 255] (--preprocessing raw)"),
-        ("tf", "raw", "with [-1, 1] (--preprocessing tf)"),
-        ("torch", "raw", "with ImageNet's mean and deviation (--preprocessing torch)"),
-        ("twice", "unit", "with the same scaling twice"),
-        ("bgr", "raw", 'with BGR, pixels in [0, 255] (--preprocessing FILE with channel_order = "BGR")'),
+        ("raw", "tf", "pixels in [0, 255] (--preprocessing raw)"),
+        ("tf", "raw", "[-1, 1] (--preprocessing tf)"),
+        ("torch", "raw", "ImageNet's mean and deviation (--preprocessing torch)"),
+        ("twice", "unit", "the same scaling twice"),
+        ("bgr", "raw", 'BGR, pixels in [0, 255] (--preprocessing FILE with channel_order = "BGR")'),
     ],
 )
 def test_the_likely_cause(photographs: Path, tmp_path: Path, expects: str, stated: str, told: str) -> None:
