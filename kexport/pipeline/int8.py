@@ -22,7 +22,7 @@ from kexport.quantization.scales.limits import scale_limits
 from kexport.records import DropSearch, QuantizationRecord, decode_as, encode
 from kexport.runtimes.ort_graph import GraphSession
 from kexport.sources.prepared import Prepared
-from kexport.specs import Cell, Scheme
+from kexport.specs import Boundary, Cell, Scheme
 
 FOLDER, FACTS, LOCK = "int8", "quantization.json", "int8.lock"
 MOST_ALIKE = 0.1  # of the images: with more near-duplicates, a fit is judged on what it has seen
@@ -41,12 +41,18 @@ def plan_of(
     if cell.scheme is Scheme.DYNAMIC:
         plan = weights_only(graph)
         return plan, _facts(plan, kind="none", fit_to_deploy=True)
-    place = folder / FOLDER
+    place = folder / _folder(cell)
     with _locked(folder / LOCK):
         if not plan_file.exists(place):
             _make(cell, graph, ready, place, threads=threads, tell=tell)
     record: QuantizationRecord = decode_as(QuantizationRecord, (place / FACTS).read_bytes())
     return plan_file.load(place), record
+
+
+def _folder(cell: Cell) -> str:
+    """One plan serves every file, but for a bound on the drop of a file with integer inputs or outputs."""
+    own = cell.max_drop is not None and cell.io is not Boundary.FLOAT32
+    return f"{FOLDER}-{cell.format}-{cell.io}" if own else FOLDER
 
 
 def _locked(path: Path) -> AbstractContextManager[object]:

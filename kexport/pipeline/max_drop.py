@@ -55,10 +55,14 @@ class Bound:
         )
 
     def measure(self, plan: QuantPlan) -> AccuracyRecord:
-        """The plan as an int8 ONNX file, against Keras on the evaluation images."""
-        cell = replace(
-            self.cell, format=Format("onnx"), scheme=Scheme.INT8, engine=Engine.AUTO, batch=None, io=Boundary.FLOAT32
-        )
+        """The plan as a file, against Keras on the evaluation images.
+
+        With integer inputs or outputs it is the very file that is asked for, whose steps of 1/256 decide too. All
+        others share one plan, which is measured as an int8 ONNX file.
+        """
+        cell = self.cell
+        if cell.io is Boundary.FLOAT32:
+            cell = replace(cell, format=Format("onnx"), scheme=Scheme.INT8, engine=Engine.AUTO, batch=None)
         self.tell("drop of a plan")
         with tempfile.TemporaryDirectory(dir=self.folder) as place:
             path = Path(place) / cell.file_name

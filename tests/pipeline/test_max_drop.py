@@ -13,9 +13,10 @@ import kexport
 from kexport.errors import UsageError
 from kexport.images import checks
 from kexport.images.seeded import seeded_images
+from kexport.pipeline import int8, max_drop
 from kexport.records import Record, Status
 from kexport.sources import reference
-from kexport.specs import ModelSpec, WeightsSpec
+from kexport.specs import Boundary, Cell, Format, ModelSpec, Scheme, WeightsSpec
 from tests.places import LAB
 
 LAYERS = 6
@@ -174,3 +175,29 @@ def test_mobilenet_v3_ends_inside_the_bound_or_says_what_was_tried(
         assert record.status is Status.FAIL
         assert "--max-drop 0.5 was not met" in record.reason
         assert max(trial.float_layers for trial in found.trials) == found.layers // 2
+
+
+@pytest.mark.parametrize(
+    ("form", "io", "measured"),
+    [
+        ("tflite", "uint8", ("tflite", "uint8")),
+        ("tflite", "int8", ("tflite", "int8")),
+        ("tflite", "float32", ("onnx", "float32")),
+    ],
+)
+def test_the_file_with_integer_inputs_is_what_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, io: str, measured: tuple[str, str]
+) -> None:
+    """Its steps of 1/256 decide too, so that it has a search and a plan of its own."""
+    seen: list[Cell] = []
+    monkeypatch.setattr(max_drop.write, "write_quantized", lambda plan, cell, path, metadata: seen.append(cell))
+    monkeypatch.setattr(max_drop.scoring, "score", lambda path, cell, *_, **__: seen.append(cell) or "scored")
+    model = ModelSpec(file="net.keras", weights=WeightsSpec(kind="model"))
+    cell = Cell(
+        model=model, format=Format(form), scheme=Scheme.INT8, calibration="c", evaluation="e", max_drop=1.0,
+        io=Boundary(io),
+    )  # fmt: skip
+    bound = max_drop.Bound(cell=cell, facts=None, folder=tmp_path, threads=1, tell=lambda _: None)  # type: ignore[arg-type]
+    assert bound.measure(None) == "scored"  # type: ignore[arg-type]
+    assert {(str(each.format), str(each.io)) for each in seen} == {measured}
+    assert int8._folder(cell) == ("int8" if io == "float32" else f"int8-{form}-{io}")
