@@ -159,6 +159,21 @@ def test_they_run_in_float_between_int8_convolutions(tmp_path):
         assert np.abs(found - plan.values["last"].dequantize(wanted)).max() <= 2.01 * step
 
 
+def test_a_leaky_relu_of_one_slope_between_int8_convolutions(tmp_path):
+    """ONNX Runtime joins it with the conversions around it, and then wants one scale on both sides."""
+    sketch = Sketch((8, 8, 4))
+    sketch("first", Conv(kernel=numbers(3, 3, 4, 4), bias=numbers(4)), "in0")
+    sketch("leaky", LeakyRelu(slope=np.full(1, 0.2, np.float32)), "first")
+    sketch("last", Conv(kernel=numbers(3, 3, 4, 6)), "leaky")
+    feeds = {"in0": numbers(2, 8, 8, 4, seed=9)}
+    plan = plan_of(sketch.graph(), feeds, {"leaky": Precision.FLOAT32})
+    onnx_qdq.write(plan, tmp_path / "m.onnx", batch=2)
+    session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, feeds)
+    wanted = plan.values["last"].dequantize(emulate(plan, feeds)["last"])
+    assert np.abs(found - wanted).max() <= 2.01 * plan.values["last"].scale
+
+
 def test_tflite_refuses_a_cropping_that_it_has_not(run_tflite):
     operation = transposed(strides=(2, 2), cropping=((2, 0), (0, 0)))
     with pytest.raises(UnsupportedError, match="crops a transposed convolution as SAME or VALID does, not by"):

@@ -135,8 +135,9 @@ def _of(
 
 
 def _by_image(value: npt.NDArray[Any]) -> Array:
-    """``(images, positions, C)``."""
-    return np.asarray(value, np.float32).reshape(len(value), -1, value.shape[-1])
+    """``(images, positions, C)``; one number per image is one channel."""
+    channels = value.shape[-1] if value.ndim > 1 else 1
+    return np.asarray(value, np.float32).reshape(len(value), -1, channels)
 
 
 def _joined(name: str, kinds: Mapping[str, list[Array]]) -> Observed:

@@ -25,7 +25,7 @@ from kexport.formats.onnx.qdq.graph import explicit
 from kexport.formats.onnx.qdq.stored import AddConstant, Load, Store, StoredClip, StoredPad, StoredRow, unsigned
 from kexport.formats.onnx.writer import emit_inputs, emit_output, write_emitted
 from kexport.graph import Node
-from kexport.operations import Conv, Crop, GlobalPool, Operation, Pad, Pool, ScaleShift
+from kexport.operations import Conv, Crop, GlobalPool, LeakyRelu, Operation, Pad, Pool, ScaleShift
 from kexport.quantization.plan import KERNEL_LARGEST, QuantPlan
 
 IO = "float32"
@@ -98,9 +98,13 @@ def _store(emitter: Emitter, node: Node, operation: Store) -> None:
 
 
 def _load(emitter: Emitter, node: Node, operation: Load) -> None:
-    """DequantizeLinear with a scale and zero point per channel."""
+    """DequantizeLinear with a scale and zero point per channel; one for a leaky relu, which runtimes join with both."""
     (source,) = node.inputs
     layout, affine = min(emitter.layouts(source)), operation.affine
+    if any(isinstance(reader.operation, LeakyRelu) for reader in emitter.graph.consumers[node.name]):
+        inputs = [emitter.place(source, layout), emitter.scale(affine.scale), emitter.zero_point(affine)]
+        emitter.define(node.name, emitter.unnamed("DequantizeLinear", inputs, node.name), layout)
+        return
     axis = 1 if layout is Layout.NCHW else len(node.shape) - 1
     channels = emitter.channels(source)
     scales = emitter.numbers(f"{node.name}:scales", np.full(channels, affine.scale, np.float32))
