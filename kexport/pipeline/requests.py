@@ -44,7 +44,7 @@ def cells(models: Sequence[Named], options: ExportOptions) -> tuple[Cell, ...]:
 
 
 def _cells(model: Named, what: ExportOptions, models: int) -> Iterator[Cell]:
-    weights = _weights(what.weights or IMAGENET, models=models)
+    weights = _weights(_asked_weights(what), models=models)
     spec = _spec(model, what, weights) if isinstance(model, Application) else own(model, what)
     pairs = _pairs(what)
     _check_io(what, pairs)
@@ -153,7 +153,7 @@ def single(source: str, options: ExportOptions, *, command: str) -> ModelSpec:
     found, what = _one(source, command), settings(options)
     _check_images(what)
     if isinstance(found, Application):
-        return _spec(found, what, _weights(what.weights or IMAGENET, models=1))
+        return _spec(found, what, _weights(_asked_weights(what), models=1))
     return own(found, what)
 
 
@@ -170,7 +170,7 @@ def _one(source: str, command: str) -> Named:
 def own(model: ModelFile | Factory, options: ExportOptions) -> ModelSpec:
     """The request for a model file or a factory. UsageError for an option that only applications take."""
     factory = isinstance(model, Factory)
-    weights = WeightsSpec.parse(options.weights or IMAGENET)
+    weights = WeightsSpec.parse(_asked_weights(options))
     taken = {
         "--alpha": options.alpha is None,
         "--minimalistic": not options.minimalistic,
@@ -241,6 +241,10 @@ def _check_images(options: ExportOptions) -> None:
         raise UsageError(
             "--eval and --no-top: features have no classes to be right about", hint="leave one of them out"
         )
+
+
+def _asked_weights(options: ExportOptions) -> str:
+    return IMAGENET if options.weights is None else options.weights
 
 
 def _weights(text: str, *, models: int) -> WeightsSpec:

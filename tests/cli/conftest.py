@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -93,8 +94,9 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
     def render(records: Sequence[Record], fmt: str) -> str:
         return f"{fmt} of {[record.model for record in records]}"
 
-    _replace(monkeypatch, "pipeline", run=run, Request=request, recheck=again, bench=again)
-    _replace(monkeypatch, "render", render=render)
+    modules = [str(Path(kexport.__file__).parent / "pipeline")]  # those that make no process stay as they are
+    _replace(monkeypatch, "pipeline", run=run, Request=request, recheck=again, bench=again, __path__=modules)
+    monkeypatch.setattr(kexport.reports, "render", render)
     _replace(monkeypatch, "store", read_records=lambda _: seen.records, verify=lambda _: seen.problems)
     _replace(monkeypatch, "reports.terminal", tables=lambda records: [f"table of {len(records)}"])
     return seen
