@@ -28,3 +28,12 @@ def test_the_comparison_can_fail() -> None:
     places = [np.array([1, 2])]
     assert zoo.error_of([np.array([1, 3])], places) == float("inf")
     assert not zoo.has_signal([np.ones((4, 3))])
+
+
+def test_the_page_shows_this_table() -> None:
+    from tests.zoo_models import MODELS
+
+    text = zoo.PAGE.read_text(encoding="utf-8")
+    shown = [line.split(" | ")[0].removeprefix("| ") for line in text.splitlines() if line.startswith("| ")][1:]
+    assert shown == list(MODELS)
+    assert "* wrong: 0 files" in text
