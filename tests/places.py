@@ -10,3 +10,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LAB = Path(os.environ.get("KEXPORT_LAB") or ROOT.parent / "shared" / "imagenet")
 """Real weights and photographs, where they are: tests that need them are marked `lab`."""
+DOCUMENTS = tuple(
+    path
+    for folder in (".", "docs", "parity", "targets", ".github", "kexport/lowerings")
+    for path in sorted((ROOT / folder).glob("*.md"))
+)
+"""What is written for readers."""

@@ -1,7 +1,9 @@
-"""README's commands parse, its first example gives what it shows, its two set-up commands are what the gate can run."""
+"""Commands of the documents parse, README's first example gives what it shows, its set-up is what the gate can run."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
 import subprocess
@@ -9,20 +11,25 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import rich_click as click
 
 from kexport.cli import group, main
+from kexport.options import TABLE
+from kexport.registry import Format, Scheme
 from kexport.sources.names import select
-from tests.places import ROOT
+from tests.places import DOCUMENTS, ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PARITY = (ROOT / "parity" / "README.md").read_text(encoding="utf-8")
+MOST_BYTES = 16_000
+FIRST_FILE = "artifacts/MobileNetV3Small/MobileNetV3Small-float32.onnx"
 FENCE = re.compile(
     r"^(?:<!-- (?P<marker>[a-z]+: [a-z]+) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
 FENCES = list(FENCE.finditer(README))
 MARKED = {found["marker"]: found["text"].strip() for found in FENCES if found["marker"]}
+COMMAND_TEXTS = [path.read_text(encoding="utf-8") for path in DOCUMENTS if path.name != "CHANGELOG.md"]
 QUICK = ("kexport --help", "kexport list", "kexport list models --json", "kexport list targets", "kexport doctor")
 
 
@@ -43,6 +50,44 @@ def parse(line: str) -> click.Context:
     command = group.commands[words[0]]
     named_only = len(words) == 1 or "--help" in words
     return command.make_context(words[0], words[1:], resilient_parsing=named_only)
+
+
+def test_it_is_short() -> None:
+    assert len(README.encode()) <= MOST_BYTES
+
+
+def denied(limits: str) -> set[str]:
+    """Words for what kexport has that stand in a sentence of ``limits`` that says "no" or "not"."""
+    able = {*map(str, Scheme), *map(str, Format), *group.commands, *(option.name for option in TABLE)}
+    able |= {"accuracy", "calibration", "models", "integers", "quantization", "labelled", "photographs"}
+    sentences = re.split(r"[.;:]\s", limits)
+    found = [
+        sentence for sentence in sentences if re.search(r"\b(?:no|not|never|only|cannot)\b", sentence, re.IGNORECASE)
+    ]
+    return able & {word for sentence in found for word in re.findall(r"[\w-]+", sentence.lower())}
+
+
+def test_the_limits_deny_nothing_that_there_is() -> None:
+    limits = README.partition("\n## Limits\n")[2].partition("\n## ")[0]
+    assert limits
+    assert denied(limits) == set()
+
+
+@pytest.mark.parametrize(
+    "false",
+    [
+        "* Precision is float32 and float16. There is no quantization to integers.",
+        "* Sources are the forty constructors. Not arbitrary Keras models.",
+        "* Accuracy on labelled images is not measured.",
+        "* There is no int8.",
+    ],
+)
+def test_a_false_limit_is_found(false: str) -> None:
+    assert denied(false)
+
+
+def test_every_format_and_scheme_is_named() -> None:
+    assert {str(name) for name in (*Format, *Scheme)} <= set(re.findall(r"[\w-]+", README))
 
 
 def test_there_are_two_set_up_commands() -> None:
@@ -68,7 +113,7 @@ def test_the_two_set_up_commands_differ_in_extra_and_end_only() -> None:
     assert job.params["weights"] == "random:0"
 
 
-@pytest.mark.parametrize("line", sorted({*commands(README), *commands(PARITY)}))
+@pytest.mark.parametrize("line", sorted({line for text in COMMAND_TEXTS for line in commands(text)}))
 def test_commands_parse(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for path in re.findall(r"(?:^|\s)(artifacts\S*)", line):
@@ -112,7 +157,8 @@ def cells(table: str) -> list[list[str]]:
 def example(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     folder = tmp_path_factory.mktemp("readme")
     words = [sys.executable, "-m", *shlex.split(MARKED["example: export"])]
-    return folder, subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+    wide = {**os.environ, "COLUMNS": "120"}
+    return folder, subprocess.run(words, cwd=folder, env=wide, capture_output=True, text=True, check=False, timeout=300)
 
 
 def test_the_first_example_gives_what_is_shown(example: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
@@ -134,11 +180,37 @@ def test_files_land_where_the_readme_says(example: tuple[Path, subprocess.Comple
     assert {name for name in found if "/." not in name} == expected | {"artifacts/manifest.json"}
 
 
-def test_the_python_example_runs(example: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    folder, _ = example
+def answer(folder: Path) -> list[str]:
+    """What the example says of a photograph: the class, its name, its probability."""
+    from PIL import Image
+
+    values = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    Image.fromarray(values).save(folder / "photo.jpg")
     command = [sys.executable, "-W", "error", "-c", MARKED["example: use"]]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "(1, 1000)\n", "")
+    assert (done.returncode, done.stderr) == (0, "")
+    number, *name, probability = done.stdout.split()
+    return [number, " ".join(name), probability]
+
+
+def test_from_a_photograph_to_a_class(example: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
+    """With the names that the file holds, and where it holds none."""
+    import onnx
+
+    number, name, probability = answer(example[0])
+    assert int(number) in range(1000)
+    assert name
+    assert 0.001 < float(probability) <= 1
+    for labels, said in ((None, "without a name"), ([f"name {index}" for index in range(1000)], f"name {number}")):
+        (path := tmp_path / FIRST_FILE).parent.mkdir(parents=True, exist_ok=True)
+        model = onnx.load(example[0] / FIRST_FILE)
+        kept = [each for each in model.metadata_props if each.key != "kexport.labels"]
+        del model.metadata_props[:]
+        model.metadata_props.extend(kept)
+        if labels:
+            model.metadata_props.add(key="kexport.labels", value=json.dumps(labels))
+        onnx.save(model, path)
+        assert answer(tmp_path) == [number, said, probability]
 
 
 def test_the_functions_give_the_same_records(example: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
@@ -156,7 +228,7 @@ def test_every_part_of_the_record_that_is_named_exists() -> None:
 
     known = {field.name for kind in (Record, Artifact, ParityRecord, OutputParity, Check, SourceFacts, BenchRecord)
              for field in fields(kind)}  # fmt: skip
-    section = README.partition("## The evidence")[2].partition("\n## ")[0]
+    section = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
     paths = [path for row in re.findall(r"^\| .*$", section, re.MULTILINE) for path in re.findall(r"`([^`]+)`", row)]
     assert paths
     assert {name for path in paths for name in path.replace("[]", "").split(".")} <= known

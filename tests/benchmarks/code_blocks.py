@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import rich_click as click
 from md_text import code, table
@@ -15,7 +16,11 @@ from kexport.cli import group
 from kexport.errors import KexportError
 from kexport.evidence import tolerances
 from kexport.options import TABLE, Option
+from kexport.pipeline import CELL, PREPARE
+from kexport.pipeline.steps import Step
 from kexport.specs import Format, Scheme
+
+FLOW: dict[str, tuple[Step[Any], ...]] = {"once per model": PREPARE, "every cell": CELL}
 
 
 def commands() -> str:
@@ -38,10 +43,12 @@ def exit_codes() -> str:
 
 
 def flow() -> str:
-    """The two tuples of steps of `kexport.pipeline`, and what it says about them."""
+    """The two tuples of steps of `kexport.pipeline`, what it says about them, and what each step does."""
     once, each = pipeline.flow()
     words = (pipeline.__doc__ or "").split("\n\n", 1)[1].strip()
-    return f"```text\nonce per model   {once}\nevery cell       {each}\n```\n\n{words}"
+    rows = [(code(step.name), when, _step(step)) for when, steps in FLOW.items() for step in steps]
+    steps = table(("step", "when", "what it does"), rows, text_columns=3)
+    return f"```text\nonce per model   {once}\nevery cell       {each}\n```\n\n{words}\n\n{steps}"
 
 
 def formats() -> str:
@@ -82,6 +89,10 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "bounds": bounds,
     "floors": floors,
 }
+
+
+def _step(step: Step[Any]) -> str:
+    return " ".join((step.run.__doc__ or "").split("\n\n")[0].split()).removesuffix(".")
 
 
 def _usage(name: str, command: click.Command) -> str:

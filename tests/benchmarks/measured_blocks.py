@@ -21,6 +21,17 @@ EXPORT_MODELS = ("ResNet50", "InceptionResNetV2", "NASNetMobile")
 MAX_PIPELINE_SECONDS = 600
 MAIN_JOB = "onnx,tflite"
 MAIN_JOB_CELLS = 2 * len(APPLICATIONS)
+BAR = ("what", "needed", "measured", "")
+HIGHLIGHTS = {
+    "applications whose onnx": "float32-forty",
+    "`kexport all": "runs",
+    "ONNX against Keras's own export: export": "export-vs-peers",
+    "TFLite against TFLiteConverter: export": "tflite-vs-converter",
+    "int8 of MobileNetV3Small: top-1": "int8-vs-peers",
+    "int8 of MobileNetV2: times faster": "int8-vs-peers",
+    "int8 files that reach": "int8-forty",
+}
+"""How rows of the bar begin that README shows, and the document in ``parity/`` with their measurements."""
 
 
 def absent(how: str) -> str:
@@ -36,10 +47,8 @@ def machine_line(facts: Mapping[str, str]) -> str:
     return escape(f"Measured on {where}: {', '.join(versions)}.")
 
 
-def forty(data: Json | None) -> str:
+def forty(data: Json) -> str:
     """One row per model: size, the largest error of each format, median latency of each runtime."""
-    if data is None:
-        return absent("--records DIR")
     cells = {(cell["model"], cell["format"]): cell for cell in data["cells"]}
     medians = {(s["model"], s["runtime"]): s for s in data["sessions"] if s["device"] == "cpu"}
     header = (
@@ -71,7 +80,8 @@ def full_report(data: Json) -> str:
     sections = [
         "# All Keras Applications in float32",
         "Made from `float32-forty.json` by `python tests/benchmarks/tables.py`. How to read it: [README](README.md).",
-        _conditions(data),
+        "Error / signal is the largest error of the logits over the spread that Keras's logits have between inputs.",
+        forty(data),
         "## Parity\n\n" + table(parity, map(_parity_row, data["cells"]), text_columns=4),
     ]
     if data["sessions"]:
@@ -108,16 +118,34 @@ def comparison(data: Json | None, option: str) -> str:
     return f"{machine_line(data['machine'])}\n\n{table(header, map(_peer_row, data['rows']), text_columns=1)}"
 
 
-def bar(
+def bar(rows: Sequence[Sequence[str]]) -> str:
+    """What this version set out to reach, what it reaches, and whether that is enough."""
+    return table(BAR, rows, text_columns=4)
+
+
+def highlights(rows: Sequence[Sequence[str]]) -> str:
+    """The rows of the bar that a newcomer asks for, each with its measurement, and how many rows are missed."""
+    chosen = [
+        (what, needed, measured, f"[{verdict or NONE}](parity/{name}.md)")
+        for start, name in HIGHLIGHTS.items()
+        for what, needed, measured, verdict in rows
+        if what.startswith(start)
+    ]
+    missed = sum("missed" in row[-1] for row in rows)
+    told = f"[The bar](parity/bar.md) has all {len(rows)} rows; {missed} of them are missed, and say so."
+    return f"{table(BAR, chosen, text_columns=4)}\n\n{told}"
+
+
+def bar_rows(
     forty_data: Json | None,
     peers: Json | None,
     tflite: Json | None,
     run_data: Json | None,
     *,
     more: Iterable[Sequence[str]] = (),
-) -> str:
-    """What this version set out to reach, what it reaches, and whether that is enough. ``more`` rows follow."""
-    rows = [
+) -> list[Sequence[str]]:
+    """One row per thing that this version set out to reach; ``more`` rows follow."""
+    return [
         *(_parity_bar(forty_data, form) for form in Format),
         *_comparison_bar("ONNX against Keras's own export", peers),
         *_comparison_bar("TFLite against TFLiteConverter", tflite),
@@ -125,7 +153,6 @@ def bar(
         _pipeline_bar(run_data),
         *more,
     ]
-    return table(("what", "needed", "measured", ""), rows, text_columns=4)
 
 
 def _judged(what: str, needed: str, measured: str, *, met: bool) -> tuple[str, str, str, str]:

@@ -31,7 +31,10 @@ import measured_blocks
 from kexport.errors import KexportError
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("README.md", "parity/README.md")
+DOCUMENTS = (
+    "README.md", "docs/cli.md", "docs/formats.md", "docs/flow.md", "parity/README.md", "parity/bar.md", "parity/runs.md",
+    "parity/export-vs-peers.md", "parity/tflite-vs-converter.md", "parity/int8-vs-peers.md", "parity/int8-forty.md",
+)  # fmt: skip
 FORTY = "parity/float32-forty.json"
 FORTY_REPORT = "parity/float32-forty.md"
 PEERS = "parity/export-vs-peers.json"
@@ -89,14 +92,15 @@ def blocks(root: Path) -> dict[str, str]:
     forty, peers, tflite, int8, runs = (load(root / name) for name in (FORTY, PEERS, TFLITE, INT8, RUNS))
     forty_int8 = load(root / INT8_FORTY)
     more = (*int8_blocks.bar(int8), *int8_forty.bar(forty_int8, forty))
+    rows = measured_blocks.bar_rows(forty, peers, tflite, runs, more=more)
     return {name: make() for name, make in code_blocks.BLOCKS.items()} | {
-        "bar": measured_blocks.bar(forty, peers, tflite, runs, more=more),
+        "bar": measured_blocks.bar(rows),
+        "measured": measured_blocks.highlights(rows),
         "runs": measured_blocks.runs(runs),
         "export-vs-peers": measured_blocks.comparison(peers, "--peers"),
         "tflite-vs-converter": measured_blocks.comparison(tflite, "--tflite"),
         "int8-vs-peers": int8_blocks.accuracy(int8),
         "int8-speed": int8_blocks.speed(int8),
-        "forty": measured_blocks.forty(forty),
         "int8-forty": int8_forty.whole(forty_int8, forty),
     }
 

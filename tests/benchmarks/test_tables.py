@@ -21,7 +21,7 @@ SCRIPTS = (
     "int8_blocks", "int8_forty", "int8_speed", "int8_accuracy", "int8_networks", "int8_peers", "profile_block",
 )  # fmt: skip
 MACHINE = {"processor": "P", "cores": "2", "memory_gib": "24.0", "version keras": "3.15.1"}
-NAMES = ("bar", "runs", "export-vs-peers", "tflite-vs-converter", "forty", "bounds")
+NAMES = ("bar", "runs", "export-vs-peers", "tflite-vs-converter", "bounds")
 LOG = """[1/2] x: PASS
 80 cells: 79 PASS, 1 FAIL
   FAIL x
@@ -37,11 +37,12 @@ def tables(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    (tmp_path / "parity").mkdir()
+def root(tables: ModuleType, tmp_path: Path) -> Path:
+    for name in tables.DOCUMENTS:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("nothing generated\n", encoding="utf-8")
     text = "".join(f"<!-- begin generated: {name} -->\nold\n<!-- end generated: {name} -->\n" for name in NAMES)
     (tmp_path / "README.md").write_text(f"# before\n{text}after\n", encoding="utf-8")
-    (tmp_path / "parity" / "README.md").write_text("nothing generated\n", encoding="utf-8")
     return tmp_path
 
 
@@ -110,9 +111,9 @@ def test_records_become_json_report_and_table(tables: ModuleType, root: Path) ->
     assert data["cells"][0]["error_to_signal"] == pytest.approx(2e-5)
     assert (data["machine"], data["versions"]) == (MACHINE, {"keras": "3.15.1"})
     assert [each["format"] for each in data["sessions"]] == ["onnx", None]
-    assert "| MobileNet | 10.2 | 10.2 | 2.0e-05 | 2.0e-05 | 30 | 2 | - |" in readme(root)
     assert "| applications whose onnx file matches Keras | 40 of 40 | 1 of 1 | **missed** |" in readme(root)
     report = (root / tables.FORTY_REPORT).read_text(encoding="utf-8")
+    assert "| MobileNet | 10.2 | 10.2 | 2.0e-05 | 2.0e-05 | 30 | 2 | - |" in report
     assert "| MobileNet | onnx | ONNX Runtime | onnxruntime 1.32.0 | 2 | 1 | 2 | 2 to 2 | 2 | 2 | 1 | 20 |" in report
     assert tables.main(["--check"], root=root) == 0
 
@@ -121,10 +122,10 @@ def test_a_failure_and_noise_are_shown(tables: ModuleType, root: Path) -> None:
     failed = record("MobileNet", "onnx", status=Status.FAIL, reason="/root/x/y: sqnr_db 3", artifact=None)
     folder = stored(root / "a", failed, record("VGG16", "onnx", benchmarks=(session(samples_seconds=(0.002,) * 3),)))
     assert tables.main(["--records", str(folder)], root=root) == 0
-    assert "| MobileNet | - | - | FAIL | - | - | - | - |" in readme(root)
-    assert "| 2\\* | - |" in readme(root)
-    assert "1 of 1 sessions: the machine was too unquiet" in readme(root)
     report = (root / tables.FORTY_REPORT).read_text(encoding="utf-8")
+    assert "| MobileNet | - | - | FAIL | - | - | - | - |" in report
+    assert "| 2\\* | - |" in report
+    assert "1 of 1 sessions: the machine was too unquiet" in report
     assert "FAIL: PATH: sqnr_db 3" in report
 
 
@@ -244,7 +245,8 @@ def test_absent_measurements_stay_and_drift_is_found(
     assert "Not measured yet. `python tests/benchmarks/tables.py --peers FILE` fills this in." in readme(root)
     assert readme(root).startswith("# before\n")
     assert readme(root).endswith("after\n")
-    assert list((root / "parity").iterdir()) == [root / "parity" / "README.md"]
+    found = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+    assert found == set(tables.DOCUMENTS), "no measurement has been made up"
     (root / "README.md").write_text(readme(root).replace("| tflite |", "| tflite2 |"), encoding="utf-8")
     assert tables.main(["--check"], root=root) == 1
 
@@ -256,4 +258,18 @@ def test_an_unknown_block_is_an_error(tables: ModuleType) -> None:
 
 def test_every_block_is_used_in_a_document(tables: ModuleType) -> None:
     used = [name for path in tables.DOCUMENTS for name in tables.md_text.names((tables.ROOT / path).read_text("utf-8"))]
-    assert sorted(used) == sorted(tables.blocks(tables.ROOT))
+    assert set(used) == set(tables.blocks(tables.ROOT))
+
+
+def test_readme_shows_what_the_bar_says(tables: ModuleType) -> None:
+    """Every row that is meant to be shown is there, as it is in the bar, and leads to a document that there is."""
+    blocks = tables.blocks(tables.ROOT)
+    chosen = [line.rsplit(" | ", 1) for line in blocks["measured"].splitlines() if line.startswith("| ")][2:]
+    assert len(chosen) == len(tables.measured_blocks.HIGHLIGHTS)
+    bar = blocks["bar"].splitlines()
+    for row, end in chosen:
+        verdict, _, name = end.removesuffix(" |").strip("[)").partition("](")
+        assert f"{row} | {verdict} |" in bar
+        assert (tables.ROOT / name).is_file()
+    missed = sum(line.endswith("**missed** |") for line in bar)
+    assert f"all {len(bar) - 2} rows; {missed} of them are missed" in blocks["measured"]

@@ -124,8 +124,8 @@ def test_lowerings_that_do_not_load_are_told_with_their_package(package):
     assert hint == "hint: repair swirl-export, or pip uninstall swirl-export"
 
 
-def test_the_readme_shows_this_very_package():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_readme_of_the_room_shows_this_very_package():
+    readme = (ROOT / "kexport" / "lowerings" / "README.md").read_text(encoding="utf-8")
     assert LOWERINGS.strip() in readme
     assert '[project.entry-points."kexport.lowerings"]\nswirl = "swirl_lowerings"\n' in readme
 
