@@ -68,4 +68,5 @@ def test_places_that_documents_name_exist() -> None:
 
 
 def test_a_place_that_is_gone_is_found() -> None:
-    assert places_named_in("in `kexport/engines/`, `kexport/cli`") == ["kexport/engines/"]
+    gone = places_named_in("in `kexport/engines/`, `kexport/cli/`, `kexport cli`")
+    assert [name for name in gone if not (ROOT / name).exists()] == ["kexport/engines/"]

@@ -32,7 +32,8 @@ from kexport.errors import KexportError
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = (
-    "README.md", "docs/cli.md", "docs/formats.md", "docs/flow.md", "parity/README.md", "parity/bar.md", "parity/runs.md",
+    "README.md", "docs/cli.md", "docs/formats.md", "docs/flow.md", "parity/README.md", "parity/bar.md",
+    "parity/runs.md",
     "parity/export-vs-peers.md", "parity/tflite-vs-converter.md", "parity/int8-vs-peers.md", "parity/int8-forty.md",
 )  # fmt: skip
 FORTY = "parity/float32-forty.json"
