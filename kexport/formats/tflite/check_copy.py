@@ -11,10 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_LAST = {"softmax": 25, "sigmoid": 14}  # schema enum BuiltinOperator: SOFTMAX, LOGISTIC
-_RESHAPE, _TRANSPOSE, _DEQUANTIZE, _SQUEEZE, _EXPAND = 22, 39, 6, 43, 70
-_KEEPING = {_RESHAPE, _TRANSPOSE, _SQUEEZE, _EXPAND}
-_MOVING = _KEEPING | {_DEQUANTIZE}
+from kexport.formats.tflite.check.schema import BuiltinOperator
+
+_LAST = {"softmax": BuiltinOperator.SOFTMAX, "sigmoid": BuiltinOperator.LOGISTIC}
+_KEEPING = {
+    BuiltinOperator.RESHAPE,
+    BuiltinOperator.TRANSPOSE,
+    BuiltinOperator.SQUEEZE,
+    BuiltinOperator.EXPAND_DIMS,
+}
+_MOVING = _KEEPING | {BuiltinOperator.DEQUANTIZE}
 
 
 def write(path: Path, copy: Path, wanted: Mapping[str, str]) -> frozenset[str]:

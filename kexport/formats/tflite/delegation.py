@@ -1,7 +1,8 @@
 """Why an operator stays outside of XNNPACK, LiteRT's default delegate for the CPU.
 
 The delegate tells its reasons only in its verbose log. What can be known without it: which operators it
-has at all (tensorflow/lite/delegates/xnnpack/README.md), and which ones serve to compute shapes.
+has at all (tensorflow/lite/delegates/xnnpack/README.md), how much one of them takes, and which ones serve to
+compute shapes.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ XNNPACK_OPERATORS = frozenset((
     "SUM", "TANH", "TRANSPOSE", "TRANSPOSE_CONV",
 ))
 # fmt: on
+CONCAT_MOST = 5  # inputs of one CONCATENATION
 SHAPE_OPERATORS = frozenset(("BROADCAST_ARGS", "CAST", "FILL", "GATHER", "PACK", "RANGE", "SHAPE", "UNPACK"))
 
 

@@ -17,13 +17,13 @@ import numpy as np
 
 from kexport.errors import UnsupportedError
 from kexport.formats.tflite.check.reader import Reader
+from kexport.formats.tflite.check.schema import Buffer, Model
 from kexport.formats.tflite.program import Array, Constant, Instruction, Program, Quantization, Tensor
 from kexport.version import __version__
 
 IDENTIFIER = b"TFL3"
 SCHEMA_VERSION = 3
 ALIGNMENT = 16
-BUFFERS_SLOT, DATA_SLOT = 4, 0  # fields of the schema's Model and Buffer
 LIMIT_BYTES = 2**31 - 1  # the runtime maps offsets to signed 32-bit numbers
 SIGNATURE_KEY = "serving_default"
 DTYPES = {
@@ -82,8 +82,8 @@ def _data_fields(tables: bytearray) -> Iterator[int]:
     """Positions of the ``data`` offsets of the Buffer tables, without buffer 0, which stays empty."""
     reader = Reader(tables)
     model = reader.table(reader.number("I", 0), "model")
-    for table in model.tables(BUFFERS_SLOT, "buffers")[1:]:
-        place = table.field(DATA_SLOT, 4)
+    for table in model.tables(Model.BUFFERS, "buffers")[1:]:
+        place = table.field(Buffer.DATA, 4)
         assert place is not None  # every constant's table was built with a vector
         yield place
 

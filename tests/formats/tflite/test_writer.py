@@ -13,7 +13,6 @@ import pytest
 
 from kexport.errors import UnsupportedError, UsageError
 from kexport.formats.tflite import writer as tflite
-from kexport.formats.tflite.check.shapes import BUILTINS
 from kexport.graph import Graph, Node, TensorSpec
 from kexport.operations import (
     Activate,
@@ -297,13 +296,6 @@ def test_same_bytes_in_another_process_with_another_hash_seed(scheme: str, tmp_p
         subprocess.run([sys.executable, "-c", SCRIPT, str(path), scheme], env=environment, check=True, timeout=120)
         digests.add(hashlib.sha256(path.read_bytes()).hexdigest())
     assert len(digests) == 1
-
-
-def test_operator_numbers_are_those_of_the_schema() -> None:
-    from ai_edge_litert import schema_py_generated as schema
-
-    for number, builtin in BUILTINS.items():
-        assert getattr(schema.BuiltinOperator, builtin.name) == number
 
 
 def hard_sigmoid_gate(*, shown: bool) -> Graph:

@@ -13,14 +13,18 @@ from math import isclose, isfinite
 
 from kexport.errors import ArtifactError
 from kexport.formats.tflite.check.reader import Table
+from kexport.formats.tflite.check.schema import BuiltinOperator, QuantizationParameters, Tensor, TensorType
 
-FLOAT32, INT32, UINT8, INT64, INT16, INT8 = 0, 2, 3, 4, 7, 9  # schema enum TensorType
-RANGES = {INT8: (-128, 127), UINT8: (0, 255), INT16: (0, 0)}  # of zero points
-LINEAR_TYPES = {INT8: (INT8, INT32), INT16: (INT16, INT64), FLOAT32: (FLOAT32, FLOAT32)}  # input: output, bias
+FLOAT32, INT8, INT16 = TensorType.FLOAT32, TensorType.INT8, TensorType.INT16
+RANGES: dict[int, tuple[int, int]] = {INT8: (-128, 127), TensorType.UINT8: (0, 255), INT16: (0, 0)}  # of zero points
+LINEAR_TYPES: dict[int, tuple[int, int]] = {  # input: output, bias
+    INT8: (INT8, TensorType.INT32),
+    INT16: (INT16, TensorType.INT64),
+    FLOAT32: (FLOAT32, FLOAT32),
+}
 SMALLEST = 2.0**-126  # XNNPACK divides by scales and crashes on subnormal ones
 BIAS_TOLERANCE = 1e-5
-CAST = 53
-KERNEL_AXES = {3: 0, 4: 3, 9: 0}  # CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED
+KERNEL_AXES = {BuiltinOperator.CONV_2D: 0, BuiltinOperator.DEPTHWISE_CONV_2D: 3, BuiltinOperator.FULLY_CONNECTED: 0}
 PROBABILITY_SCALE, PROBABILITY_ZERO_POINT = 1 / 256, -128
 
 
@@ -43,11 +47,12 @@ class Typed:
 
 def read_stored(tensor: Table, *, name: str, kind: int, shape: Sequence[int]) -> Stored | None:
     """The parameters of a tensor, checked against its type and shape; None for one that is not quantized."""
-    table = tensor.child(4, "quantization")
-    scales = () if table is None else tuple(table.reals(2, "scale"))
+    slots, table = QuantizationParameters, tensor.child(Tensor.QUANTIZATION, "quantization")
+    scales = () if table is None else tuple(table.reals(slots.SCALE, "scale"))
     if table is None or not scales:
         return None
-    stored = Stored(scales=scales, zero_points=tuple(table.numbers(3, "q", "zero_point")), axis=table.number(6, "i", 0))
+    zero_points = tuple(table.numbers(slots.ZERO_POINT, "q", "zero_point"))
+    stored = Stored(scales=scales, zero_points=zero_points, axis=table.number(slots.QUANTIZED_DIMENSION, "i", 0))
     wrong = next((scale for scale in scales if not (isfinite(scale) and scale >= SMALLEST)), None)
     _require(wrong is None, f"tensor {name!r}: scale {wrong}, expected a positive normal number")
     count = len(stored.zero_points)
@@ -62,19 +67,22 @@ def read_stored(tensor: Table, *, name: str, kind: int, shape: Sequence[int]) ->
     return stored
 
 
-def check_quantized(code: int, where: str, inputs: Sequence[Typed], output: Typed) -> None:
+def check_quantized(code: BuiltinOperator, where: str, inputs: Sequence[Typed], output: Typed) -> None:
     """Raise ArtifactError if an operator's types and scales do not go together.
 
     Small integers that stand for themselves, as in photographs, only a CAST takes or makes.
     """
     bare = [each.kind for each in (*inputs, output) if each.kind in RANGES and each.stored is None]
-    _require(not bare or code == CAST, f"{where}: numbers of {16 if INT16 in bare else 8} bits without a scale")
+    _require(
+        not bare or code is BuiltinOperator.CAST,
+        f"{where}: numbers of {16 if INT16 in bare else 8} bits without a scale",
+    )
     rule = RULES.get(code)
     if rule is not None:
         rule(code, where, inputs, output)
 
 
-def _linear(code: int, where: str, inputs: Sequence[Typed], output: Typed) -> None:
+def _linear(code: BuiltinOperator, where: str, inputs: Sequence[Typed], output: Typed) -> None:
     source, kernel, *biases = inputs
     if kernel.kind != INT8:
         return
@@ -105,32 +113,32 @@ def _bias_fits(source: Stored, kernel: Stored, bias: Stored | None) -> bool:
     return all(isclose(source.scales[0] * scale, found, rel_tol=BIAS_TOLERANCE) for scale, found in pairs)
 
 
-def _same_scale(_: int, where: str, inputs: Sequence[Typed], output: Typed) -> None:
+def _same_scale(_: BuiltinOperator, where: str, inputs: Sequence[Typed], output: Typed) -> None:
     for each in inputs:
         if each.kind in RANGES or (output.kind in RANGES and each.kind == FLOAT32):
             fits = each.kind == output.kind and each.stored == output.stored
             _require(fits, f"{where}: moves numbers from {_told(each)} to {_told(output)}")
 
 
-def _same_type(_: int, where: str, inputs: Sequence[Typed], output: Typed) -> None:
+def _same_type(_: BuiltinOperator, where: str, inputs: Sequence[Typed], output: Typed) -> None:
     kinds = {each.kind for each in (*inputs, output)}
     _require(len(kinds) == 1, f"{where}: inputs and output of types {sorted(kinds)}")
 
 
-def _probability(_: int, where: str, inputs: Sequence[Typed], output: Typed) -> None:
-    _same_type(0, where, inputs, output)
+def _probability(code: BuiltinOperator, where: str, inputs: Sequence[Typed], output: Typed) -> None:
+    _same_type(code, where, inputs, output)
     fixed = Stored(scales=(PROBABILITY_SCALE,), zero_points=(PROBABILITY_ZERO_POINT,), axis=0)
     _require(output.kind != INT8 or output.stored == fixed, f"{where}: probabilities at {_told(output)}")
 
 
-def _quantize(_: int, where: str, inputs: Sequence[Typed], output: Typed) -> None:
+def _quantize(_: BuiltinOperator, where: str, inputs: Sequence[Typed], output: Typed) -> None:
     known = (FLOAT32, *RANGES)
     _require(inputs[0].kind in known and output.kind in RANGES, f"{where}: QUANTIZE makes type {output.kind}")
 
 
-def _dequantize(_: int, where: str, inputs: Sequence[Typed], output: Typed) -> None:
+def _dequantize(_: BuiltinOperator, where: str, inputs: Sequence[Typed], output: Typed) -> None:
     _require(
-        inputs[0].kind not in (FLOAT32, INT32) and output.kind == FLOAT32,
+        inputs[0].kind not in (FLOAT32, TensorType.INT32) and output.kind == FLOAT32,
         f"{where}: DEQUANTIZE from type {inputs[0].kind} to {output.kind}",
     )
 
@@ -146,11 +154,27 @@ def _require(condition: bool, message: str) -> None:
         raise ArtifactError(message)
 
 
-RULES: dict[int, Callable[[int, str, Sequence[Typed], Typed], None]] = {
-    **dict.fromkeys((3, 4, 9), _linear),
-    **dict.fromkeys((1, 2, 17, 22, 34, 65), _same_scale),  # averages, joins, maxima, reshapes, pads, slices
-    **dict.fromkeys((0, 18, 41, 55, 57), _same_type),  # ADD, MUL, SUB, MAXIMUM, MINIMUM
-    **dict.fromkeys((14, 25), _probability),  # LOGISTIC, SOFTMAX
-    6: _dequantize,
-    114: _quantize,
+_LINEAR = (BuiltinOperator.CONV_2D, BuiltinOperator.DEPTHWISE_CONV_2D, BuiltinOperator.FULLY_CONNECTED)
+_MOVES = (
+    BuiltinOperator.AVERAGE_POOL_2D,
+    BuiltinOperator.CONCATENATION,
+    BuiltinOperator.MAX_POOL_2D,
+    BuiltinOperator.RESHAPE,
+    BuiltinOperator.PAD,
+    BuiltinOperator.SLICE,
+)
+_ARITHMETIC = (
+    BuiltinOperator.ADD,
+    BuiltinOperator.MUL,
+    BuiltinOperator.SUB,
+    BuiltinOperator.MAXIMUM,
+    BuiltinOperator.MINIMUM,
+)
+RULES: dict[BuiltinOperator, Callable[[BuiltinOperator, str, Sequence[Typed], Typed], None]] = {
+    **dict.fromkeys(_LINEAR, _linear),
+    **dict.fromkeys(_MOVES, _same_scale),
+    **dict.fromkeys(_ARITHMETIC, _same_type),
+    **dict.fromkeys((BuiltinOperator.LOGISTIC, BuiltinOperator.SOFTMAX), _probability),
+    BuiltinOperator.DEQUANTIZE: _dequantize,
+    BuiltinOperator.QUANTIZE: _quantize,
 }

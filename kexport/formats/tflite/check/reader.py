@@ -44,7 +44,7 @@ class Reader:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A flatbuffer table. Fields are named by their slot, their order in the schema."""
+    """A flatbuffer table. Fields are named by their slot (`kexport.formats.tflite.check.schema`)."""
 
     reader: Reader
     position: int

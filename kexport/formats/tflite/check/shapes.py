@@ -1,7 +1,4 @@
-"""The built-in operators that kexport writes: arity, and the output shape that inputs and options imply.
-
-Slots are the order of the fields of each options table in the TFLite schema.
-"""
+"""The built-in operators that kexport writes: arity, and the output shape that inputs and options imply."""
 
 from __future__ import annotations
 
@@ -12,10 +9,20 @@ from math import prod
 
 from kexport.errors import ArtifactError
 from kexport.formats.tflite.check.reader import Table
+from kexport.formats.tflite.check.schema import (
+    BuiltinOperator,
+    ConcatenationOptions,
+    Conv2DOptions,
+    DepthwiseConv2DOptions,
+    FullyConnectedOptions,
+    Operator,
+    Padding,
+    Pool2DOptions,
+    ReducerOptions,
+)
 
 Sizes = tuple[int, ...]
-OPTIONS_SLOT = 4
-FLOAT32, FLOAT16, INT32 = 0, 1, 2  # schema enum TensorType
+Sliding = type[Conv2DOptions] | type[DepthwiseConv2DOptions] | type[Pool2DOptions]
 
 
 @dataclass(frozen=True)
@@ -43,22 +50,21 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class Builtin:
-    """A built-in operator: name, fewest and most inputs, and its shape rule."""
+    """A built-in operator: fewest and most inputs, and its shape rule."""
 
-    name: str
     inputs: tuple[int, int]
     rule: Rule
 
 
-def check_operator(code: int, table: Table, inputs: Sequence[Facts], outputs: Sequence[Facts]) -> None:
+def check_operator(code: BuiltinOperator, table: Table, inputs: Sequence[Facts], outputs: Sequence[Facts]) -> None:
     """Raise ArtifactError if arity, or the stated output shape, is not what the operator implies."""
-    builtin = BUILTINS[code]
+    builtin, name = BUILTINS[code], f"{code.name} ({table.where})"
     fewest, most = builtin.inputs
-    _require(fewest <= len(inputs) <= most, f"{builtin.name} ({table.where}) has {len(inputs)} inputs")
-    _require(len(outputs) == 1, f"{builtin.name} ({table.where}) has {len(outputs)} outputs, expected 1")
-    implied = builtin.rule(Options(table.child(OPTIONS_SLOT, "options")), inputs)
+    _require(fewest <= len(inputs) <= most, f"{name} has {len(inputs)} inputs")
+    _require(len(outputs) == 1, f"{name} has {len(outputs)} outputs, expected 1")
+    implied = builtin.rule(Options(table.child(Operator.BUILTIN_OPTIONS, "options")), inputs)
     stated = outputs[0].shape
-    _require(implied == stated, f"{builtin.name} ({table.where}) states shape {stated}, its inputs give {implied}")
+    _require(implied == stated, f"{name} states shape {stated}, its inputs give {implied}")
 
 
 def _same_shape(_: Options, inputs: Sequence[Facts]) -> Sizes:
@@ -81,37 +87,37 @@ def _conv(options: Options, inputs: Sequence[Facts]) -> Sizes:
     image, kernel, bias = _image(inputs[0]), _image(inputs[1]), inputs[2].shape
     _require(image[3] % kernel[3] == 0, f"{image[3]} channels, kernel {kernel} wants {kernel[3]}")
     _require(bias == (kernel[0],), f"bias {bias} for {kernel[0]} filters")
-    dilation = options.number(5, "i", 1), options.number(4, "i", 1)
-    return (image[0], *_slide(options, image, kernel[1:3], (2, 1), dilation), kernel[0])
+    slots = Conv2DOptions
+    dilation = options.number(slots.DILATION_H_FACTOR, "i", 1), options.number(slots.DILATION_W_FACTOR, "i", 1)
+    return (image[0], *_slide(options, slots, image, kernel[1:3], dilation), kernel[0])
 
 
 def _depthwise(options: Options, inputs: Sequence[Facts]) -> Sizes:
     image, kernel, bias = _image(inputs[0]), _image(inputs[1]), inputs[2].shape
-    multiplier = options.number(3, "i")
+    slots = DepthwiseConv2DOptions
+    multiplier = options.number(slots.DEPTH_MULTIPLIER, "i")
     _require(
         kernel[0] == 1 and kernel[3] == image[3] * multiplier,
         f"depthwise kernel {kernel} for {image[3]} channels times {multiplier}",
     )
     _require(bias == (kernel[3],), f"bias {bias} for {kernel[3]} filters")
-    dilation = options.number(6, "i", 1), options.number(5, "i", 1)
-    return (image[0], *_slide(options, image, kernel[1:3], (2, 1), dilation), kernel[3])
+    dilation = options.number(slots.DILATION_H_FACTOR, "i", 1), options.number(slots.DILATION_W_FACTOR, "i", 1)
+    return (image[0], *_slide(options, slots, image, kernel[1:3], dilation), kernel[3])
 
 
 def _pool(options: Options, inputs: Sequence[Facts]) -> Sizes:
-    image = _image(inputs[0])
-    window = options.number(4, "i"), options.number(3, "i")
-    return (image[0], *_slide(options, image, window, (2, 1), (1, 1)), image[3])
+    image, slots = _image(inputs[0]), Pool2DOptions
+    window = options.number(slots.FILTER_HEIGHT, "i"), options.number(slots.FILTER_WIDTH, "i")
+    return (image[0], *_slide(options, slots, image, window, (1, 1)), image[3])
 
 
-def _slide(
-    options: Options, image: Sizes, window: Sequence[int], stride_slots: tuple[int, int], dilation: tuple[int, int]
-) -> Sizes:
-    """TensorFlow's output size for SAME (0) and VALID (1) padding."""
-    scheme = options.number(0, "b")
-    strides = [options.number(slot, "i") for slot in stride_slots]
+def _slide(options: Options, slots: Sliding, image: Sizes, window: Sequence[int], dilation: tuple[int, int]) -> Sizes:
+    """TensorFlow's output size for both ways of padding."""
+    scheme = options.number(slots.PADDING, "b")
+    strides = [options.number(slot, "i") for slot in (slots.STRIDE_H, slots.STRIDE_W)]
     _require(min(*strides, *window, *dilation) >= 1, f"strides {strides}, window {window}, dilation {dilation}")
-    _require(scheme in (0, 1), f"padding scheme {scheme}, expected 0 (SAME) or 1 (VALID)")
-    reach = [0 if scheme == 0 else (size - 1) * step for size, step in zip(window, dilation, strict=True)]
+    _require(scheme in tuple(Padding), f"padding scheme {scheme}, expected 0 (SAME) or 1 (VALID)")
+    reach = [0 if scheme == Padding.SAME else (size - 1) * step for size, step in zip(window, dilation, strict=True)]
     sizes = tuple(-(-(image[1 + axis] - reach[axis]) // strides[axis]) for axis in (0, 1))
     _require(min(sizes) >= 1, f"the window {window} is larger than the image {image}")
     return sizes
@@ -121,7 +127,7 @@ def _dense(options: Options, inputs: Sequence[Facts]) -> Sizes:
     value, kernel, *biases = (each.shape for each in inputs)
     _require(len(kernel) == 2 and all(bias == kernel[:1] for bias in biases), f"kernel {kernel} with bias {biases}")
     _require(prod(value) % kernel[1] == 0, f"{value} does not divide into rows of {kernel[1]}")
-    if options.number(2, "b"):
+    if options.number(FullyConnectedOptions.KEEP_NUM_DIMS, "b"):
         _require(value[-1:] == kernel[1:], f"{value[-1:]} features, kernel {kernel} wants {kernel[1]}")
         return (*value[:-1], kernel[0])
     return (prod(value) // kernel[1], kernel[0])
@@ -129,7 +135,7 @@ def _dense(options: Options, inputs: Sequence[Facts]) -> Sizes:
 
 def _concat(options: Options, inputs: Sequence[Facts]) -> Sizes:
     first = inputs[0].shape
-    axis = options.number(0, "i") % max(len(first), 1)
+    axis = options.number(ConcatenationOptions.AXIS, "i") % max(len(first), 1)
     for each in inputs:
         rest = each.shape[:axis] + each.shape[axis + 1 :]
         _require(rest == first[:axis] + first[axis + 1 :], f"{first} and {each.shape} cannot be joined on axis {axis}")
@@ -140,7 +146,7 @@ def _reduce(options: Options, inputs: Sequence[Facts]) -> Sizes:
     shape = inputs[0].shape
     axes = {axis % len(shape) for axis in _values(inputs[1]) if -len(shape) <= axis < len(shape)}
     _require(len(axes) == len(_values(inputs[1])), f"axes {_values(inputs[1])} of {shape}")
-    if options.number(0, "b"):
+    if options.number(ReducerOptions.KEEP_DIMS, "b"):
         return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
     return tuple(size for axis, size in enumerate(shape) if axis not in axes)
 
@@ -215,75 +221,72 @@ def _require(condition: bool, message: str) -> None:
         raise ArtifactError(message)
 
 
-def _unary(name: str) -> Builtin:
-    return Builtin(name=name, inputs=(1, 1), rule=_same_shape)
-
-
-def _binary(name: str) -> Builtin:
-    return Builtin(name=name, inputs=(2, 2), rule=_broadcast)
-
-
-# Numbers of the schema enum BuiltinOperator; a test compares them with the installed schema.
-BUILTINS: dict[int, Builtin] = {
-    0: _binary("ADD"),
-    1: Builtin(name="AVERAGE_POOL_2D", inputs=(1, 1), rule=_pool),
-    2: Builtin(name="CONCATENATION", inputs=(1, 1 << 16), rule=_concat),
-    3: Builtin(name="CONV_2D", inputs=(3, 3), rule=_conv),
-    4: Builtin(name="DEPTHWISE_CONV_2D", inputs=(3, 3), rule=_depthwise),
-    6: _unary("DEQUANTIZE"),
-    8: _unary("FLOOR"),
-    9: Builtin(name="FULLY_CONNECTED", inputs=(2, 3), rule=_dense),
-    14: _unary("LOGISTIC"),
-    17: Builtin(name="MAX_POOL_2D", inputs=(1, 1), rule=_pool),
-    18: _binary("MUL"),
-    19: _unary("RELU"),
-    20: _unary("RELU_N1_TO_1"),
-    21: _unary("RELU6"),
-    22: Builtin(name="RESHAPE", inputs=(2, 2), rule=_reshape),
-    23: Builtin(name="RESIZE_BILINEAR", inputs=(2, 2), rule=_resize),
-    25: _unary("SOFTMAX"),
-    28: _unary("TANH"),
-    34: Builtin(name="PAD", inputs=(2, 2), rule=_pad),
-    39: Builtin(name="TRANSPOSE", inputs=(2, 2), rule=_transpose),
-    40: Builtin(name="MEAN", inputs=(2, 2), rule=_reduce),
-    41: _binary("SUB"),
-    42: _binary("DIV"),
-    47: _unary("EXP"),
-    53: _unary("CAST"),
-    54: _binary("PRELU"),
-    55: _binary("MAXIMUM"),
-    57: _binary("MINIMUM"),
-    58: _binary("LESS"),
-    59: _unary("NEG"),
-    60: Builtin(name="PADV2", inputs=(3, 3), rule=_pad),
-    61: _binary("GREATER"),
-    62: _binary("GREATER_EQUAL"),
-    63: _binary("LESS_EQUAL"),
-    65: Builtin(name="SLICE", inputs=(3, 3), rule=_slice),
-    66: _unary("SIN"),
-    67: Builtin(name="TRANSPOSE_CONV", inputs=(4, 4), rule=_transposed_conv),
-    71: _binary("EQUAL"),
-    72: _binary("NOT_EQUAL"),
-    73: _unary("LOG"),
-    74: Builtin(name="SUM", inputs=(2, 2), rule=_reduce),
-    75: _unary("SQRT"),
-    76: _unary("RSQRT"),
-    78: _binary("POW"),
-    81: Builtin(name="REDUCE_PROD", inputs=(2, 2), rule=_reduce),
-    82: Builtin(name="REDUCE_MAX", inputs=(2, 2), rule=_reduce),
-    89: Builtin(name="REDUCE_MIN", inputs=(2, 2), rule=_reduce),
-    92: _unary("SQUARE"),
-    97: Builtin(name="RESIZE_NEAREST_NEIGHBOR", inputs=(2, 2), rule=_resize),
-    98: _unary("LEAKY_RELU"),
-    101: _unary("ABS"),
-    104: _unary("CEIL"),
-    108: _unary("COS"),
-    111: _unary("ELU"),
-    114: _unary("QUANTIZE"),
-    116: _unary("ROUND"),
-    117: _unary("HARD_SWISH"),
-    123: Builtin(name="SELECT_V2", inputs=(3, 3), rule=_broadcast),
-    126: Builtin(name="BATCH_MATMUL", inputs=(2, 2), rule=_matmul),
-    150: _unary("GELU"),
-    158: _unary("SIGN"),
+_UNARY = (
+    BuiltinOperator.DEQUANTIZE,
+    BuiltinOperator.FLOOR,
+    BuiltinOperator.LOGISTIC,
+    BuiltinOperator.RELU,
+    BuiltinOperator.RELU_N1_TO_1,
+    BuiltinOperator.RELU6,
+    BuiltinOperator.SOFTMAX,
+    BuiltinOperator.TANH,
+    BuiltinOperator.EXP,
+    BuiltinOperator.CAST,
+    BuiltinOperator.NEG,
+    BuiltinOperator.SIN,
+    BuiltinOperator.LOG,
+    BuiltinOperator.SQRT,
+    BuiltinOperator.RSQRT,
+    BuiltinOperator.SQUARE,
+    BuiltinOperator.LEAKY_RELU,
+    BuiltinOperator.ABS,
+    BuiltinOperator.CEIL,
+    BuiltinOperator.COS,
+    BuiltinOperator.ELU,
+    BuiltinOperator.QUANTIZE,
+    BuiltinOperator.ROUND,
+    BuiltinOperator.HARD_SWISH,
+    BuiltinOperator.GELU,
+    BuiltinOperator.SIGN,
+)
+_BINARY = (
+    BuiltinOperator.ADD,
+    BuiltinOperator.MUL,
+    BuiltinOperator.SUB,
+    BuiltinOperator.DIV,
+    BuiltinOperator.PRELU,
+    BuiltinOperator.MAXIMUM,
+    BuiltinOperator.MINIMUM,
+    BuiltinOperator.LESS,
+    BuiltinOperator.GREATER,
+    BuiltinOperator.GREATER_EQUAL,
+    BuiltinOperator.LESS_EQUAL,
+    BuiltinOperator.EQUAL,
+    BuiltinOperator.NOT_EQUAL,
+    BuiltinOperator.POW,
+)
+BUILTINS: dict[BuiltinOperator, Builtin] = {
+    **dict.fromkeys(_UNARY, Builtin(inputs=(1, 1), rule=_same_shape)),
+    **dict.fromkeys(_BINARY, Builtin(inputs=(2, 2), rule=_broadcast)),
+    BuiltinOperator.AVERAGE_POOL_2D: Builtin(inputs=(1, 1), rule=_pool),
+    BuiltinOperator.CONCATENATION: Builtin(inputs=(1, 1 << 16), rule=_concat),
+    BuiltinOperator.CONV_2D: Builtin(inputs=(3, 3), rule=_conv),
+    BuiltinOperator.DEPTHWISE_CONV_2D: Builtin(inputs=(3, 3), rule=_depthwise),
+    BuiltinOperator.FULLY_CONNECTED: Builtin(inputs=(2, 3), rule=_dense),
+    BuiltinOperator.MAX_POOL_2D: Builtin(inputs=(1, 1), rule=_pool),
+    BuiltinOperator.RESHAPE: Builtin(inputs=(2, 2), rule=_reshape),
+    BuiltinOperator.RESIZE_BILINEAR: Builtin(inputs=(2, 2), rule=_resize),
+    BuiltinOperator.PAD: Builtin(inputs=(2, 2), rule=_pad),
+    BuiltinOperator.TRANSPOSE: Builtin(inputs=(2, 2), rule=_transpose),
+    BuiltinOperator.MEAN: Builtin(inputs=(2, 2), rule=_reduce),
+    BuiltinOperator.PADV2: Builtin(inputs=(3, 3), rule=_pad),
+    BuiltinOperator.SLICE: Builtin(inputs=(3, 3), rule=_slice),
+    BuiltinOperator.TRANSPOSE_CONV: Builtin(inputs=(4, 4), rule=_transposed_conv),
+    BuiltinOperator.SUM: Builtin(inputs=(2, 2), rule=_reduce),
+    BuiltinOperator.REDUCE_PROD: Builtin(inputs=(2, 2), rule=_reduce),
+    BuiltinOperator.REDUCE_MAX: Builtin(inputs=(2, 2), rule=_reduce),
+    BuiltinOperator.REDUCE_MIN: Builtin(inputs=(2, 2), rule=_reduce),
+    BuiltinOperator.RESIZE_NEAREST_NEIGHBOR: Builtin(inputs=(2, 2), rule=_resize),
+    BuiltinOperator.SELECT_V2: Builtin(inputs=(3, 3), rule=_broadcast),
+    BuiltinOperator.BATCH_MATMUL: Builtin(inputs=(2, 2), rule=_matmul),
 }

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from kexport.errors import UnsupportedError
+from kexport.formats.tflite.delegation import CONCAT_MOST
 from kexport.formats.tflite.operators import image, pooling, recurrent, selection, tensor
 from kexport.formats.tflite.operators.padding import Window, dilated, joined_on, padded, zeros_around
 from kexport.formats.tflite.operators.seam import affine, assemble, bias_of, reshaped
@@ -36,7 +37,6 @@ from kexport.operations import (
 __all__ = ["assemble", "reshaped"]
 REGISTERED_ELSEWHERE = (image, pooling, recurrent, selection, tensor)
 FUSED = {None: 0, Activation.RELU: 1, Activation.RELU6: 3}  # schema enum ActivationFunctionType
-CONCAT_MOST = 5  # inputs of one CONCATENATION that XNNPACK takes
 UNARY = {
     Activation.RELU: ("RELU", ""),
     Activation.RELU6: ("RELU6", ""),

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from kexport.errors import UnsupportedError
+from kexport.formats.tflite.delegation import CONCAT_MOST
 from kexport.formats.tflite.operators.padding import SAME, VALID, joined_on
 from kexport.formats.tflite.operators.seam import assemble, reshaped
 from kexport.formats.tflite.program import Assembler, Sizes
 from kexport.operations import Activate, Activation, Cell, Conv3d, Recurrent, Weights
 
-CONCAT_MOST = 5
 MOST_STEPS = 512
 """Unrolled, a step is about fifteen operators."""
 

@@ -11,6 +11,7 @@ import pytest
 from kexport.errors import ArtifactError
 from kexport.formats.tflite import writer as tflite
 from kexport.formats.tflite.check.reader import Reader
+from kexport.formats.tflite.check.schema import Buffer, Model, SubGraph, Tensor
 from kexport.graph import Graph, Node, TensorSpec
 from kexport.operations import Activation, Concat, Conv, Dense, GlobalPool, Pool, PoolKind, Reshape
 
@@ -62,15 +63,18 @@ def refuses(data: bytes, path: Path) -> bool:
 def tensor_shapes(data: bytes) -> dict[str, int]:
     """Tensor name -> position of the first number of its shape."""
     reader = Reader(data)
-    subgraph = reader.table(reader.number("I", 0), "model").tables(2, "subgraphs")[0]
-    return {each.text(3, "name"): each.vector(0, 4, "shape")[0] for each in subgraph.tables(0, "tensors")}
+    subgraph = reader.table(reader.number("I", 0), "model").tables(Model.SUBGRAPHS, "subgraphs")[0]
+    return {
+        each.text(Tensor.NAME, "name"): each.vector(Tensor.SHAPE, 4, "shape")[0]
+        for each in subgraph.tables(SubGraph.TENSORS, "tensors")
+    }
 
 
 def test_a_sound_file_passes_and_its_buffers_are_aligned(sound: bytes, tmp_path: Path) -> None:
     check(sound, tmp_path / "m")
     reader = Reader(sound)
-    buffers = reader.table(reader.number("I", 0), "model").tables(4, "buffers")
-    starts = [buffer.vector(0, 1, "data")[0] for buffer in buffers[1:]]
+    buffers = reader.table(reader.number("I", 0), "model").tables(Model.BUFFERS, "buffers")
+    starts = [buffer.vector(Buffer.DATA, 1, "data")[0] for buffer in buffers[1:]]
     assert starts
     assert all(start % 16 == 0 for start in starts)
 
@@ -113,8 +117,8 @@ def test_messages(sound: bytes, tmp_path: Path) -> None:
 
 def test_buffer_offset_behind_the_file_is_refused(sound: bytes, tmp_path: Path) -> None:
     reader = Reader(sound)
-    buffer = reader.table(reader.number("I", 0), "model").tables(4, "buffers")[1]
-    place = buffer.field(0, 4)
+    buffer = reader.table(reader.number("I", 0), "model").tables(Model.BUFFERS, "buffers")[1]
+    place = buffer.field(Buffer.DATA, 4)
     assert place is not None
     for offset in (len(sound), 2**31, 2**32 - 1):
         data = bytearray(sound)
@@ -125,14 +129,32 @@ def test_buffer_offset_behind_the_file_is_refused(sound: bytes, tmp_path: Path) 
 
 def test_constant_whose_buffer_is_gone_is_refused(sound: bytes, tmp_path: Path) -> None:
     reader = Reader(sound)
-    subgraph = reader.table(reader.number("I", 0), "model").tables(2, "subgraphs")[0]
-    kernel = next(each for each in subgraph.tables(0, "tensors") if each.text(3, "name") == "top/kernel")
-    place = kernel.field(2, 4)
+    subgraph = reader.table(reader.number("I", 0), "model").tables(Model.SUBGRAPHS, "subgraphs")[0]
+    kernel = next(
+        each for each in subgraph.tables(SubGraph.TENSORS, "tensors") if each.text(Tensor.NAME, "name") == "top/kernel"
+    )
+    place = kernel.field(Tensor.BUFFER, 4)
     assert place is not None
     data = bytearray(sound)
     struct.pack_into("<I", data, place, 0)
     with pytest.raises(ArtifactError, match="reads tensor 'top/kernel', which nothing before it computes"):
         check(bytes(data), tmp_path / "m")
+
+
+def test_a_signature_of_a_subgraph_that_does_not_exist_is_refused(sound: bytes, tmp_path: Path) -> None:
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as generated
+
+    model = generated.ModelT.InitFromPackedBuf(sound)
+    for index in (0, 1):
+        model.signatureDefs[0].subgraphIndex = index
+        builder = flatbuffers.Builder(1 << 16)
+        builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+        if index == 0:
+            check(bytes(builder.Output()), tmp_path / "m")
+            continue
+        with pytest.raises(ArtifactError, match="signature of subgraph 1, there are 1"):
+            check(bytes(builder.Output()), tmp_path / "m")
 
 
 def test_a_dense_layer_without_bias_as_the_converter_writes_it_is_sound(tmp_path: Path) -> None:
