@@ -8,20 +8,18 @@ and remembered, so that each value is transposed at most once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from kexport.errors import UnsupportedError
-from kexport.formats.onnx.qdq.stored import Stored, StoredWeight, fits_short, halves, kernel_axis, pays, unsigned
 from kexport.formats.onnx.stream import Initializer
 from kexport.graph import Graph, Node
 from kexport.operations import Shape
-from kexport.quantization.plan import Affine
 
 
 class Layout(StrEnum):
@@ -35,12 +33,32 @@ FLOAT16_MAX = 65504.0
 TO_NCHW, TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
+class Storage(Protocol):
+    """What a file holds as integers: `kexport.formats.onnx.qdq.constants` writes a quantized one's."""
+
+    def holds(self, value: str) -> bool:
+        """Whether the graph value is stored."""
+
+    def load(self, emitter: Emitter, name: str, value: str) -> str:
+        """The real numbers of a stored value, which ``name`` holds in one of its layouts; new ones at each call."""
+
+    def store(self, emitter: Emitter, real: str, value: str, name: str) -> str:
+        """``real`` as the value is stored, under the name ``name``."""
+
+    def weight(
+        self,
+        emitter: Emitter,
+        name: str,
+        float_shape: tuple[int, ...],
+        order: Sequence[int] | None,
+        shape: tuple[int, ...],
+    ) -> str | None:
+        """A float constant's real numbers, ordered by ``order`` into ``shape``; None for one that stays float."""
+
+
 @dataclass(kw_only=True)
 class Emitter:
-    """Collects ONNX nodes and initializers. ``dtype`` is what the network computes in.
-
-    ``stored`` replaces float constants, by their names in the file, by integers behind a DequantizeLinear.
-    """
+    """Collects ONNX nodes and initializers. ``dtype`` is what the network computes in."""
 
     graph: Graph
     opset: int
@@ -48,9 +66,8 @@ class Emitter:
     nodes: list[Any] = field(default_factory=list)
     initializers: dict[str, Initializer] = field(default_factory=dict)
     flattened: dict[str, Shape] = field(default_factory=dict)
-    stored: Mapping[str, StoredWeight] = field(default_factory=dict)
+    storage: Storage | None = None
     _places: dict[str, dict[Layout, str]] = field(default_factory=dict)
-    _readers: dict[str, int] = field(default_factory=dict)
     _shown: set[str] = field(default_factory=set)
     _uses: dict[str, list[Any]] = field(default_factory=dict)  # the nodes that read or make a name
     _scalars: dict[float, str] = field(default_factory=dict)  # names of scales by value
@@ -74,10 +91,10 @@ class Emitter:
     def read(self, value: str, layout: Layout) -> str:
         """The name of the value in the layout; adds a Transpose the first time it is missing.
 
-        A stored value gets a DequantizeLinear of its own for each reader, which runtimes join with the reader.
+        A stored value is loaded for each reader anew, which runtimes join with the reader.
         """
-        name, affine = self.place(value, layout), self._affine(value)
-        return name if affine is None else self._dequantize(name, value, affine)
+        name, storage = self.place(value, layout), self._storage(value)
+        return name if storage is None else storage.load(self, name, value)
 
     def place(self, value: str, layout: Layout) -> str:
         """As `read`, but a stored value as it is stored."""
@@ -89,34 +106,19 @@ class Emitter:
 
     def _transposed(self, value: str, name: str, layout: Layout) -> str:
         order = TO_NCHW if layout is Layout.NCHW else TO_NHWC
-        affine, turned = self._affine(value), f"{value}:{layout}"
-        if affine is None:
+        storage, turned = self._storage(value), f"{value}:{layout}"
+        if storage is None:
             return self.node("Transpose", [name], turned, perm=order)
-        real = self._dequantize(name, value, affine)
-        return self.store(self.node("Transpose", [real], f"{turned}:real", perm=order), turned, affine)
+        real = storage.load(self, name, value)
+        return storage.store(self, self.node("Transpose", [real], f"{turned}:real", perm=order), value, turned)
 
-    def _affine(self, value: str) -> Affine | None:
-        producer = self.graph.producers.get(value)
-        return producer.operation.affine if producer and isinstance(producer.operation, Stored) else None
-
-    def store(self, value: str, name: str, affine: Affine) -> str:
-        """``value`` quantized, under the name ``name``; `read` dequantizes it."""
-        return self.unnamed("QuantizeLinear", [value, self.scale(affine.scale), self.zero_point(affine)], name)
-
-    def _dequantize(self, stored: str, value: str, affine: Affine) -> str:
-        number = self._readers[value] = self._readers.get(value, 0) + 1
-        inputs = [stored, self.scale(affine.scale), self.zero_point(affine)]
-        return self.unnamed("DequantizeLinear", inputs, f"{value}:{number}")
+    def _storage(self, value: str) -> Storage | None:
+        return self.storage if self.storage is not None and self.storage.holds(value) else None
 
     def scale(self, number: float) -> str:
         """A float32 constant of rank 0; equal ones are one."""
         name = self._scalars.setdefault(float(np.float32(number)), f"scale:{len(self._scalars) + 1}")
         return self.exact_scalar(name, number)
-
-    def zero_point(self, affine: Affine) -> str:
-        """That of a stored value, as the file counts."""
-        number = unsigned(affine.zero_point)
-        return self.numbers(f"zero_point:{number}", number)
 
     def node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         """Add an ONNX node whose only output (and own name) is ``output``; returns that name."""
@@ -148,7 +150,7 @@ class Emitter:
 
     def cast(self, value: str, output: str, dtype: str) -> str:
         """The value in another type."""
-        return self.node("Cast", [value], output, to=_onnx_type(dtype))
+        return self.node("Cast", [value], output, to=onnx_type(dtype))
 
     def weight(
         self,
@@ -162,58 +164,17 @@ class Emitter:
         ``shape`` states another shape for the permuted numbers. Raises UnsupportedError where a finite number
         has no finite float16: written as infinity, it would be found only by the outputs.
         """
-        if name in self.stored:
-            return self._stored_weight(name, self.stored[name], array.shape, order, shape)
+        made = shape or (array.shape if order is None else tuple(array.shape[axis] for axis in order))
+        stored = self.storage.weight(self, name, array.shape, order, made) if self.storage is not None else None
+        if stored is not None:
+            return stored
         if self.dtype == "float16":
             _check_half_range(name, array)
-        permuted = array.shape if order is None else tuple(array.shape[axis] for axis in order)
-        make = _permuted(array, order)
-        return self._add(Initializer(name=name, shape=shape or permuted, dtype=self.dtype, make=make))
+        return self.constant(Initializer(name=name, shape=made, dtype=self.dtype, make=permuted(array, order)))
 
-    def _stored_weight(
-        self,
-        name: str,
-        weight: StoredWeight,
-        float_shape: tuple[int, ...],
-        order: Sequence[int] | None,
-        shape: tuple[int, ...] | None,
-    ) -> str:
-        made = shape or (float_shape if order is None else tuple(float_shape[axis] for axis in order))
-        stored = self._integers(name, weight.numbers, _permuted(weight.numbers.reshape(float_shape), order), made)
-        axis = kernel_axis(order, made)
-        if weight.folded:
-            real = self.unnamed("Cast", [stored], f"{name}:unscaled", to=_onnx_type("float32"))
-            shaped = (-1, *(1 for _ in made[axis + 1 :]))
-            return self.unnamed("Mul", [real, self._scales(name, weight, shaped)], name)
-        inputs = [stored, self._scales(name, weight, (-1,))]
-        if len(made) == 2:  # ONNX Runtime makes a QGemm only of a kernel that has zero points
-            dtype = weight.numbers.dtype.name
-            inputs.append(self.numbers(f"zeros:{dtype}:{weight.scales.size}", np.zeros(weight.scales.size, dtype)))
-        return self.unnamed("DequantizeLinear", inputs, name, axis=axis)
-
-    def _integers(
-        self, name: str, numbers: npt.NDArray[Any], make: Callable[[], npt.NDArray[Any]], shape: tuple[int, ...]
-    ) -> str:
-        """Stored numbers in their dtype; many of int32 that int16 can hold as such, converted while loading."""
-        dtype = numbers.dtype.name
-        if fits_short(numbers):
-            short = self._add(Initializer(name=f"{name}:int16", shape=shape, dtype="int16", make=make))
-            return self.unnamed("Cast", [short], f"{name}:{dtype}", to=_onnx_type(dtype))
-        return self._add(Initializer(name=f"{name}:{dtype}", shape=shape, dtype=dtype, make=make))
-
-    def _scales(self, name: str, weight: StoredWeight, shape: tuple[int, ...]) -> str:
-        """Scales in this shape; computed while loading from another weight's, or float16, where that takes less."""
-        made, (other, factor) = f"{name}:scales", weight.multiple or ("", 1.0)
-        if pays(weight.scales.nbytes) and f"{other}:scales" in self._uses:
-            return self.unnamed("Mul", [f"{other}:scales", self.scale(factor)], made)
-        half = halves(weight.scales)
-        if half is None:
-            return self.numbers(made, weight.scales.reshape(shape))
-        numbers = self.numbers(f"{made}:float16", half.numbers.reshape(shape))
-        if half.unit == 1.0:
-            return self.unnamed("Cast", [numbers], made, to=_onnx_type("float32"))
-        real = self.unnamed("Cast", [numbers], f"{made}:float32", to=_onnx_type("float32"))
-        return self.unnamed("Mul", [real, self.scale(half.unit)], made)
+    def has(self, name: str) -> bool:
+        """Whether a node reads or makes this name."""
+        return name in self._uses
 
     def show(self, value: str, public: str) -> None:
         """Give the graph value its public name; a value that is shown twice or is an input gets a copy."""
@@ -265,9 +226,10 @@ class Emitter:
 
     def numbers(self, name: str, array: npt.NDArray[Any]) -> str:
         """A constant as it is, in its own dtype."""
-        return self._add(Initializer(name=name, shape=array.shape, dtype=array.dtype.name, make=lambda: array))
+        return self.constant(Initializer(name=name, shape=array.shape, dtype=array.dtype.name, make=lambda: array))
 
-    def _add(self, initializer: Initializer) -> str:
+    def constant(self, initializer: Initializer) -> str:
+        """Add a constant; the first of a name stands."""
         self.initializers.setdefault(initializer.name, initializer)
         return initializer.name
 
@@ -276,7 +238,7 @@ class Emitter:
         from kexport.operations import Dense
 
         def dense(reader: Node) -> bool:
-            if isinstance(reader.operation, Stored):
+            if self._storage(reader.name) is not None:
                 return self.feeds_only_dense(reader)
             return isinstance(reader.operation, Dense)
 
@@ -285,7 +247,8 @@ class Emitter:
         return bool(readers) and not shown and all(dense(reader) for reader in readers)
 
 
-def _onnx_type(dtype: str) -> int:
+def onnx_type(dtype: str) -> int:
+    """ONNX's number of a numpy dtype."""
     from onnx import helper
 
     return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
@@ -301,5 +264,6 @@ def _check_half_range(name: str, array: npt.NDArray[Any]) -> None:
         )
 
 
-def _permuted(array: npt.NDArray[Any], order: Sequence[int] | None) -> Callable[[], npt.NDArray[Any]]:
+def permuted(array: npt.NDArray[Any], order: Sequence[int] | None) -> Callable[[], npt.NDArray[Any]]:
+    """Makes the array with its axes in this order, when it is written."""
     return lambda: array if order is None else array.transpose(order)

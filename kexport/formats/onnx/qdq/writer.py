@@ -20,6 +20,7 @@ from kexport.errors import UsageError
 from kexport.formats import WrittenFile
 from kexport.formats.onnx.emitter import Emitter, Layout
 from kexport.formats.onnx.operators.network import emit_node
+from kexport.formats.onnx.qdq.constants import integers, store, zero_point
 from kexport.formats.onnx.qdq.forms import fast
 from kexport.formats.onnx.qdq.graph import explicit
 from kexport.formats.onnx.qdq.stored import AddConstant, Load, Store, StoredClip, StoredPad, StoredRow, unsigned
@@ -53,7 +54,8 @@ def write(
 
 def _emit(plan: QuantPlan, *, opset: int, batch: int | None) -> Emitter:
     spelled = explicit(fast(plan))
-    emitter = Emitter(graph=spelled.graph.with_batch(batch), opset=opset, stored=spelled.stored)
+    storage = integers(spelled.graph, spelled.stored)
+    emitter = Emitter(graph=spelled.graph.with_batch(batch), opset=opset, storage=storage)
     emit_inputs(emitter)
     for node in emitter.graph:
         _OPERATORS.get(type(node.operation), _float)(emitter, node, node.operation)
@@ -92,7 +94,8 @@ def _store(emitter: Emitter, node: Node, operation: Store) -> None:
     """Conversion in the layout in which the value is made; that of an input in the one that is read."""
     (source,) = node.inputs
     layout = _layout(emitter, node)
-    emitter.define(node.name, emitter.store(emitter.read(source, layout), node.name, operation.affine), layout)
+    stored = store(emitter, emitter.read(source, layout), operation.affine, node.name)
+    emitter.define(node.name, stored, layout)
     if source in emitter.flattened:
         emitter.flattened[node.name] = emitter.flattened[source]
 
@@ -102,7 +105,7 @@ def _load(emitter: Emitter, node: Node, operation: Load) -> None:
     (source,) = node.inputs
     layout, affine = min(emitter.layouts(source)), operation.affine
     if any(isinstance(reader.operation, LeakyRelu) for reader in emitter.graph.consumers[node.name]):
-        inputs = [emitter.place(source, layout), emitter.scale(affine.scale), emitter.zero_point(affine)]
+        inputs = [emitter.place(source, layout), emitter.scale(affine.scale), zero_point(emitter, affine)]
         emitter.define(node.name, emitter.unnamed("DequantizeLinear", inputs, node.name), layout)
         return
     axis = 1 if layout is Layout.NCHW else len(node.shape) - 1
@@ -158,7 +161,7 @@ def _pad(emitter: Emitter, node: Node, operation: StoredPad) -> None:
     (top, bottom), (left, right) = operation.padding
     value = emitter.place(node.inputs[0], Layout.NCHW)
     amounts = emitter.integers(f"{node.name}:amounts", [0, 0, top, left, 0, 0, bottom, right])
-    zero = emitter.zero_point(operation.affine)
+    zero = zero_point(emitter, operation.affine)
     emitter.define(node.name, emitter.node("Pad", [value, amounts, zero], node.name, mode="constant"), Layout.NCHW)
 
 
