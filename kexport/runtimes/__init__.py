@@ -186,7 +186,7 @@ def _shape(spec: Signature) -> str:
     return "(" + ", ".join(["batch", *("?" if size is None else str(size) for size in spec.shape[1:])]) + ")"
 
 
-_INSPECT = "kexport inspect ARTIFACT"
+_INSPECT = "kexport report DIR --format json (artifact.inputs of its record)"
 
 
 def registry() -> dict[str, type[Session]]:
