@@ -12,7 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from kexport.pipeline.runners.local import Job, Outcome, Progress, child_environment, default_jobs, run
+from kexport.pipeline.runners.child import child_environment
+from kexport.pipeline.runners.jobs import Job, Outcome, Progress, default_jobs
+from kexport.pipeline.runners.local import run
 
 BUDGET = 10 * 2**30
 
