@@ -27,7 +27,9 @@ def test_every_artifact_has_bounds_with_reasons(kind: str, scheme: str) -> None:
     for bound in bounds:
         assert len(bound.why) > 20, f"{bound.name}: why"
         assert math.isfinite(bound.limit)
-        assert bound.at_least == (bound.name in {"sqnr_db", "cosine", "top1_agreement", "top5_agreement"})
+        assert bound.at_least == (
+            bound.name in {"sqnr_db", "cosine", "top1_agreement", "top5_agreement", "equal_share"}
+        )
 
 
 @pytest.mark.parametrize("at_least", [True, False])
