@@ -31,7 +31,7 @@ KERAS_PLACES = (
     "formats/onnx/engines/tf2onnx.py", "formats/tflite/engines/converter.py", "runtimes/savedmodel.py",
     "runtimes/keras_", "runtimes/tensorflow_",
 )  # fmt: skip
-MAX_LINES = 400
+MAX_LINES = 300
 
 
 def tree_of(path: Path) -> ast.Module:
@@ -90,7 +90,7 @@ def test_the_import_rule_can_fail() -> None:
 
 def test_every_folder_is_a_room() -> None:
     folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
-    assert folders <= {*ROOMS, "options"}, "the table of options and how their values are written are on the floor"
+    assert folders <= {*ROOMS, "options", "records"}, "what all rooms stand on, in more than one file"
     assert len(list(PACKAGE.glob("*.py"))) <= MOST_ON_THE_FLOOR
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from kexport.lowerings import Builder, Value, lowers, require, weights
+from kexport.lowerings.joining import as_value
 from kexport.lowerings.primitives import (
     Operand,
     binary,
@@ -19,7 +20,6 @@ from kexport.lowerings.primitives import (
     transpose,
     unit,
 )
-from kexport.lowerings.selection import as_value
 from kexport.operations import (
     Add,
     Binary,

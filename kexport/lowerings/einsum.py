@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from kexport.lowerings import Builder, Value, lowers, refuse, require
+from kexport.lowerings.joining import as_value
 from kexport.lowerings.primitives import Operand, constant_for, reduce, reshape, sizes, transpose
-from kexport.lowerings.selection import as_value
 from kexport.operations import Dense, MatMul, ReduceKind, Weights
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from kexport.lowerings import Builder, Value, lowers, require
+from kexport.lowerings.joining import cut, joined
 from kexport.lowerings.primitives import reduce, reshape, sizes, transpose
-from kexport.lowerings.selection import cut, joined
 from kexport.lowerings.windows import same_padding
 from kexport.operations import NO_PADDING, Conv, Dense, ReduceKind, Resize, ResizeKind, Weights
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from kexport.lowerings import Builder, Value, lowers, refuse, require, weights
+from kexport.lowerings.joining import cut, flipped, joined
 from kexport.lowerings.primitives import binary, regrouped, reshape, sizes
-from kexport.lowerings.selection import cut, flipped, joined, looked_up
+from kexport.lowerings.selection import looked_up
 from kexport.operations import Activation, Add, BinaryKind, Cell, Recurrent
 
 CELLS = {"LSTM": Cell.LSTM, "GRU": Cell.GRU, "SimpleRNN": Cell.SIMPLE}

@@ -10,72 +10,24 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
-from enum import StrEnum
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from kexport.errors import UsageError
-from kexport.options.kinds import BatchSize, Kind, Name, Names, Number, Sizes, Switch, Text, Texts
+from kexport.options.entry import ENTRY, Goes, Option, option
+from kexport.options.kinds import BatchSize, Name, Names, Number, Sizes, Switch, Text, Texts
 
 if TYPE_CHECKING:
     from kexport.registry import Format, Scheme
     from kexport.specs import Boundary
 
+__all__ = [
+    "DEFAULT_TIMEOUT_MINUTES", "PYTHON", "TABLE", "CellOptions", "ExportOptions", "Goes", "ModelOptions", "Option",
+    "command", "keywords", "of", "option", "read",
+]  # fmt: skip
 DEFAULT_TIMEOUT_MINUTES = 30.0
-_ENTRY = "option"
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-class Goes(StrEnum):
-    """Whom an option tells something: what is made, of which network, the cell, the run, or the command line alone."""
-
-    MAKE = "make"
-    MODEL = "model"
-    CELL = "cell"
-    RUN = "run"
-    COMMAND = "command"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Option:
-    """One option. ``word`` is its name in Python and in a target, and with ``--`` on the command line.
-
-    ``unless`` says what holds where it is not given; ``was`` is an earlier word in Python, ``turned`` what that one's
-    value becomes. ``in_target`` is whether a target file may set it, ``kept`` whether a record says it and is believed.
-    """
-
-    name: str
-    word: str
-    kind: Kind
-    goes: Goes
-    help: str
-    example: str
-    default: Any
-    metavar: str | None = None
-    unless: str = ""
-    was: str = ""
-    turned: Callable[[Any], Any] = lambda value: value
-    short: str = ""
-    in_target: bool
-    kept: bool = True
-
-    @property
-    def flag(self) -> str:
-        """How the command line calls it."""
-        return f"--{self.word.replace('_', '-')}"
-
-    @property
-    def meaning(self) -> str:
-        """What it is for, and what holds unless it is given."""
-        return f"{self.help}; {self.unless} unless said" if self.unless else self.help
-
-
-def option(kind: Kind, goes: Goes, help: str, example: str, *, default: Any = None, **more: Any) -> Any:  # noqa: A002
-    """A field that is an `Option`; ``more`` are that one's fields. Models and cells may be set by a target."""
-    may_be_set = goes in (Goes.MODEL, Goes.CELL)
-    entry = {"kind": kind, "goes": goes, "help": help, "example": example, "in_target": may_be_set, **more}
-    return field(default=default, metadata={_ENTRY: entry})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,7 +196,7 @@ class ExportOptions(ModelOptions, CellOptions):
 
 def _options() -> Iterator[Option]:
     for each in fields(ExportOptions):
-        yield Option(**{"word": each.name, "name": each.name, "default": each.default, **each.metadata[_ENTRY]})
+        yield Option(**{"word": each.name, "name": each.name, "default": each.default, **each.metadata[ENTRY]})
 
 
 TABLE = tuple(sorted(_options(), key=lambda each: list(Goes).index(each.goes)))

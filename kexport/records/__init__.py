@@ -1,0 +1,98 @@
+"""What kexport states about an artifact: JSON records with a schema version, legal by construction.
+
+One record file per artifact, ``<artifact>.json``. Raw latency samples are kept, statistics are derived
+by the readers. Newer versions are refused, older ones are read as they are: every field since then has a default.
+Text is that of `kexport.documents`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from kexport.documents import SCHEMA_VERSION, decode_as, encode
+from kexport.records.artifact import Artifact, WrittenFile
+from kexport.records.measured import BenchRecord, Cost
+from kexport.records.proof import AccuracyRecord, Check, Compared, OutputParity, ParityRecord, Rounding
+from kexport.records.quantized import DropSearch, DropTrial, QuantizationRecord
+from kexport.records.source import UNKNOWN, Basis, Preprocessing, Resize, Signature, SourceFacts
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "UNKNOWN",
+    "AccuracyRecord",
+    "Artifact",
+    "Basis",
+    "BenchRecord",
+    "Check",
+    "Compared",
+    "Cost",
+    "DropSearch",
+    "DropTrial",
+    "OutputParity",
+    "ParityRecord",
+    "Preprocessing",
+    "QuantizationRecord",
+    "Record",
+    "Resize",
+    "Rounding",
+    "Signature",
+    "SourceFacts",
+    "Status",
+    "WrittenFile",
+    "decode",
+    "decode_as",
+    "encode",
+]
+
+
+class Status(StrEnum):
+    """How a cell ended. Everything but PASS carries a reason."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"  # a check said no
+    UNPROVEN = "UNPROVEN"  # made, and nothing speaks against it, but no check could tell
+    UNSUPPORTED = "UNSUPPORTED"  # the model cannot be expressed
+    ERROR = "ERROR"  # it broke: usage, environment or a bug
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """Everything about one cell.
+
+    ``exit_code`` is that of the error which ended the cell: 1 a check, 2 the request, 3 this environment.
+    """
+
+    model: str
+    format: str
+    scheme: str
+    status: Status
+    reason: str = ""
+    hint: str = ""
+    reproduce: str = ""
+    traceback: str = ""
+    exit_code: int = 1
+    source: SourceFacts | None = None
+    artifact: Artifact | None = None
+    parity: ParityRecord | None = None
+    accuracy: AccuracyRecord | None = None
+    quantization: QuantizationRecord | None = None
+    benchmarks: tuple[BenchRecord, ...] = ()
+    cost: Cost | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    schema: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        if self.status is not Status.PASS and not self.reason:
+            raise ValueError(f"a record with status {self.status} needs a reason")
+
+    @property
+    def published(self) -> bool:
+        """Whether the artifact is in its place: proven, or with nothing that speaks against it."""
+        return self.status in (Status.PASS, Status.UNPROVEN)
+
+
+def decode(text: str | bytes) -> Record:
+    """Read a record back; every mistake is named with its path. Raises StoreError."""
+    record: Record = decode_as(Record, text)
+    return record

@@ -1,0 +1,41 @@
+"""The written file or folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from kexport.records.source import Signature
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenFile:
+    """What an engine wrote: operator counts by name, the signature, and what else its reader should know."""
+
+    operations: dict[str, int]
+    inputs: tuple[Signature, ...]
+    outputs: tuple[Signature, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A written file or folder. ``path`` is relative to the artifact directory and lies inside it."""
+
+    path: str
+    format: str
+    scheme: str
+    size_bytes: int
+    sha256: str
+    engine: str
+    engine_reason: str
+    operations: dict[str, int]
+    inputs: tuple[Signature, ...]
+    outputs: tuple[Signature, ...]
+    opset: int | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        path = PurePosixPath(self.path)
+        if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in self.path:
+            raise ValueError(f"artifact path {self.path!r}: expected one inside the artifact directory")

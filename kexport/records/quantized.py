@@ -1,0 +1,63 @@
+"""How an artifact was quantized, and the search behind ``--max-drop``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropTrial:
+    """A plan with ``float_layers`` layers in float32: its top-1 drop in points, the ends of its 95 % interval."""
+
+    float_layers: int
+    drop_points: float
+    low_points: float
+    high_points: float
+    met: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropSearch:
+    """The search for the fewest float32 layers with a drop of at most ``bound_points``: every plan that was measured.
+
+    ``float_layers`` names what stayed in float in the plan that was taken, most sensitive first; ``layers`` counts
+    those that int8 would quantize, 0 if they were not ranked because int8 alone is inside the bound. ``met`` is
+    false if no plan is inside the bound.
+    """
+
+    bound_points: float
+    layers: int
+    float_layers: tuple[str, ...]
+    trials: tuple[DropTrial, ...]
+    met: bool
+
+    @property
+    def taken(self) -> DropTrial:
+        """The trial of the plan that was taken."""
+        return next(trial for trial in self.trials if trial.float_layers == len(self.float_layers))
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizationRecord:
+    """How an artifact was quantized. ``fit_to_deploy`` is false where the calibration images are synthetic.
+
+    ``calibration`` is what was asked for, ``calibration_sha256`` the set's digest; ``float_layers`` are the layers
+    with weights that stayed float32, and ``search`` says why where ``--max-drop`` was given; ``notes`` are warnings
+    about the images and the plan. ``largest_pair_sums`` are, by layer, the largest sums of two weights of equal signs
+    that a runtime adds up in int16 (`kexport.quantization.kernels.pairs`); empty where nothing is. ``seconds`` is what
+    reading the images and making the plan took, with the search, ``peak_memory_bytes`` the peak of the process that
+    did it; one plan serves all formats.
+    """
+
+    calibration: str
+    calibration_sha256: str
+    images: int
+    kind: str
+    fit_to_deploy: bool
+    int8_layers: int
+    float_layers: tuple[str, ...] = ()
+    search: DropSearch | None = None
+    largest_pair_sums: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    notes: tuple[str, ...] = ()
