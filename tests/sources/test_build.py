@@ -20,7 +20,7 @@ from tests.places import LAB
 SMALL: dict[str, Any] = {"alpha": 0.25, "input_shape": (32, 32, 3), "classes": 7}
 DIGEST = """
 import hashlib, sys
-from kexport import source
+from kexport.sources import build as source
 from kexport.specs import ModelSpec, WeightsSpec
 spec = ModelSpec(application="MobileNet", weights=WeightsSpec.parse(sys.argv[1]), alpha=0.25,
                  input_shape=(32, 32, 3), classes=7)
