@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kexport.errors import EnvironmentFailure
-from kexport.pipeline import cells, memory
+from kexport.pipeline import memory
 from kexport.pipeline.cells import CellRun
 from kexport.pipeline.events import Event
 from kexport.sources import catalog
@@ -78,4 +78,4 @@ def test_nothing_is_started_for_a_request_that_cannot_fit(tmp_path: Path) -> Non
 
 def test_wider_networks_are_planned_with_more_memory() -> None:
     narrow, wide = (spec("MobileNet", alpha=alpha) for alpha in (0.25, 4.0))
-    assert cells._keras_bytes(wide) - cells._keras_bytes(narrow) > 3 * 4 * 60_000_000
+    assert memory.keras_bytes(wide) - memory.keras_bytes(narrow) > 3 * 4 * 60_000_000

@@ -11,7 +11,8 @@ import pytest
 from kexport.graph import Graph, Node
 from kexport.operations import Activation, Add, Conv, Dense, Multiply
 from kexport.quantization import sequence, survey
-from kexport.quantization.kernels.int8 import nearest, scales_of
+from kexport.quantization.kernels.int8 import nearest, scales_in_pairs, scales_of
+from kexport.quantization.kernels.pairs import pairs_of
 from kexport.quantization.observe import statistics as observe
 from kexport.quantization.plan import Precision, QuantPlan
 from kexport.quantization.prepare import assign, rewrites
@@ -162,12 +163,13 @@ def test_too_many_taps_are_rounded_to_the_nearest(monkeypatch):
     """The 3x3 stem has 27 weights per output, the expansion 8."""
     monkeypatch.setattr(sequence, "MOST_TAPS", 26)
     network, made, _ = decided(mobile(RELU))
-    operations = {name: network.graph.producers[name].operation for name in ("stem", "expand")}
-    same = {
-        name: np.array_equal(nearest(operation, scales_of(operation)), made.kernels[name].numbers)
-        for name, operation in operations.items()
-        if isinstance(operation, Conv)
-    }
+    same = {}
+    for name in ("stem", "expand"):
+        node = network.graph.producers[name]
+        assert isinstance(node.operation, Conv)
+        pairs = pairs_of(network.graph, node)
+        scales = scales_in_pairs(node.operation, scales_of(node.operation), pairs)
+        same[name] = np.array_equal(nearest(node.operation, scales, pairs), made.kernels[name].numbers)
     assert same == {"stem": True, "expand": False}
 
 
