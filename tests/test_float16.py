@@ -66,9 +66,10 @@ def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
 def failures(subject: Subject, path: Path, file_format: Format, session: runtimes.Session | None = None) -> list[str]:
     """What parity says against the file at ``path``."""
     opened = session or runtimes.open_session(runtimes.for_format(file_format), path)
-    found = compare.compare(subject.reference.outputs, opened.run(dict(subject.reference.inputs)), softmax=True)
+    outputs = opened.run(dict(subject.reference.inputs))
+    found = compare.compare(subject.reference, outputs, activations=dict.fromkeys(outputs, "softmax"))
     bounds = tolerances.load(file_format, Scheme.FLOAT16)
-    return list(compare.failures(compare.judge(found, bounds, softmax=True)))
+    return list(compare.failures(compare.judge(found, bounds)))
 
 
 @pytest.mark.parametrize("file_format", WRITERS)
