@@ -136,6 +136,10 @@ class Session(ABC):
         """The real numbers that the file's output stands for: the same, unless it is quantized."""
         return stored
 
+    def quantization(self, name: str) -> tuple[float, int]:  # noqa: ARG002 - a file's inputs and outputs differ
+        """Scale and zero point of an input or output whose integers stand for real numbers; scale 0 for others."""
+        return 0.0, 0
+
     def run_real(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """As `run`, in real numbers on both sides, whatever integers the file's inputs and outputs are."""
         outputs = self.run({name: self.stored(name, value) for name, value in inputs.items()})

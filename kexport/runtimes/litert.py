@@ -120,6 +120,11 @@ class LitertSession(Session):
         scale, zero_point = _quantization(self._outputs[name])
         return (stored.astype(np.float32) - zero_point) * scale if scale else stored
 
+    def quantization(self, name: str) -> tuple[float, int]:
+        """Those of the tensor; scale 0 where it is not quantized."""
+        scale, zero_point = _quantization({**self._inputs, **self._outputs}[name])
+        return float(scale), zero_point
+
     def _allocate(self, rows: int) -> None:
         if rows == self._rows:
             return

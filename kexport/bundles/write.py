@@ -1,0 +1,24 @@
+"""An artifact becomes a bundle: read with its record, filled, written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from kexport import bundles
+from kexport.bundles import archive, common, deployment
+
+
+def bundle(
+    artifact: Path, name: str, place: Path | None = None, *, archived: bool = False, runtime_files: Path | None = None
+) -> Path:
+    """Write the bundle called ``name`` of the artifact at ``artifact``; where it lies now.
+
+    ``place`` is the folder or archive to write, ``<artifact>-<name>`` in the current folder unless said;
+    ``runtime_files`` is a folder with files of the runtime, for a bundle that holds them. Raises UnknownNameError,
+    UsageError for what cannot be bundled so or a place that is taken, StoreError.
+    """
+    found = bundles.find(name)
+    what = replace(deployment.read(artifact), runtime_files=runtime_files)
+    target = place or Path(f"{artifact.name.replace('.', '-')}-{name}{archive.SUFFIX if archived else ''}")
+    return archive.write(common.contents(found, what), target, archived=archived)
