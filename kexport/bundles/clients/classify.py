@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-Array = np.ndarray[Any, Any]
+Array = Any  # of numpy
 
 
 class OnnxModel:
@@ -51,7 +51,7 @@ class LitertModel:
         return [found[name] for name in self._outputs]
 
 
-RUNTIMES = {"onnx": OnnxModel, "tflite": LitertModel}
+RUNTIMES: dict[str, type[OnnxModel | LitertModel]] = {"onnx": OnnxModel, "tflite": LitertModel}
 
 
 class Classifier:
