@@ -7,7 +7,7 @@ wrong with one artifact is in its record, as ``status`` and ``reason``.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -15,7 +15,12 @@ from typing import Any
 
 from kexport import machine, reports, store
 from kexport.errors import UsageError
+from kexport.evidence.artifact_file import ArtifactFile
+from kexport.evidence.artifact_file import read as read_artifact
 from kexport.evidence.benchmark import BenchSettings
+from kexport.evidence.classification import Classification
+from kexport.evidence.classification import classify as classify_images
+from kexport.images import photographs
 from kexport.options import PYTHON, ExportOptions, Goes, Option, keywords, of, read
 from kexport.pipeline import Request, recheck, requests, run
 from kexport.pipeline import bench as measure
@@ -118,6 +123,58 @@ def bench(
         warmup=warmup,
     )
     return measure(_paths(paths), settings, Quiet(), with_keras=with_keras, trusted=_several(trust))
+
+
+def inspect(
+    artifact: Place,
+    *,
+    labels: Place | None = None,
+    preprocessing: Place | None = None,
+    resize: str | None = None,
+) -> ArtifactFile:
+    """What a file says of itself, whoever has written it, and the record beside it; nothing of it is run.
+
+    The other arguments state what the file does not say, as in `classify`. Raises UsageError for what is no artifact,
+    ArtifactError for a file that is not sound.
+    """
+    return read_artifact(
+        Path(artifact),
+        labels=None if labels is None else Path(labels),
+        preprocessing=None if preprocessing is None else str(preprocessing),
+        resize=resize,
+    )
+
+
+def classify(
+    artifact: Place,
+    images: Place | Iterable[Place],
+    *,
+    top: int = 5,
+    labels: Place | None = None,
+    preprocessing: Place | None = None,
+    resize: str | None = None,
+    threads: int | None = None,
+) -> Classification:
+    """What is on photographs: the ``top`` classes of an ONNX or TFLite file, through its own contract and labels.
+
+    An image is a file or a folder of them. ``labels``, ``preprocessing`` and ``resize`` state what the file does not
+    say, or say otherwise. An image that cannot be read has a ``problem`` instead of answers. Raises UsageError for a
+    file that takes no image, or that says no contract.
+    """
+    found = inspect(artifact, labels=labels, preprocessing=preprocessing, resize=resize)
+    listed = (images,) if isinstance(images, (str, PathLike)) else tuple(images)
+    return classify_images(found, tuple(_photographs(map(Path, listed))), top=top, threads=threads)
+
+
+def _photographs(paths: Iterable[Path]) -> Iterator[Path]:
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        listing = photographs.listing(path)
+        if not listing.images:
+            raise UsageError(f"{path} holds no image, expected {', '.join(photographs.SUFFIXES)}", hint="--help")
+        yield from listing.images
 
 
 @keywords(*RANKED)

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from kexport.errors import EnvironmentFailure, UnknownNameError
 from kexport.records import WrittenFile
+from kexport.records.contents import Contents
 
 if TYPE_CHECKING:
     from kexport.specs import Cell
@@ -116,13 +117,13 @@ class Format(str, metaclass=_Registered):
     integer inputs and outputs. ``check`` raises ArtifactError for a file of its own engine that is not sound, before it
     is loaded, ``check_foreign`` for one of another engine. ``bare`` writes a check copy of a file that shows the values
     before its last softmax or sigmoid: it takes the file, the copy and which of both by output, and gives the outputs
-    that the copy shows.
+    that the copy shows. ``contents`` reads what a sound file says of itself, without running it.
     ``bounds`` is a TOML file with a section of parity bounds for each scheme, for those that kexport does not know.
     """
 
     __slots__ = (
-        "bare", "bounds", "check", "check_foreign", "default", "engines", "has_opset", "integer_io", "static_batch",
-        "suffix",
+        "bare", "bounds", "check", "check_foreign", "contents", "default", "engines", "has_opset", "integer_io",
+        "static_batch", "suffix",
     )  # fmt: skip
     suffix: str
     engines: tuple[Engine, ...]
@@ -133,6 +134,7 @@ class Format(str, metaclass=_Registered):
     check: Callable[[Path], None] | None
     check_foreign: Callable[[Path], None] | None
     bare: Callable[[Path, Path, Mapping[str, str]], frozenset[str]] | None
+    contents: Callable[[Path], Contents] | None
     bounds: Path | None
 
     def __new__(cls, name: str) -> Self:
@@ -168,6 +170,7 @@ class Format(str, metaclass=_Registered):
         check: Callable[[Path], None] | None = None,
         check_foreign: Callable[[Path], None] | None = None,
         bare: Callable[[Path, Path, Mapping[str, str]], frozenset[str]] | None = None,
+        contents: Callable[[Path], Contents] | None = None,
         bounds: Path | None = None,
     ) -> Format:
         """Make the format known in this process. Raises ValueError for what cannot be one."""
@@ -175,7 +178,7 @@ class Format(str, metaclass=_Registered):
         made = str.__new__(cls, name)
         made.suffix, made.engines, made.static_batch, made.default = suffix, engines, static_batch, default
         made.has_opset, made.integer_io, made.check, made.bounds = has_opset, integer_io, check, bounds
-        made.check_foreign, made.bare = check_foreign, bare
+        made.check_foreign, made.bare, made.contents = check_foreign, bare, contents
         _REGISTRY[name] = made
         return made
 

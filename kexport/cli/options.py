@@ -82,4 +82,11 @@ trusted_option = click.option(
     "e.g. --trust mypackage.models:build",
 )
 
+
+def contract_options(function: Command) -> Command:
+    """Add what can be stated of an artifact's contract: its labels, its preprocessing and its resize."""
+    wanted = ("labels", "preprocessing", "resize")
+    return _with(tuple(next(option for option in TABLE if option.name == name) for name in wanted), function)
+
+
 calibration_option = _decorator(next(option for option in TABLE if option.name == "calibration"))

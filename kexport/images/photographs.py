@@ -3,7 +3,7 @@
 Keras, every artifact and the calibration are fed the very same arrays. The steps, in this order:
 
 1. The file is decoded to 8-bit RGB (grey for a network of one channel) as Pillow does it; an EXIF orientation is
-   not applied, as Keras's own `load_img` and `tf.io.decode_jpeg` do not.
+   not applied, as Keras's own `load_img` and `tf.io.decode_jpeg` do not, unless ``upright`` asks for it.
 2. Bilinear resize, Pillow's (with antialiasing when it shrinks): for ``crop`` so that the shorter side is
    ``resize_shorter_side``, for ``pad`` so that the image just fits into ``size``, for ``squash`` to ``size``; a side
    that follows is rounded to the nearest pixel. Nothing happens where it fits already.
@@ -14,6 +14,7 @@ Keras, every artifact and the calibration are fed the very same arrays. The step
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,11 @@ MOST_PIXELS = 100_000_000
 MOST_ELONGATED = 20
 PATCH = 512
 _MODES = {3: "RGB", 1: "L"}
+_ORIENTATION = 0x0112  # the EXIF tag
+_TURNS = {
+    2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
+    8: "ROTATE_90",
+}  # fmt: skip
 Pixels = npt.NDArray[np.uint8]
 Images = npt.NDArray[np.float32]
 
@@ -55,10 +61,11 @@ def listing(folder: Path) -> Listing:
     return Listing(folder=folder, images=images, left_out=tuple(others))
 
 
-def read(path: Path, contract: Preprocessing) -> tuple[Pixels, Pixels]:
+def read(path: Path, contract: Preprocessing, *, upright: bool = False) -> tuple[Pixels, Pixels]:
     """One file: ``(centre, fitted)`` uint8: at most `PATCH` pixels a side before any resize, and (*size, channels).
 
-    Raises SourceError, which names the file, if it is damaged, too large, a strip, or has more than 8 bits;
+    ``upright`` turns the image as its EXIF orientation says, as every viewer shows it. Raises SourceError, which names
+    the file, if it is damaged, too large, a strip, or has more than 8 bits;
     UsageError if the network's channels are not those of a photograph.
     """
     channels = len(contract.mean)
@@ -67,7 +74,7 @@ def read(path: Path, contract: Preprocessing) -> tuple[Pixels, Pixels]:
             f"the network takes {channels} channels, photographs have 3 or 1",
             hint="--calibration FILE.npz with arrays of the network's own input",
         )
-    image = _decode(path, _MODES[channels])
+    image = _decode(path, _MODES[channels], upright=upright)
     return _centre(image, (min(PATCH, image.height), min(PATCH, image.width)), channels), _fit(image, contract)
 
 
@@ -82,16 +89,26 @@ def _hidden(path: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
-def _decode(path: Path, mode: str) -> Any:
+def _decode(path: Path, mode: str, *, upright: bool) -> Any:
     pillow = _pillow()
     try:
         with pillow.open(path) as image:
             _check_form(path, image)
-            return image.convert(mode)
+            turn = _TURNS.get(_orientation(image)) if upright else None
+            found = image.convert(mode)
+            return found if turn is None else found.transpose(pillow.Transpose[turn])
     except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
         raise SourceError(
             f"{path}: the image cannot be read: {error}", hint="replace or remove the file, then run again"
         ) from error
+
+
+def _orientation(image: Any) -> Any:
+    """1 to 8, what else stands there, or None; EXIF data that are damaged say nothing, and the pixels are whole."""
+    try:
+        return image.getexif().get(_ORIENTATION)
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error):
+        return None
 
 
 def _check_form(path: Path, image: Any) -> None:

@@ -1,6 +1,7 @@
 """LiteRT: TFLite files, on XNNPACK (device ``cpu``) or on the built-in kernels (``cpu-builtin``).
 
-Names are those of the file's serving signature. How much XNNPACK took is read back from the interpreter:
+Names are those of the file's serving signature, or the tensors' own where there is none. How much XNNPACK took is read
+back from the interpreter:
 after allocation its operator list holds, behind the original operators, one DELEGATE node per partition,
 whose inputs and outputs bound the operators that it replaced.
 """
@@ -34,7 +35,7 @@ class LitertSession(Session):
     def __init__(self, interpreter: Any, *, source: Path, options: SessionOptions) -> None:
         self._interpreter = interpreter
         self._source = source
-        self._inputs, self._outputs = _named_tensors(interpreter, source=source)
+        self._inputs, self._outputs = _named_tensors(interpreter)
         self._signature = _signatures(self._inputs), _signatures(self._outputs)
         self._rows: int | None = None
         self._allocate(static_batch(self._signature[0]) or options.batch)
@@ -180,18 +181,22 @@ def _quantization(tensor: Mapping[str, Any]) -> tuple[np.float32, int]:
     return np.float32(scale), int(zero_point)
 
 
-def _named_tensors(interpreter: Any, *, source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Public name -> tensor details, for inputs and outputs, in file order."""
+def _named_tensors(interpreter: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Public name -> tensor details, for inputs and outputs, in file order.
+
+    A file of another maker may have no signature: its tensors' own names are all that it has then.
+    """
     signatures = interpreter.get_signature_list()
     if not signatures:
-        raise ArtifactError(
-            f"{source} has no signature, so its inputs have no public names; expected {SERVING!r}",
-            hint="kexport export MODEL --formats tflite",
-        )
+        return _own_names(interpreter.get_input_details()), _own_names(interpreter.get_output_details())
     key = SERVING if SERVING in signatures else next(iter(signatures))
     runner = interpreter.get_signature_runner(key)
     inputs = _in_order(runner.get_input_details(), order=interpreter.get_input_details())
     return inputs, _in_order(runner.get_output_details(), order=interpreter.get_output_details())
+
+
+def _own_names(details: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    return {str(detail["name"]): detail for detail in details}
 
 
 def _in_order(named: Mapping[str, Any], *, order: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

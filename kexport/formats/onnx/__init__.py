@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from kexport.records.contents import Contents
 from kexport.registry import Format, engines_of
 
 
@@ -15,6 +16,19 @@ def bare(path: Path, copy: Path, wanted: Mapping[str, str]) -> frozenset[str]:
     return write(path, copy, wanted)
 
 
+def contents(path: Path) -> Contents:
+    """As `kexport.formats.onnx.contents.read`."""
+    from kexport.formats.onnx.contents import read
+
+    return read(path)
+
+
 FORMAT = Format.register(
-    "onnx", suffix=".onnx", engines=engines_of(f"{__name__}.engines"), default=True, has_opset=True, bare=bare
+    "onnx",
+    suffix=".onnx",
+    engines=engines_of(f"{__name__}.engines"),
+    default=True,
+    has_opset=True,
+    bare=bare,
+    contents=contents,
 )

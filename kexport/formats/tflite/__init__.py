@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from kexport.records.contents import Contents
 from kexport.registry import Format, Scheme, engines_of
 
 
@@ -29,6 +30,13 @@ def bare(path: Path, copy: Path, wanted: Mapping[str, str]) -> frozenset[str]:
     return write(path, copy, wanted)
 
 
+def contents(path: Path) -> Contents:
+    """As `kexport.formats.tflite.contents.read`."""
+    from kexport.formats.tflite.contents import read
+
+    return read(path)
+
+
 FORMAT = Format.register(
     "tflite",
     suffix=".tflite",
@@ -39,4 +47,5 @@ FORMAT = Format.register(
     check=check,
     check_foreign=check_foreign,
     bare=bare,
+    contents=contents,
 )
