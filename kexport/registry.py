@@ -117,13 +117,14 @@ class Format(str, metaclass=_Registered):
     integer inputs and outputs. ``check`` raises ArtifactError for a file of its own engine that is not sound, before it
     is loaded, ``check_foreign`` for one of another engine. ``bare`` writes a check copy of a file that shows the values
     before its last softmax or sigmoid: it takes the file, the copy and which of both by output, and gives the outputs
-    that the copy shows. ``contents`` reads what a sound file says of itself, without running it.
+    that the copy shows. ``contents`` reads what a sound file says of itself, without running it; ``marker`` names a
+    file that tells a folder of the format, whatever its name.
     ``bounds`` is a TOML file with a section of parity bounds for each scheme, for those that kexport does not know.
     """
 
     __slots__ = (
         "bare", "bounds", "check", "check_foreign", "contents", "default", "engines", "has_opset", "integer_io",
-        "static_batch", "suffix",
+        "marker", "static_batch", "suffix",
     )  # fmt: skip
     suffix: str
     engines: tuple[Engine, ...]
@@ -135,6 +136,7 @@ class Format(str, metaclass=_Registered):
     check_foreign: Callable[[Path], None] | None
     bare: Callable[[Path, Path, Mapping[str, str]], frozenset[str]] | None
     contents: Callable[[Path], Contents] | None
+    marker: str
     bounds: Path | None
 
     def __new__(cls, name: str) -> Self:
@@ -171,6 +173,7 @@ class Format(str, metaclass=_Registered):
         check_foreign: Callable[[Path], None] | None = None,
         bare: Callable[[Path, Path, Mapping[str, str]], frozenset[str]] | None = None,
         contents: Callable[[Path], Contents] | None = None,
+        marker: str = "",
         bounds: Path | None = None,
     ) -> Format:
         """Make the format known in this process. Raises ValueError for what cannot be one."""
@@ -178,7 +181,8 @@ class Format(str, metaclass=_Registered):
         made = str.__new__(cls, name)
         made.suffix, made.engines, made.static_batch, made.default = suffix, engines, static_batch, default
         made.has_opset, made.integer_io, made.check, made.bounds = has_opset, integer_io, check, bounds
-        made.check_foreign, made.bare, made.contents = check_foreign, bare, contents
+        made.check_foreign, made.bare = check_foreign, bare
+        made.contents, made.marker = contents, marker
         _REGISTRY[name] = made
         return made
 

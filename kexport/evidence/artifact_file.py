@@ -53,8 +53,7 @@ def format_of(path: Path) -> Format:
     if not path.exists():
         raise UsageError(f"{path} does not exist", hint="kexport export MobileNetV3Small")
     found = next((form for form in Format if path.name.lower().endswith(form.suffix)), None)
-    if found is None and (path / "saved_model.pb").is_file():
-        found = Format("savedmodel")
+    found = found or next((form for form in Format if form.marker and (path / form.marker).is_file()), None)
     if found is None:
         endings = ", ".join(form.suffix for form in Format)
         raise UsageError(f"{path} is no artifact: expected a name that ends in {endings}", hint="kexport list formats")

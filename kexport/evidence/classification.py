@@ -105,9 +105,9 @@ def classify(found: ArtifactFile, images: Sequence[Path], *, top: int, threads: 
 
 
 def _contract(found: ArtifactFile) -> Preprocessing:
-    if found.format == "savedmodel":
+    if found.path.is_dir():
         raise UsageError(
-            f"{found.path} is a SavedModel: classify runs ONNX and TFLite files",
+            f"{found.path} is a folder of {found.format}: classify runs ONNX and TFLite files",
             hint="kexport export MODEL --formats onnx,tflite",
         )
     size, channels, _ = artifact_file.image_input(found)

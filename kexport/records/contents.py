@@ -25,8 +25,8 @@ class Contents:
     ``metadata`` are the entries that are text, ``others`` the sizes of those that are not. ``ends`` says for each
     output whether a ``softmax`` or a ``sigmoid`` makes it; empty text where something else does. ``values`` counts the
     computed values by type where the file states it. ``stored`` are the scale and the zero point of quantized inputs
-    and outputs. ``channels_first`` names the inputs that are images with the channels before height and width.
-    ``contract``, ``labels`` are those of a standard that the format has for them, with what is ``unread`` of it.
+    and outputs.
+    ``contract`` and ``labels`` are those of a standard that the format has for them; ``notes`` say what is damaged.
     """
 
     producer: str

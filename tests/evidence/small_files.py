@@ -12,6 +12,7 @@ from kexport.formats.tflite import writer as tflite_writer
 from kexport.formats.tflite.quantized import writer as quantized_writer
 from kexport.graph import Graph
 from kexport.operations import Activate, Activation, Conv, Dense, GlobalPool, PoolKind
+from kexport.quantization.plan import Precision
 from kexport.records import Basis, Preprocessing, encode
 from kexport.sources.scalings import SCALINGS
 from tests.formats.plans import Sketch, plan_of
@@ -67,7 +68,8 @@ def write(path: Path, graph: Graph, *, io: str = "", entries: dict[str, str] | N
         tflite_writer.write(graph, path, batch=batch, metadata={name: text.encode() for name, text in told.items()})
     else:
         rng = np.random.default_rng(0)
-        plan = plan_of(graph, {"in0": rng.uniform(-1, 1, (16, SIDE, SIDE, 3)).astype(np.float32)})
+        images = rng.uniform(-1, 1, (16, SIDE, SIDE, 3)).astype(np.float32)
+        plan = plan_of(graph, {"in0": images}, {node.name: Precision.FLOAT32 for node in graph if node.name == "last"})
         quantized_writer.write(plan, path, metadata={name: text.encode() for name, text in told.items()}, io=io)
     return path
 

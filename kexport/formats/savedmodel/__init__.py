@@ -16,5 +16,9 @@ def contents(path: Path) -> Contents:
 
 
 FORMAT = Format.register(
-    "savedmodel", suffix="-savedmodel", engines=engines_of(f"{__name__}.engines"), contents=contents
+    "savedmodel",
+    suffix="-savedmodel",
+    engines=engines_of(f"{__name__}.engines"),
+    contents=contents,
+    marker="saved_model.pb",
 )

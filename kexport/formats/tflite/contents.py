@@ -13,9 +13,11 @@ import numpy as np
 
 from kexport import files
 from kexport.errors import ArtifactError
+from kexport.formats.tflite import standard_reader
 from kexport.formats.tflite.check import schema
 from kexport.formats.tflite.check.reader import Reader, Table
 from kexport.formats.tflite.check.schema import BuiltinOperator
+from kexport.formats.tflite.standard import ENTRY
 from kexport.records import Signature
 from kexport.records.contents import Contents, Weight
 
@@ -50,7 +52,7 @@ def read(path: Path) -> Contents:
     """The contents of a sound file: `kexport.formats.tflite.check.bounds` has looked at it before."""
     try:
         with files.regular(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _File(Reader(data)).contents()
+            return _File(Reader(data)).contents(path)
     except ArtifactError as error:
         raise ArtifactError(f"{path}: not a sound TFLite file: {error.message}", hint="kexport verify DIR") from error
 
@@ -64,14 +66,16 @@ class _File:
         self.graph = self.model.tables(schema.Model.SUBGRAPHS, "subgraphs")[0]
         self.buffers = self.model.tables(schema.Model.BUFFERS, "buffers")
 
-    def contents(self) -> Contents:
+    def contents(self, path: Path) -> Contents:
         """All of it."""
         inputs, outputs = self._named("inputs"), self._named("outputs")
-        text, others = self._metadata()
+        text, others, entry = self._metadata()
+        shown = tuple(self._signature(*item) for item in inputs.items())
+        standard = standard_reader.read(entry, path, shown) if entry else standard_reader.Found()
         border = {name: stored for name, index in (inputs | outputs).items() if (stored := self.tensors[index].stored)}
         return Contents(
             producer=self.model.text(_DESCRIPTION, "description"),
-            inputs=tuple(self._signature(*item) for item in inputs.items()),
+            inputs=shown,
             outputs=tuple(self._signature(*item) for item in outputs.items()),
             operations=dict(sorted(Counter(each.name for each in self.operators).items())),
             weights=tuple(self._weights()),
@@ -80,6 +84,9 @@ class _File:
             others=others,
             values=dict(sorted(Counter(self.tensors[value].dtype for value in self.makers).items())),
             stored=border,
+            contract=standard.contract,
+            labels=standard.labels,
+            notes=standard.notes,
         )
 
     @cached_property
@@ -178,19 +185,22 @@ class _File:
             index = operator.inputs[0]
         return "" if operator is None else _LAST.get(BuiltinOperator(operator.code), "") if _is_known(operator) else ""
 
-    def _metadata(self) -> tuple[dict[str, str], dict[str, int]]:
-        """The entries that are text, and the sizes of the others."""
+    def _metadata(self) -> tuple[dict[str, str], dict[str, int], bytes]:
+        """The entries that are text, the sizes of the others, and the bytes of the standard's."""
+        standard = b""
         text: dict[str, str] = {}
         others: dict[str, int] = {}
         for entry in self.model.tables(schema.Model.METADATA, "metadata"):
             name = entry.text(schema.Metadata.NAME, "name")
             start, length = self._buffer(entry.number(schema.Metadata.BUFFER, "I", 0))
-            found = _as_text(self.reader.raw(start, min(length, MOST_TEXT))) if length <= MOST_TEXT else None
+            content = self.reader.raw(start, length) if length <= MOST_TEXT else b""
+            standard = content if name == ENTRY else standard
+            found = _as_text(content) if length <= MOST_TEXT and name != ENTRY else None
             if found is None:
                 others[name] = length
             else:
                 text[name] = found
-        return text, others
+        return text, others, standard
 
 
 def _is_known(operator: _Operator) -> bool:

@@ -19,6 +19,7 @@ from kexport.errors import UnsupportedError
 from kexport.formats.tflite.check.reader import Reader
 from kexport.formats.tflite.check.schema import Buffer, Model
 from kexport.formats.tflite.program import Array, Constant, Instruction, Program, Quantization, Tensor
+from kexport.formats.tflite.standard import archive
 from kexport.version import __version__
 
 IDENTIFIER = b"TFL3"
@@ -61,7 +62,9 @@ def stream(program: Program, file: BinaryIO) -> int:
         file.write(constant.materialise().data)
         position = start + constant.size_bytes
     file.write(bytes(total - position))
-    return total
+    behind = archive(program.files, start=total) if program.files else b""
+    file.write(behind)
+    return total + len(behind)
 
 
 def _layout(start: int, constants: Sequence[Constant]) -> tuple[list[int], int]:

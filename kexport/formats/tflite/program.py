@@ -95,7 +95,10 @@ class Instruction:
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """A complete model. ``inputs`` and ``outputs`` map public names to tensor indices; ``metadata`` rides along."""
+    """A complete model. ``inputs`` and ``outputs`` map public names to tensor indices; ``metadata`` rides along.
+
+    ``files`` follow the model as an archive.
+    """
 
     name: str
     tensors: tuple[Tensor, ...]
@@ -104,6 +107,7 @@ class Program:
     inputs: Mapping[str, int]
     outputs: Mapping[str, int]
     metadata: Mapping[str, bytes] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
     def buffers(self) -> tuple[Constant, ...]:
         """Everything that is streamed, in file order: the constants, then the metadata."""

@@ -6,12 +6,13 @@ the public names of inputs and outputs. The same graph gives the same bytes, alw
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from kexport.errors import ArtifactError, UnsupportedError, UsageError
 from kexport.formats import WrittenFile
+from kexport.formats.tflite import standard
 from kexport.formats.tflite.check.structure import verify_structure
 from kexport.formats.tflite.flatbuffer import stream
 from kexport.formats.tflite.operators.network import assemble, reshaped
@@ -25,6 +26,7 @@ from kexport.records import Signature
 from kexport.specs import SERVING_BATCH, Scheme
 
 __all__ = ["program", "save", "shown", "static", "verify_structure", "with_batch", "write"]
+_MOVING = ("DEQUANTIZE", "QUANTIZE", "RESHAPE", "CAST")
 SCHEMES = (Scheme.FLOAT32, Scheme.FLOAT16)
 
 
@@ -46,8 +48,14 @@ def write(
     return save(replace(program(graph, batch=batch, scheme=scheme), metadata=dict(metadata or {})), path)
 
 
-def save(code: Program, path: Path) -> WrittenFile:
-    """Write ``code`` to exactly ``path`` and verify the file; raises as `write` does."""
+def save(plain: Program, path: Path) -> WrittenFile:
+    """Write ``plain`` to exactly ``path``, with standard metadata, and verify the file; raises as `write` does.
+
+    Inputs and outputs are called as in the signature; all other tensors keep the names of their layers.
+    """
+    code = public_names(plain)
+    found = standard.of(network(code), code.metadata)
+    code = replace(code, metadata={**code.metadata, **found.entries}, files=found.files)
     with path.open("wb") as file:
         size = stream(code, file)
     verify_structure(path)
@@ -57,7 +65,42 @@ def save(code: Program, path: Path) -> WrittenFile:
         operations=code.operations(),
         inputs=tuple(_public(code, name, tensor) for name, tensor in code.inputs.items()),
         outputs=tuple(_public(code, name, tensor) for name, tensor in code.outputs.items()),
+        notes=(found.reason,) if found.reason else (),
     )
+
+
+def public_names(code: Program) -> Program:
+    """The same with each input's and output's tensor called by its public name, unless another tensor is."""
+    shown = {tensor: name for name, tensor in (*reversed(code.outputs.items()), *reversed(code.inputs.items()))}
+    others = {tensor.name for index, tensor in enumerate(code.tensors) if index not in shown}
+    return replace(
+        code,
+        tensors=tuple(
+            replace(tensor, name=shown[index]) if index in shown and shown[index] not in others else tensor
+            for index, tensor in enumerate(code.tensors)
+        ),
+    )
+
+
+def network(code: Program) -> standard.Network:
+    """What standard metadata speak of."""
+    makers = {each.output: each for each in code.instructions}
+
+    def border(name: str, tensor: int) -> standard.Border:
+        found, place = code.tensors[tensor], tensor
+        while place in makers and makers[place].builtin in _MOVING:
+            place = makers[place].inputs[0]
+        stored = None if found.quantization is None else (found.quantization.scales[0], found.quantization.zero_point)
+        ends = place in makers and makers[place].builtin in ("SOFTMAX", "LOGISTIC")
+        return standard.Border(name=name, shape=found.shape, dtype=found.dtype, stored=stored, probabilities=ends)
+
+    return standard.Network(name=code.name, inputs=_once(code.inputs, border), outputs=_once(code.outputs, border))
+
+
+def _once(named: Mapping[str, int], border: Callable[[str, int], standard.Border]) -> tuple[standard.Border, ...]:
+    """A border for every tensor, each once, by its first name."""
+    names = {tensor: name for name, tensor in reversed(named.items())}
+    return tuple(border(names[tensor], tensor) for tensor in dict.fromkeys(named.values()))
 
 
 def program(graph: Graph, *, batch: int = SERVING_BATCH, scheme: str = "float32") -> Program:

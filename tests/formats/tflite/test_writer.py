@@ -181,7 +181,7 @@ def test_signature_and_tensor_names(tmp_path: Path) -> None:
     assert [(each.name, each.shape) for each in written.outputs] == [("output", (2, 7, 8, 6))]
     interpreter = Interpreter(model_path=str(path))
     assert interpreter.get_signature_list() == {"serving_default": {"inputs": ["in0"], "outputs": ["output"]}}
-    assert interpreter.get_output_details()[0]["name"] == "layer"
+    assert interpreter.get_output_details()[0]["name"] == "output"
 
 
 def test_outputs_that_compute_nothing_or_share_a_value(tmp_path: Path) -> None:

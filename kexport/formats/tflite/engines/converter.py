@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from kexport.errors import ArtifactError, UnsupportedError
 from kexport.formats.savedmodel import writer as savedmodel
+from kexport.formats.tflite import standard
 from kexport.records import Signature, WrittenFile
 from kexport.registry import Engine, Scheme
 
@@ -50,10 +51,11 @@ def convert(
             savedmodel.write(model, source, batch=batch)
             content = _converted(source, scheme, said)
     with savedmodel.complete_or_absent(path):
-        path.write_bytes(_described(content, metadata) if metadata else content)
+        content, reason = _described(content, metadata) if metadata else (content, "")
+        path.write_bytes(content)
         del content
         operations = _check_interpreter(path, inputs=inputs, outputs=outputs)
-    return WrittenFile(operations=operations, inputs=inputs, outputs=outputs)
+    return WrittenFile(operations=operations, inputs=inputs, outputs=outputs, notes=(reason,) if reason else ())
 
 
 def _converted(source: Path, scheme: str, said: IO[bytes]) -> bytes:
@@ -71,22 +73,41 @@ def _converted(source: Path, scheme: str, said: IO[bytes]) -> bytes:
         raise UnsupportedError(f"the TFLite converter refuses the model: {_cause(error, said)}", hint=_HINT) from error
 
 
-def _described(content: bytes, metadata: Mapping[str, str]) -> bytes:
-    """The file with ``metadata`` beside that of the converter, by name."""
+def _described(content: bytes, metadata: Mapping[str, str]) -> tuple[bytes, str]:
+    """The file with ``metadata`` beside that of the converter, by name, and with the standard's.
+
+    Also why the standard cannot express the contract, empty if it does.
+    """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(content, 0)
+    own = {name: value.encode() for name, value in sorted(metadata.items())}
+    found = standard.of(_network(model), own)
     model.metadata = model.metadata or []
-    for name, value in sorted(metadata.items()):
+    for name, value in (own | dict(found.entries)).items():
         buffer, entry = schema.BufferT(), schema.MetadataT()
-        buffer.data = list(value.encode())
+        buffer.data = list(value)
         entry.name, entry.buffer = name, len(model.buffers)
         model.buffers.append(buffer)
         model.metadata.append(entry)
     builder = flatbuffers.Builder(len(content) + 2**20)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
+    made = bytes(builder.Output())
+    return made + (standard.archive(found.files, start=len(made)) if found.files else b""), found.reason
+
+
+def _network(model: Any) -> standard.Network:
+    """What standard metadata speak of, by the names of the signature, in the order of the subgraph."""
+    signature, main = model.signatureDefs[0], model.subgraphs[model.signatureDefs[0].subgraphIndex]
+
+    def borders(named: Any, order: Any) -> tuple[standard.Border, ...]:
+        names = {int(entry.tensorIndex): entry.name.decode() for entry in named}
+        shapes = {index: tuple(int(size) for size in main.tensors[index].shape) for index in map(int, order)}
+        return tuple(standard.Border(name=names[i], shape=shape, dtype="float32") for i, shape in shapes.items())
+
+    inputs, outputs = borders(signature.inputs, main.inputs), borders(signature.outputs, main.outputs)
+    return standard.Network(name=(main.name or b"main").decode(), inputs=inputs, outputs=outputs)
 
 
 def _cause(error: BaseException, said: IO[bytes]) -> str:

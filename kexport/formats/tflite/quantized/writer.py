@@ -68,7 +68,7 @@ def write(
     """
     code = program(plan, batch=batch, io=io, arithmetic=arithmetic, activations=activations)
     written = save(replace(code, metadata=dict(metadata or {})), path)
-    return replace(written, notes=tuple(_border_notes(code)))
+    return replace(written, notes=(*_border_notes(code), *written.notes))
 
 
 def _border_notes(code: Program) -> Iterator[str]:
