@@ -22,6 +22,7 @@ MAX_OPSET = 22
 DEFAULT_OPSET = 18
 SERVING_BATCH = 1
 MAX_ALPHA = 10
+EMBEDDED = "-embedded"
 
 
 class Boundary(StrEnum):
@@ -121,7 +122,12 @@ class ModelSpec(ModelOptions):
 
     @property
     def name(self) -> str:
-        """The folder and file stem of the model's artifacts: the application, the file's stem, or the function."""
+        """The folder and file stem of the model's artifacts: the network, and what makes its files others."""
+        return self.network + (EMBEDDED if self.embed_preprocessing else "")
+
+    @property
+    def network(self) -> str:
+        """The application, the file's stem, or the function."""
         if self.file is not None:
             return PurePath(self.file).stem
         return self.application or str(self.factory).rpartition(":")[2].rpartition(".")[2]
@@ -137,7 +143,8 @@ class ModelSpec(ModelOptions):
         if not self.application:
             return False
         plain = ModelSpec(application=self.application, weights=self.weights)
-        return self == replace(plain, preprocessing=self.preprocessing, resize=self.resize)
+        stated = {name: getattr(self, name) for name in ("preprocessing", "resize", "embed_preprocessing")}
+        return self == replace(plain, **stated)
 
     @property
     def kind(self) -> str:
@@ -226,6 +233,8 @@ def _check_scheme(cell: Cell) -> None:
             f"scheme {cell.scheme} measures ranges on images, and none are given",
             hint="--calibration FOLDER, with about 100 photographs like those that the network will meet",
         )
+    if cell.model.embed_preprocessing:
+        _check_embedded(cell)
     if refusal := cell.format.refusal(cell.engine, cell.scheme):
         raise UsageError(f"engine: {refusal}", hint="--engine auto")
     if cell.io is not Boundary.FLOAT32 and cell.scheme not in cell.format.integer_io:
@@ -233,3 +242,16 @@ def _check_scheme(cell: Cell) -> None:
             f"--io {cell.io}: {cell.format} {cell.scheme} has inputs and outputs of float32",
             hint=integer_io_hint(),
         )
+
+
+def _check_embedded(cell: Cell) -> None:
+    """Raise UsageError for a file whose graph kexport does not write, and for an input of int8."""
+    native = cell.format.engines[0]
+    if native.from_model or cell.engine not in (Engine.AUTO, native.name):
+        who = cell.format if native.from_model else cell.engine
+        raise UsageError(
+            f"--embed-preprocessing: kexport does not write the graph of {who}",
+            hint="--formats onnx,tflite --engine native",
+        )
+    if cell.io is Boundary.INT8:
+        raise UsageError("--io int8 with --embed-preprocessing: the input is uint8 pixels", hint="--io uint8")

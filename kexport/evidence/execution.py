@@ -13,6 +13,7 @@ import numpy.typing as npt
 from kexport import runtimes
 from kexport.errors import ArtifactError
 from kexport.records import Signature, SourceFacts
+from kexport.sources import embedding
 from kexport.sources.prepared import Reference
 from kexport.specs import Boundary, Cell
 
@@ -21,6 +22,7 @@ _LAST_STEP = "softmax or sigmoid"
 
 def expected_signature(facts: SourceFacts, cell: Cell) -> tuple[tuple[Signature, ...], tuple[Signature, ...]]:
     """The signature that the artifact must have: the model's, with the cell's batch and type of inputs and outputs."""
+    inputs = embedding.signatures(facts) if embedding.asked(facts) else facts.inputs
 
     def with_batch(specs: tuple[Signature, ...]) -> tuple[Signature, ...]:
         integer = None if cell.io is Boundary.FLOAT32 else str(cell.io)
@@ -28,7 +30,7 @@ def expected_signature(facts: SourceFacts, cell: Cell) -> tuple[tuple[Signature,
             Signature(name=s.name, shape=(cell.file_batch, *s.shape[1:]), dtype=integer or s.dtype) for s in specs
         )
 
-    return with_batch(facts.inputs), with_batch(facts.outputs)
+    return with_batch(inputs), with_batch(facts.outputs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +69,7 @@ def _run(
     runtime = runtimes.for_format(cell.format)
     session = runtimes.open_session(runtime, path, options=runtime.limited(threads))
     check_signature(session.signature, expected_signature(facts, cell))
-    outputs = session.run_real(dict(_padded(reference, cell)))
+    outputs = session.run_real(dict(embedding.fed(facts, _padded(reference, cell))))
     rows = len(next(iter(reference.outputs.values())))
     return session, {name: value[:rows] for name, value in outputs.items()}
 

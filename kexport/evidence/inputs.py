@@ -14,7 +14,7 @@ from typing import Any
 
 from kexport.evidence import signal, views
 from kexport.records import SourceFacts
-from kexport.sources import preprocessing, reference, stronger
+from kexport.sources import embedding, preprocessing, reference, stronger
 from kexport.sources.prepared import Reference, Tensors
 from kexport.specs import ModelSpec
 
@@ -66,7 +66,7 @@ def _tried(model: Any, spec: ModelSpec, facts: SourceFacts, photographs: Iterabl
 
 
 def _try(model: Any, facts: SourceFacts, inputs: Tensors, *, described: str = "", images: str = "") -> _Tried:
-    computed = complete(model, reference.compute(model, inputs), facts)
+    computed = complete(model, reference.compute(model, embedding.snapped(facts, inputs)), facts)
     found = signal.telling(computed, facts.activations)
     return _Tried(reference=computed, telling=-1.0 if math.isnan(found) else found, described=described, images=images)
 

@@ -21,7 +21,7 @@ from kexport.images.checks import Images
 from kexport.images.evaluation import Evaluated, EvaluationSet, open_evaluation
 from kexport.records import UNKNOWN, AccuracyRecord, Basis, Preprocessing, SourceFacts
 from kexport.runtimes import Session
-from kexport.sources import catalog, imagenet_classes, prepared, reference, stated
+from kexport.sources import catalog, embedding, imagenet_classes, prepared, reference, stated
 from kexport.sources.prepared import Reference
 from kexport.specs import Cell
 
@@ -80,7 +80,7 @@ def _caveats(model: Any, facts: SourceFacts, images: EvaluationSet, answers: npt
 
 def _calibrated(model: Any, facts: SourceFacts, images: CalibrationSet) -> Reference:
     """Keras's outputs on the first calibration images. Raises SignalError if they are not finite."""
-    given = next(iter(images.batches(CHECKED)))
+    given = embedding.snapped(facts, next(iter(images.batches(CHECKED))))
     computed = choice.complete(model, reference.compute(model, given), facts)
     signal.check_finite(computed)
     return reference.with_rounding(model, computed)
@@ -129,7 +129,7 @@ def score(path: Path, cell: Cell, facts: SourceFacts, folder: Path, *, threads: 
     runtime = runtimes.for_format(cell.format)
     options = runtime.limited(threads, batch=cell.batch or _batch(evaluated.images))
     session = runtimes.open_session(runtime, path, options=options)
-    pairs = _pairs(session, evaluated.images, expected)
+    pairs = _pairs(session, evaluated.images, expected, facts)
     return _about(accuracy.measure(pairs, evaluated.images.labels, softmax=facts.ends_in_softmax), evaluated, session)
 
 
@@ -167,7 +167,7 @@ def _batch(images: EvaluationSet) -> int:
 
 
 def _pairs(
-    session: Session, images: EvaluationSet, expected: npt.NDArray[Any]
+    session: Session, images: EvaluationSet, expected: npt.NDArray[Any], facts: SourceFacts
 ) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
     """Blocks of (Keras's outputs, the artifact's)."""
     fixed = runtimes.static_batch(session.signature[0])
@@ -175,7 +175,7 @@ def _pairs(
     start = 0
     for batch in images.batches(size):
         rows, full = _filled(batch, static)
-        (answer,) = session.run_real(full).values()
+        (answer,) = session.run_real(embedding.fed(facts, full)).values()
         yield expected[start : start + rows], answer[:rows]
         start += rows
 

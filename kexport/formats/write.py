@@ -50,9 +50,10 @@ def _first(cell: Cell) -> Engine:
 
 
 def _stand_in(cell: Cell) -> Engine | None:
-    """Who writes what the native graph cannot express: nobody for one that was asked for by name."""
+    """Who writes what the native graph cannot express: nobody for one asked for by name or with embedded steps."""
     others = (engine for engine in cell.format.writers(cell.scheme) if engine.from_model)
-    return next(others, None) if cell.engine == Engine.AUTO else None
+    able = cell.engine == Engine.AUTO and not cell.model.embed_preprocessing
+    return next(others, None) if able else None
 
 
 def engine_of(cell: Cell, refusal: str) -> Engine:

@@ -67,6 +67,11 @@ class ModelOptions:
         "How photographs get the network's size; the centre of 0.875 of the shorter side unless said",
         "--resize squash", metavar="squash|crop:RATIO|pad",
     )  # fmt: skip
+    embed_preprocessing: bool = option(
+        Switch(), Goes.MODEL,
+        "Put the preprocessing into the graph: files take uint8 RGB pixels of the network's size",
+        "--embed-preprocessing", default=False,
+    )  # fmt: skip
     trust: bool = option(
         Switch(), Goes.MODEL, "Load Lambda layers and custom classes of a model file: its code runs", "--trust",
         default=False, in_target=False, kept=False,

@@ -14,14 +14,16 @@ from kexport.formats.write import Choice
 from kexport.graph import Graph
 from kexport.graph import file as graph_file
 from kexport.passes import optimize as optimized
+from kexport.passes.embed import embedded
 from kexport.pipeline import int8, resume
 from kexport.pipeline.proof import Proof, bounds_of, prove
 from kexport.pipeline.steps import Clock, Step, follow
 from kexport.pipeline.tasks import Task
 from kexport.quantization import mixed
+from kexport.quantization.embed import embedded_plan
 from kexport.quantization.plan import QuantPlan
-from kexport.records import AccuracyRecord, Artifact, Cost, QuantizationRecord, Record, encode
-from kexport.sources import build, prepared
+from kexport.records import AccuracyRecord, Artifact, Cost, QuantizationRecord, Record, SourceFacts, encode
+from kexport.sources import build, embedding, prepared
 from kexport.sources.prepared import Prepared
 from kexport.specs import QUANTIZED, Cell
 
@@ -110,11 +112,14 @@ def write_file(state: Making) -> Making:
 
 
 def _written(state: Making) -> WrittenFile:
-    cell, metadata = state.cell, _metadata(state.ready)
+    cell, facts = state.cell, state.ready.facts
+    metadata, embeds = _metadata(embedding.of_file(facts)), embedding.asked(facts)
     if state.plan is not None:
-        return write.write_quantized(state.plan, cell, state.staged, metadata)
+        plan = embedded_plan(state.plan, embedding.contract_of(facts)) if embeds else state.plan
+        return write.write_quantized(plan, cell, state.staged, metadata)
     if state.graph is not None:
-        return write.write_native(state.graph, cell, state.staged, metadata)
+        graph = embedded(state.graph, embedding.contract_of(facts))[0] if embeds else state.graph
+        return write.write_native(graph, cell, state.staged, metadata)
     return write.write_with_keras(state.model, cell, state.choice, state.staged, metadata)
 
 
@@ -171,7 +176,7 @@ def _record(state: Making) -> Record:
         reason=ending.reason,
         hint=ending.hint,
         reproduce=request.reproduce,
-        source=state.ready.facts,
+        source=embedding.of_file(state.ready.facts),
         artifact=_artifact(state),
         parity=state.proof.parity,
         accuracy=state.scored,
@@ -201,9 +206,8 @@ def _artifact(state: Making) -> Artifact:
     )
 
 
-def _metadata(ready: Prepared) -> dict[str, str]:
+def _metadata(facts: SourceFacts) -> dict[str, str]:
     """What travels inside the file: how to feed it, and what it was made from."""
-    facts = ready.facts
     values = {"kexport.weights_sha256": facts.weights_sha256}
     source_name = Path(facts.source).name if facts.kind == "file" else facts.source
     named = {"application": facts.application, "source": source_name, "source_sha256": facts.source_sha256}

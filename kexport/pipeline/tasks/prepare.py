@@ -15,7 +15,7 @@ from kexport.pipeline.steps import Clock, Step, follow
 from kexport.pipeline.tasks import Task
 from kexport.records import SourceFacts
 from kexport.sources import build as sources
-from kexport.sources import prepared, reference
+from kexport.sources import embedding, prepared, reference
 from kexport.sources.prepared import Prepared
 from kexport.specs import ModelSpec
 
@@ -72,6 +72,7 @@ def compute_reference(state: Preparing) -> Preparing:
     """What is known of the model, and what Keras computes; both left in the folder."""
     built, spec = state.built, state.request.model
     facts = reference.facts(state.model, spec, notes=built.notes)
+    embedding.of_file(facts)  # a contract that cannot go into the graph is refused before work
     given = scoring.photographs(facts, calibration=state.request.calibration, images=state.request.evaluation)
     outputs, facts = inputs.choose(state.model, spec, facts, given)
     prepared.save_reference(outputs, state.folder)

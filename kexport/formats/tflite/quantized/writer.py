@@ -21,7 +21,7 @@ from kexport.errors import UnsupportedError
 from kexport.formats import WrittenFile
 from kexport.formats.tflite.operators.network import assemble
 from kexport.formats.tflite.operators.selection import cast
-from kexport.formats.tflite.program import Assembler, Program
+from kexport.formats.tflite.program import Assembler, Program, Quantization
 from kexport.formats.tflite.quantized.int16 import widened
 from kexport.formats.tflite.quantized.operators import assemble_int8, dynamic, kernel_constant, rectifiers_as_pools
 from kexport.formats.tflite.quantized.site import Site, dequantized, quantized, stored_as
@@ -33,6 +33,8 @@ from kexport.quantization.plan import LOWEST, PROBABILITY, Affine, Precision, Qu
 from kexport.quantization.scales.limits import Limit, scale_limits
 from kexport.specs import SERVING_BATCH, Boundary
 
+PIXELS, PIXEL = "uint8", Affine(scale=1.0, zero_point=LOWEST)
+"""The type of pixels, and how int8 stores them: less 128, without arithmetic."""
 __all__ = ["Activations", "Arithmetic", "Boundary", "Limit", "program", "scale_limits", "write"]
 
 
@@ -176,7 +178,12 @@ def _exchange_kernel(values: _Values, node: Node) -> None:
 def _input(values: _Values, spec: TensorSpec, io: Boundary) -> int:
     """The input tensor in the type of ``io``; the value that nodes read follows from it."""
     shape, code = static(spec.shape, spec.name), values.code
-    if io is Boundary.FLOAT32:
+    pixels = spec.dtype == PIXELS and io is not Boundary.INT8
+    if pixels and values.plan.values.get(spec.name) == PIXEL:
+        tensor = code.tensor(spec.name, shape=shape, dtype=PIXELS, quantization=Quantization(scales=(1.0,)))
+        values.tensors[spec.name] = quantized(code, f"{spec.name}/int8", tensor, PIXEL)
+        return tensor
+    if io is Boundary.FLOAT32 or pixels:
         tensor = code.tensor(spec.name, shape=shape, dtype=spec.dtype)
         values.tensors[spec.name] = cast(code, f"{spec.name}/float32", tensor, "float32")
         return tensor
