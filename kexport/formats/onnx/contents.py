@@ -53,8 +53,9 @@ def dtype_of(number: int) -> str:
     """The name of an element type, ``unknown`` for none."""
     import onnx
 
-    known = {value: name.lower() for name, value in onnx.TensorProto.DataType.items()}
-    return {"float": "float32", "double": "float64"}.get(known.get(number, ""), known.get(number, "unknown"))
+    known: dict[int, str] = {value: name.lower() for name, value in onnx.TensorProto.DataType.items()}
+    name = known.get(number, "unknown")
+    return {"float": "float32", "double": "float64"}.get(name, name)
 
 
 def _weights(graph: Any) -> tuple[Weight, ...]:

@@ -237,7 +237,7 @@ def operator_name(number: int) -> str:
     from ai_edge_litert import schema_py_generated as generated
 
     known = {value: name for name, value in vars(generated.BuiltinOperator).items() if isinstance(value, int)}
-    return known.get(number, f"operator {number}")
+    return str(known.get(number, f"operator {number}"))
 
 
 def type_name(number: int) -> str:
@@ -245,4 +245,4 @@ def type_name(number: int) -> str:
     from ai_edge_litert import schema_py_generated as generated
 
     known = {value: name.lower() for name, value in vars(generated.TensorType).items() if isinstance(value, int)}
-    return known.get(number, f"type {number}")
+    return str(known.get(number, f"type {number}"))

@@ -71,7 +71,7 @@ def save(plain: Program, path: Path) -> WrittenFile:
 
 def public_names(code: Program) -> Program:
     """The same with each input's and output's tensor called by its public name, unless another tensor is."""
-    shown = {tensor: name for name, tensor in (*reversed(code.outputs.items()), *reversed(code.inputs.items()))}
+    shown = {tensor: name for name, tensor in (*tuple(code.outputs.items())[::-1], *tuple(code.inputs.items())[::-1])}
     others = {tensor.name for index, tensor in enumerate(code.tensors) if index not in shown}
     return replace(
         code,
@@ -99,7 +99,7 @@ def network(code: Program) -> standard.Network:
 
 def _once(named: Mapping[str, int], border: Callable[[str, int], standard.Border]) -> tuple[standard.Border, ...]:
     """A border for every tensor, each once, by its first name."""
-    names = {tensor: name for name, tensor in reversed(named.items())}
+    names = {tensor: name for name, tensor in tuple(named.items())[::-1]}
     return tuple(border(names[tensor], tensor) for tensor in dict.fromkeys(named.values()))
 
 
