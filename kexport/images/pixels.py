@@ -16,7 +16,7 @@ def nearest(values: npt.NDArray[Any], contract: Preprocessing) -> Pixels:
     """The pixels in [0, 255], RGB, whose values are nearest to these."""
     real = (np.asarray(values, np.float64) * np.array(contract.std) + np.array(contract.mean)) / contract.scale
     ordered = real[..., ::-1] if contract.channel_order == "BGR" else real
-    return np.clip(np.rint(ordered), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(ordered), 0, 255), np.uint8)
 
 
 def snapped(values: npt.NDArray[Any], contract: Preprocessing) -> Images:
