@@ -6,9 +6,7 @@ wrong with one artifact is in its record, as ``status`` and ``reason``.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -30,7 +28,7 @@ from kexport.quantization.ranking import Ranking
 from kexport.records import Record
 from kexport.runtimes import DEFAULT_DEVICE
 from kexport.sources.loading import live
-from kexport.sources.names import ModelFile, Named, select
+from kexport.sources.names import Live, select
 
 Place = str | PathLike[str]
 DEFAULT_DIRECTORY = "artifacts"
@@ -50,43 +48,47 @@ def export(sources: str | Any | Iterable[str | Any], **options: Any) -> tuple[Re
     """Export models and prove each file against Keras: one record per model and format, in that order.
 
     ``sources`` names an application, a family, a glob, a model file or a factory (``package.module:function``), or
-    is a `keras.Model`; or several of them. A model of the program is saved for the worker processes, which load it
-    with its own code: as with ``trust``, which allows code in model files. Raises UsageError for a request that
-    cannot be, StoreError for a directory that cannot be written, and EnvironmentFailure where this environment can
-    do none of it.
+    is a `keras.Model`; or several of them. A model of the program is lowered and asked here, where it is, and left
+    as it was: its classes, Lambdas and closures need no file. Raises UsageError for a request that cannot be,
+    StoreError for a directory that cannot be written, and EnvironmentFailure where this environment can do none of it.
     """
-    with tempfile.TemporaryDirectory(prefix="kexport-live-") as folder:
-        named = _named(sources, Path(folder))
-        asked = _asked(PYTHON, options, own=any(isinstance(model, ModelFile) and model.live for model in named))
-        request = Request(
-            cells=requests.cells(named, asked),
-            directory=asked.output,
-            jobs=asked.jobs,
-            resume=asked.resume,
-            force=asked.force,
-            bench=asked.bench,
-            timeout_seconds=asked.timeout_minutes * 60,
-        )
-        return run(request, Quiet())
+    several = (sources,) if isinstance(sources, (str, PathLike)) or live.is_model(sources) else tuple(sources)
+    asked = _asked(PYTHON, options)
+    request = Request(
+        cells=requests.cells(select([_named(each) for each in several]), asked),
+        live=_live(several),
+        directory=asked.output,
+        jobs=asked.jobs,
+        resume=asked.resume,
+        force=asked.force,
+        bench=asked.bench,
+        timeout_seconds=asked.timeout_minutes * 60,
+    )
+    return run(request, Quiet())
 
 
-def _asked(table: Iterable[Option], options: Mapping[str, Any], *, own: bool) -> ExportOptions:
-    """The request that keyword arguments are; ``own`` models are of this program, and their code is trusted."""
+def _asked(table: Iterable[Option], options: Mapping[str, Any]) -> ExportOptions:
+    """The request that keyword arguments are."""
     values = read(table, options)
     values |= {"output": Path(values["output"])} if "output" in values else {}
-    return ExportOptions(**values | ({"trust": True} if own else {}))
+    return ExportOptions(**values)
 
 
-def _named(sources: Any, folder: Path) -> tuple[Named, ...]:
-    """Names resolved, live models saved into ``folder``, in the order given."""
-    several = (sources,) if isinstance(sources, str) or live.is_model(sources) else tuple(sources)
-    files = {id(each): live.saved(each, folder) for each in several if live.is_model(each)}
-    texts = [str(files[id(each)]) if id(each) in files else each for each in several]
-    own = {str(path) for path in files.values()}
-    return tuple(
-        replace(named, live=True) if isinstance(named, ModelFile) and named.path in own else named
-        for named in select(texts)
-    )
+def _named(source: Any) -> str | Live:
+    """A source as `select` takes it."""
+    return Live(name=live.name(source)) if live.is_model(source) else str(source)
+
+
+def _live(sources: Sequence[Any]) -> dict[str, Any]:
+    """The models of this program by name. UsageError where two different ones have the same."""
+    found: dict[str, Any] = {}
+    for model in filter(live.is_model, sources):
+        if found.setdefault(live.name(model), model) is not model:
+            raise UsageError(
+                f"two models are called {live.name(model)!r}, and so would be their artifacts",
+                hint='keras.Model(..., name="another")',
+            )
+    return found
 
 
 def parity(
@@ -184,11 +186,10 @@ def sensitivity(source: str | Any, calibration: Place, *, images: int | None = N
     ``calibration`` as in `export`; ``images`` says how many are taken, 16 unless said. Raises UsageError or SourceError
     for a model or images that cannot be.
     """
-    with tempfile.TemporaryDirectory(prefix="kexport-live-") as folder:
-        saved = live.saved(source, Path(folder)) if live.is_model(source) else None
-        asked = _asked((CALIBRATION, *RANKED), {"calibration": calibration, **options}, own=saved is not None)
-        model = requests.single(str(saved or source), asked, command="sensitivity")
-        return rank(replace(model, live=saved is not None), str(asked.calibration), Quiet(), images=images)
+    asked = _asked((CALIBRATION, *RANKED), {"calibration": calibration, **options})
+    model = requests.single(_named(source), asked, command="sensitivity")
+    own = source if live.is_model(source) else None
+    return rank(model, str(asked.calibration), Quiet(), images=images, live=own)
 
 
 def report(records: Sequence[Record] | Place, fmt: str = "md") -> str:

@@ -81,24 +81,25 @@ class WeightsSpec:
 class ModelSpec(ModelOptions):
     """Which network to build. Sizes in pixels; ``None`` means the application's own default.
 
-    Exactly one of ``application`` (a name), ``file`` (a path) and ``factory`` (``package.module:function``) is
-    given; ``live`` marks a file that is a passing copy of a model in a Python program. ``layers`` are the taps:
-    names of layers whose outputs become the model's. ``trust`` allows code in a model file. ``preprocessing`` and
-    ``resize`` are what the user states of the contract (`kexport.sources.stated`).
+    Exactly one of ``application`` (a name), ``file`` (a path), ``factory`` (``package.module:function``) and ``live``
+    (the name of a model of the Python program that asks) is given. ``layers`` are the taps: names of layers whose
+    outputs become the model's. ``trust`` allows code in a model file. ``preprocessing`` and ``resize`` are what the
+    user states of the contract (`kexport.sources.stated`).
     """
 
     application: str = ""
     file: str | None = None
     factory: str | None = None
-    live: bool = False
+    live: str = ""
     weights: WeightsSpec = field(default_factory=lambda: WeightsSpec(kind="imagenet"))
     classes: int = 1000
     include_top: bool = True
 
     def __post_init__(self) -> None:
-        if sum(map(bool, (self.application, self.file, self.factory))) != 1:
+        if sum(map(bool, (self.application, self.file, self.factory, self.live))) != 1:
             raise UsageError(
-                f"application {self.application!r}, file {self.file!r}, factory {self.factory!r}: expected one of them",
+                f"application {self.application!r}, file {self.file!r}, factory {self.factory!r}, live {self.live!r}: "
+                "expected one of them",
                 hint="kexport export --help",
             )
         if (self.weights.kind == "model") != (not self.application) and not (
@@ -130,12 +131,12 @@ class ModelSpec(ModelOptions):
         """The application, the file's stem, or the function."""
         if self.file is not None:
             return PurePath(self.file).stem
-        return self.application or str(self.factory).rpartition(":")[2].rpartition(".")[2]
+        return self.application or self.live or str(self.factory).rpartition(":")[2].rpartition(".")[2]
 
     @property
     def source(self) -> str:
         """What the user named."""
-        return self.application or self.file or str(self.factory)
+        return self.application or self.file or self.live or str(self.factory)
 
     @property
     def as_published(self) -> bool:
@@ -149,9 +150,8 @@ class ModelSpec(ModelOptions):
     @property
     def kind(self) -> str:
         """``application``, ``file``, ``live`` or ``factory``."""
-        if self.file is not None:
-            return "live" if self.live else "file"
-        return "application" if self.application else "factory"
+        given = {"application": self.application, "file": self.file, "live": self.live, "factory": self.factory}
+        return next(kind for kind, value in given.items() if value)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from kexport.pipeline.cells import failed
 from kexport.pipeline.steps import Clock
 from kexport.pipeline.tasks import Failure
 from kexport.pipeline.tasks.cell import CellRequest, make_cell
-from kexport.pipeline.tasks.prepare import PrepareRequest, prepare
+from kexport.pipeline.tasks.prepare import PrepareRequest, prepare, prepare_live
 from kexport.records import Record, Status
 from kexport.specs import Cell, Engine, Format, ModelSpec, WeightsSpec
 
@@ -27,12 +27,19 @@ def saved(model: Any, folder: Path, **options: Any) -> ModelSpec:
     return of_file(folder / "mine.keras", **options)
 
 
-def exported(spec: ModelSpec, folder: Path, formats: tuple[Format, ...] = ALL, **options: Any) -> list[Record]:
-    """One record per format: the tasks of the worker, without processes of their own."""
+def exported(
+    spec: ModelSpec, folder: Path, formats: tuple[Format, ...] = ALL, *, live: Any = None, **options: Any
+) -> list[Record]:
+    """One record per format: the tasks of the worker, without processes of their own. ``live`` is the model itself."""
     work, out = folder / "work", folder / "out"
     work.mkdir()
-    prepare(PrepareRequest(model=spec, folder=str(work), keep_weights=True), Clock())
-    return [_cell(Cell(model=spec, format=form, **options), work, out) for form in formats]
+    cells = tuple(Cell(model=spec, format=form, **options) for form in formats)
+    request = PrepareRequest(model=spec, folder=str(work), cells=cells)
+    if live is None:
+        prepare(request, Clock())
+    else:
+        prepare_live(live, request, Clock())
+    return [_cell(cell, work, out) for cell in cells]
 
 
 def _cell(cell: Cell, work: Path, out: Path) -> Record:

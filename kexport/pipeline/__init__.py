@@ -4,16 +4,18 @@ The flow is data, two tuples of steps: `PREPARE` runs once per model, in a proce
 process of its own for each cell, a model times a format times a scheme. `flow` tells both in a line each. Then come
 the benchmark, where it was asked for, and the manifest.
 
-The first process holds Keras and leaves the graph and the reference on disk (`prepared`); the cells map
-them and need no Keras. Cells are independent: one that crashes, hangs or fails takes no other with it.
+The first process holds Keras and leaves the graph and the reference on disk (`prepared`); the cells map them and need
+no Keras. For a model of a Python program that first process is the program itself. Cells are independent: one that
+crashes, hangs or fails takes no other with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from kexport import files, store
 from kexport.errors import EnvironmentFailure, UsageError
@@ -32,10 +34,14 @@ from kexport.specs import Cell
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What to make and where. ``jobs`` of None is what cores and memory allow."""
+    """What to make and where. ``jobs`` of None is what cores and memory allow.
+
+    ``live`` has the models of this program by the names that the cells call them.
+    """
 
     cells: tuple[Cell, ...]
     directory: Path
+    live: Mapping[str, Any] = field(default_factory=dict)
     jobs: int | None = None
     resume: bool = False
     force: bool = False
@@ -117,9 +123,11 @@ def _workspace(directory: Path) -> Iterator[Path]:
 
 
 def _resumed(request: Request) -> dict[Cell, Record]:
-    """The cells that are complete already."""
+    """The cells that are complete already. A model of this program may have changed: it has none."""
     found = {
-        cell: resume.resumable(request.directory, cell.file_name, resume.fingerprint(cell)) for cell in request.cells
+        cell: resume.resumable(request.directory, cell.file_name, resume.fingerprint(cell))
+        for cell in request.cells
+        if not cell.model.live
     }
     return {cell: record for cell, record in found.items() if record is not None}
 
@@ -130,6 +138,7 @@ def _make(request: Request, cells: tuple[Cell, ...], workspace: Path, observer: 
         workspace=workspace,
         observer=observer,
         timeout_seconds=request.timeout_seconds,
+        live=request.live,
     )
     made = run.run(cells, jobs=request.jobs)
     if len(made) == len(request.cells):

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from kexport import machine, store
 from kexport.errors import KexportError
-from kexport.formats import write
 from kexport.pipeline import memory
 from kexport.pipeline.ask import Question
 from kexport.pipeline.events import Event, Observer
 from kexport.pipeline.reproduce import reproduce
 from kexport.pipeline.runners import local
 from kexport.pipeline.runners.jobs import Job, Outcome, Progress, default_jobs
+from kexport.pipeline.steps import Clock
 from kexport.pipeline.tasks import Failure
 from kexport.pipeline.tasks.cell import CellRequest
-from kexport.pipeline.tasks.prepare import PrepareRequest
+from kexport.pipeline.tasks.prepare import PrepareRequest, prepare_live
+from kexport.pipeline.worker import attempt
 from kexport.records import Cost, Record
 from kexport.sources.prepared import Prepared
 from kexport.specs import CALIBRATED, Cell, ModelSpec
@@ -52,6 +56,7 @@ class Waiting:
 class CellRun:
     """Runs the cells of a request: one Keras process per model, then one process per cell.
 
+    ``live`` are models of this program, by name: they are prepared here, before any process is started.
     ``recheck`` compares the published artifacts again instead of making new ones. Failures that lie with the
     request or with this environment are not stored at once: `keep_failures` does, unless they are the whole run.
     """
@@ -61,6 +66,7 @@ class CellRun:
     observer: Observer
     timeout_seconds: float = 1800.0
     recheck: bool = False
+    live: Mapping[str, Any] = field(default_factory=dict)
     _waiting: dict[str, Waiting] = field(default_factory=dict)
     _made: dict[Cell, Record] = field(default_factory=dict)
     _threads: int = 1
@@ -70,11 +76,11 @@ class CellRun:
         groups = self._groups(cells)
         for group in groups:
             memory.check(group.model, available_bytes=machine.memory_bytes())
-        first = [self._prepare(group) for group in groups]
         budget = min(int(machine.memory_bytes() * MEMORY_SHARE), machine.available_bytes())
-        largest = max((job.memory_bytes for job in first), default=memory.GIB)
+        largest = max((memory.keras_bytes(group.model) for group in groups), default=memory.GIB)
         count = jobs or default_jobs(machine.cores(), budget, min(largest, budget // 2))
         self._threads = max(1, machine.cores() // count)
+        first = [job for group in groups for job in self._first(group)]
         local.run(
             first, jobs=count, memory_bytes=budget, observe=self._tell, on_done=self._continue, cores=machine.cores()
         )
@@ -95,18 +101,33 @@ class CellRun:
             for index, (key, group) in enumerate(shared.items())
         ]
 
-    def _prepare(self, group: Group) -> Job:
-        """The Keras process of a model."""
+    def _first(self, group: Group) -> Iterable[Job]:
+        """The Keras process of a model; the cells of one that is live, which is prepared at once."""
         group.folder.mkdir()
         first = group.cells[0]
         request = PrepareRequest(
             model=group.model,
             folder=str(group.folder),
-            keep_weights=not self.recheck and any(write.needs_keras(cell, "") for cell in group.cells),
+            cells=() if self.recheck else group.cells,
             evaluation=first.evaluation,
             calibration=first.calibration,
             calibrated=any(cell.scheme in CALIBRATED for cell in group.cells),
         )
+        return self._prepared_here(group, request) if group.model.live else [self._prepare(group, request)]
+
+    def _prepared_here(self, group: Group, request: PrepareRequest) -> Iterable[Job]:
+        start = time.monotonic()
+
+        def hears(step: str) -> None:
+            seconds = time.monotonic() - start
+            self._observe(f"{group.model.name} keras", step, seconds, machine.resident_bytes(os.getpid()))
+
+        clock = Clock(hears=hears)
+        answer = attempt(lambda: prepare_live(self.live[group.model.live], request, clock), clock)
+        return self._answered(group, group.cells, answer, time.monotonic() - start, machine.peak_memory_bytes())
+
+    def _prepare(self, group: Group, request: PrepareRequest) -> Job:
+        """The Keras process of a model."""
         return self._job(
             Waiting(
                 question=Question.write("prepare", request, group.folder),
@@ -153,33 +174,30 @@ class CellRun:
         )
 
     def _continue(self, outcome: Outcome) -> Iterable[Job]:
-        """After a Keras process its cells; after the last cell of a model its folder is removed."""
         waiting = self._waiting[outcome.name]
         answer = waiting.question.answer(outcome)
+        return self._answered(waiting.group, waiting.cells, answer, outcome.seconds, outcome.peak_memory_bytes)
+
+    def _answered(
+        self, group: Group, cells: tuple[Cell, ...], answer: Any, seconds: float, peak_bytes: int
+    ) -> Iterable[Job]:
+        """After a Keras process its cells; after the last cell of a model its folder is removed."""
         if isinstance(answer, Prepared):
-            return [self._cell(waiting.group, number, answer.refusal) for number in range(len(waiting.group.cells))]
-        for cell in waiting.cells:
+            return [self._cell(group, number, answer.refusal) for number in range(len(group.cells))]
+        for cell in cells:
             record = failed(cell, answer, self.directory) if isinstance(answer, Failure) else answer
-            self._finish(cell, record, outcome)
-        if all(cell in self._made for cell in waiting.group.cells):
-            shutil.rmtree(waiting.group.folder, ignore_errors=True)
+            self._finish(cell, record, seconds, peak_bytes)
+        if all(cell in self._made for cell in group.cells):
+            shutil.rmtree(group.folder, ignore_errors=True)
         return []
 
-    def _finish(self, cell: Cell, record: Record, outcome: Outcome) -> None:
+    def _finish(self, cell: Cell, record: Record, seconds: float, peak_bytes: int) -> None:
         if record.published:
             store.forget_failure(self.directory, cell)
         elif record.exit_code == KexportError.exit_code:
             self._keep_failure(cell, record)
         self._made[cell] = record
-        self.observer.observe(
-            Event(
-                label=cell.label,
-                step="done",
-                seconds=outcome.seconds,
-                memory_bytes=outcome.peak_memory_bytes,
-                status=record.status,
-            )
-        )
+        self._observe(cell.label, "done", seconds, peak_bytes, status=record.status)
 
     def _keep_failure(self, cell: Cell, record: Record) -> None:
         """Store a failure's record; beside that of an artifact that stands there from another run.
@@ -190,14 +208,11 @@ class CellRun:
             store.write_failure(self.directory, cell, replace(record, artifact=None))
 
     def _tell(self, progress: Progress) -> None:
-        self.observer.observe(
-            Event(
-                label=self._waiting[progress.name].label,
-                step=progress.step,
-                seconds=progress.seconds,
-                memory_bytes=progress.memory_bytes,
-            )
-        )
+        self._observe(self._waiting[progress.name].label, progress.step, progress.seconds, progress.memory_bytes)
+
+    def _observe(self, label: str, step: str, seconds: float, peak_bytes: int, *, status: str | None = None) -> None:
+        event = Event(label=label, step=step, seconds=seconds, memory_bytes=peak_bytes, status=status)
+        self.observer.observe(event)
 
 
 def failed(cell: Cell, failure: Failure, directory: Path) -> Record:

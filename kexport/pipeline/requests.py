@@ -15,7 +15,7 @@ from kexport.options import TABLE, ExportOptions
 from kexport.pipeline.reproduce import options_of
 from kexport.sources import labels, stated
 from kexport.sources.catalog import APPLICATIONS, Application
-from kexport.sources.names import Factory, ModelFile, Named, select, told
+from kexport.sources.names import Factory, Live, ModelFile, Named, command, select, told
 from kexport.specs import (
     CALIBRATED,
     DEFAULT_OPSET,
@@ -148,7 +148,7 @@ def described(source: str, *, trust: bool) -> ModelSpec:
     return own(found, settings(ExportOptions(trust=trust)))
 
 
-def single(source: str, options: ExportOptions, *, command: str) -> ModelSpec:
+def single(source: str | Live, options: ExportOptions, *, command: str) -> ModelSpec:
     """The one model that ``source`` names, as the options want it. Raises UsageError where it names several."""
     found, what = _one(source, command), settings(options)
     _check_images(what)
@@ -157,7 +157,7 @@ def single(source: str, options: ExportOptions, *, command: str) -> ModelSpec:
     return own(found, what)
 
 
-def _one(source: str, command: str) -> Named:
+def _one(source: str | Live, command: str) -> Named:
     found = select([source])
     if len(found) != 1:
         raise UsageError(
@@ -167,8 +167,8 @@ def _one(source: str, command: str) -> Named:
     return found[0]
 
 
-def own(model: ModelFile | Factory, options: ExportOptions) -> ModelSpec:
-    """The request for a model file or a factory. UsageError for an option that only applications take."""
+def own(model: ModelFile | Factory | Live, options: ExportOptions) -> ModelSpec:
+    """The request for a model file, a factory or a live model. UsageError for an option that only applications take."""
     factory = isinstance(model, Factory)
     weights = WeightsSpec.parse(_asked_weights(options))
     taken = {
@@ -184,13 +184,13 @@ def own(model: ModelFile | Factory, options: ExportOptions) -> ModelSpec:
         whose = "builds its own model" if factory else "has its own weights"
         raise UsageError(
             f"{wrong} is for applications: {told(model)} {whose}",
-            hint=f"kexport export {told(model)}",
+            hint=command(model),
         )
     _check_labels(options)
     return ModelSpec(
-        file=None if isinstance(model, Factory) else model.path,
+        file=model.path if isinstance(model, ModelFile) else None,
         factory=model.text if isinstance(model, Factory) else None,
-        live=not isinstance(model, Factory) and model.live,
+        live=model.name if isinstance(model, Live) else "",
         weights=weights if weights.kind == "file" else WeightsSpec(kind="model"),
         **options.model_options(),
     )

@@ -25,15 +25,21 @@ class Step(Generic[State]):
     when: Callable[[State], bool] = _always
 
 
+def _to_who_asked(step: str) -> None:
+    """A worker process tells its steps on stdout."""
+    print(json.dumps({"step": step}), flush=True)
+
+
 @dataclass(kw_only=True)
 class Clock:
     """Tells each step when it begins, and keeps how long it took."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    hears: Callable[[str], None] = _to_who_asked
 
     def tell(self, name: str) -> None:
         """Say where a step is."""
-        print(json.dumps({"step": name}), flush=True)
+        self.hears(name)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from kexport import files, machine
 from kexport.errors import KexportError
@@ -26,13 +28,20 @@ def main(arguments: list[str]) -> int:
     """Do one task; the result, or the failure beside it, is written whole."""
     name, request, result = arguments
     task, clock = tasks.find(name), Clock()
-    try:
-        answer = task.run(decode_as(task.request, Path(request).read_bytes()), clock)
-    except Exception as error:  # noqa: BLE001 - the cell boundary: who asked gets the reason or the traceback
-        files.write(Path(result + FAILED), encode(_failure(error, clock)))
+    answer = attempt(lambda: task.run(decode_as(task.request, Path(request).read_bytes()), clock), clock)
+    if isinstance(answer, Failure):
+        files.write(Path(result + FAILED), encode(answer))
         return 1
     files.write(Path(result), encode(answer))
     return 0
+
+
+def attempt(work: Callable[[], Any], clock: Clock) -> Any:
+    """What ``work`` gives, or what ended it as a `Failure`; here and nowhere else is any exception caught."""
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001 - the cell boundary: who asked gets the reason or the traceback
+        return _failure(error, clock)
 
 
 def _failure(error: Exception, clock: Clock) -> Failure:

@@ -43,6 +43,11 @@ def make(spec: ModelSpec) -> Built:
     return _finished(model, spec)
 
 
+def adopt(model: Any, spec: ModelSpec) -> Built:
+    """A model of the program as `make` gives one, itself where it can be; `live.untouched` puts its name back."""
+    return _finished(model, spec)
+
+
 def skeleton(spec: ModelSpec) -> Any:
     """The model of ``spec`` as far as its layers go: an application has no weights, taps are not applied."""
     if not spec.application:

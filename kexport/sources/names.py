@@ -1,4 +1,4 @@
-"""What the user named as SOURCE: an application, a family, a glob, a model file, or a factory.
+"""What the user named as SOURCE: an application, a family, a glob, a model file, a factory, or a model itself.
 
 Only the text and the file's place are looked at: nothing is loaded here.
 """
@@ -23,10 +23,9 @@ _SAVE_HINT = 'model.save("model.keras")'
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFile:
-    """A saved model. ``live`` marks the passing copy of a model in a Python program."""
+    """A saved model."""
 
     path: str
-    live: bool = False
 
     @property
     def name(self) -> str:
@@ -46,10 +45,17 @@ class Factory:
         return re.split(r"[.:]", self.text)[-1]
 
 
-Named = Application | ModelFile | Factory
+@dataclass(frozen=True, kw_only=True)
+class Live:
+    """A model of the Python program that asks, by the name that its artifacts get."""
+
+    name: str
 
 
-def select(sources: Sequence[str]) -> tuple[Named, ...]:
+Named = Application | ModelFile | Factory | Live
+
+
+def select(sources: Sequence[str | Live]) -> tuple[Named, ...]:
     """What the user named, each once, in the order of the request.
 
     A source with a suffix of `SUFFIXES` is a file, one like ``package.module:function`` a factory, anything else
@@ -69,6 +75,11 @@ def select(sources: Sequence[str]) -> tuple[Named, ...]:
     return tuple(chosen)
 
 
+def command(named: Named) -> str:
+    """What exports it, as it can be typed."""
+    return "kexport.export(model)" if isinstance(named, Live) else f"kexport export {told(named)}"
+
+
 def told(named: Named) -> str:
     """The source as the user typed it."""
     if isinstance(named, ModelFile):
@@ -76,7 +87,9 @@ def told(named: Named) -> str:
     return named.text if isinstance(named, Factory) else named.name
 
 
-def _resolve(source: str) -> tuple[Named, ...]:
+def _resolve(source: str | Live) -> tuple[Named, ...]:
+    if isinstance(source, Live):
+        return (source,)
     if source.endswith(SUFFIXES):
         return (_file(source),)
     if _FACTORY.fullmatch(source):

@@ -1,8 +1,8 @@
 """A model made ready for its cells: what only Keras can say, on disk, so that the cells need no Keras.
 
 A folder with ``facts.json`` (`Prepared`), ``reference.npz`` (inputs and the outputs of Keras on them),
-the graph (`graph_file`) unless the native graph cannot express the model, and ``weights.npz`` where
-a cell has to build the Keras model again.
+the graph (`graph_file`) unless the native graph cannot express the model, and where a cell needs the Keras model:
+``weights.npz`` to build it again, or SavedModels of a model that only the program has that asks.
 """
 
 from __future__ import annotations
@@ -86,6 +86,11 @@ def save_weights(model: Any, folder: Path) -> None:
     arrays = {str(place): weight.numpy() for place, weight in enumerate(model.weights)}
     with (folder / KERAS_WEIGHTS).open("wb") as file:
         np.savez(file, **arrays)
+
+
+def served_folder(folder: Path, batch: int | None) -> Path:
+    """Where a live model lies as a SavedModel of that batch."""
+    return folder / f"served-{batch or 'dynamic'}"
 
 
 def assign_weights(model: Any, path: Path) -> None:

@@ -18,30 +18,50 @@ from kexport.errors import ArtifactError
 from kexport.formats import WrittenFile
 from kexport.records import Signature
 from kexport.sources.keras_walk import input_names, output_names, packed
+from kexport.sources.loading.served import SERVING, Served
 
 ENDPOINT = "serve"
-SERVING = "serving_default"
 _CALLS = "PartitionedCall"  # with StatefulPartitionedCall: an operation that calls a function of the library
 
 
 def write(model: Any, path: Path, *, batch: int | None = None) -> WrittenFile:
-    """Write ``model`` to the folder ``path``; ``batch`` of None keeps the batch axis symbolic.
+    """Write ``model``, Keras's or a `Served` one, to the folder ``path``; ``batch`` of None keeps its axis symbolic.
 
     ``operations`` counts the operations of the serving function, called functions included. Raises
     ArtifactError where the signature in the written folder is not the model's; nothing is left then.
     """
-    import keras
-
     inputs, outputs = signatures(model, batch=batch)
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    archive.add_endpoint(ENDPOINT, serving_function(model), input_signature=tensor_specs(inputs))
     with complete_or_absent(path):
         with redirect_stdout(sys.stderr):
-            archive.write_out(str(path), verbose=False)
+            if isinstance(model, Served):
+                _save_again(model, path, inputs)
+            else:
+                _save(model, path, inputs)
         meta = _read(path)
         _check(path, meta.signature_def[SERVING], inputs=inputs, outputs=outputs)
         return WrittenFile(operations=_operations(meta), inputs=inputs, outputs=outputs)
+
+
+def _save(model: Any, path: Path, inputs: tuple[Signature, ...]) -> None:
+    import keras
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint(ENDPOINT, serving_function(model), input_signature=tensor_specs(inputs))
+    archive.write_out(str(path), verbose=False)
+
+
+def _save_again(model: Served, path: Path, inputs: tuple[Signature, ...]) -> None:
+    """The same folder where it has the names and the batch already, else one whose function calls it."""
+    if inputs == model.inputs and not model.renamed:
+        shutil.copytree(model.path, path)
+        return
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.loaded = model.loaded
+    module.serve = tf.function(model, autograph=False, input_signature=tensor_specs(inputs))
+    tf.saved_model.save(module, str(path), signatures={ENDPOINT: module.serve, SERVING: module.serve})
 
 
 @contextmanager
@@ -59,6 +79,8 @@ def complete_or_absent(path: Path) -> Iterator[None]:
 
 def signatures(model: Any, *, batch: int | None) -> tuple[tuple[Signature, ...], tuple[Signature, ...]]:
     """Public inputs and outputs of ``model``, with ``batch`` as the first axis."""
+    if isinstance(model, Served):
+        return model.signatures(batch)
     inputs, outputs = input_names(model), output_names(model)
     return _signatures(inputs, model.inputs, batch), _signatures(outputs, model.outputs, batch)
 
@@ -72,6 +94,8 @@ def _signatures(names: list[str], tensors: list[Any], batch: int | None) -> tupl
 
 def serving_function(model: Any) -> Callable[..., dict[str, Any]]:
     """``model`` in inference mode as a function of its inputs in order; outputs by public name."""
+    if isinstance(model, Served):
+        return model.__call__
     _, outputs = signatures(model, batch=None)
 
     def serve(*values: Any) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from kexport.quantization.embed import embedded_plan
 from kexport.quantization.plan import QuantPlan
 from kexport.records import AccuracyRecord, Artifact, Cost, QuantizationRecord, Record, SourceFacts, encode
 from kexport.sources import build, embedding, prepared
+from kexport.sources.loading import served
 from kexport.sources.prepared import Prepared
 from kexport.specs import QUANTIZED, Cell
 
@@ -89,8 +90,12 @@ class Making:
 
 
 def rebuild(state: Making) -> Making:
-    """The Keras model again, for an engine that needs it."""
-    return replace(state, model=build.rebuild(state.cell.model, state.folder / prepared.KERAS_WEIGHTS))
+    """The Keras model again, for an engine that needs it; of a live one what it was served as."""
+    spec = state.cell.model
+    if spec.live:
+        folder = prepared.served_folder(state.folder, state.cell.file_batch)
+        return replace(state, model=served.written(folder, name=spec.name))
+    return replace(state, model=build.rebuild(spec, state.folder / prepared.KERAS_WEIGHTS))
 
 
 def optimize(state: Making) -> Making:

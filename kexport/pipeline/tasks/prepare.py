@@ -9,6 +9,8 @@ from typing import Any
 from kexport import machine
 from kexport.errors import UnsupportedError
 from kexport.evidence import inputs, scoring
+from kexport.formats import write
+from kexport.formats.savedmodel import writer as savedmodel
 from kexport.graph import file as graph_file
 from kexport.lowerings.model import lower_model
 from kexport.pipeline.steps import Clock, Step, follow
@@ -16,20 +18,21 @@ from kexport.pipeline.tasks import Task
 from kexport.records import SourceFacts
 from kexport.sources import build as sources
 from kexport.sources import embedding, prepared, reference
+from kexport.sources.loading import live
 from kexport.sources.prepared import Prepared
-from kexport.specs import ModelSpec
+from kexport.specs import Cell, ModelSpec
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareRequest:
-    """Build ``model`` and write everything that cells need into ``folder``. ``keep_weights``: some need Keras.
+    """Build ``model`` and write everything that ``cells``, if they are made anew, need into ``folder``.
 
     ``evaluation`` and ``calibration`` name sets of images, as `Cell` has them; ``calibrated``: a scheme needs them.
     """
 
     model: ModelSpec
     folder: str
-    keep_weights: bool = False
+    cells: tuple[Cell, ...] = ()
     evaluation: str | None = None
     calibration: str | None = None
     calibrated: bool = False
@@ -37,9 +40,10 @@ class PrepareRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Preparing:
-    """How far the model has come: what each step of `PREPARE` adds."""
+    """How far the model has come: what each step of `PREPARE` adds. ``live`` is a model that is there already."""
 
     request: PrepareRequest
+    live: Any = None
     built: Any = None
     facts: SourceFacts | None = None
     refusal: str = ""
@@ -65,7 +69,8 @@ def import_keras(state: Preparing) -> Preparing:
 
 def build(state: Preparing) -> Preparing:
     """What the user named becomes a `keras.Model` with its weights."""
-    return replace(state, built=sources.make(state.request.model))
+    spec = state.request.model
+    return replace(state, built=sources.make(spec) if state.live is None else sources.adopt(state.live, spec))
 
 
 def compute_reference(state: Preparing) -> Preparing:
@@ -108,20 +113,39 @@ def keep_weights(state: Preparing) -> Preparing:
     return state
 
 
+def serve(state: Preparing) -> Preparing:
+    """A live model into the folder as SavedModels, one for each batch that an engine wants: no other process has it."""
+    for batch in dict.fromkeys(cell.file_batch for cell in _for_engines(state)):
+        savedmodel.write(state.model, prepared.served_folder(state.folder, batch), batch=batch)
+    return state
+
+
+def _for_engines(state: Preparing) -> list[Cell]:
+    """The cells that need the Keras model itself."""
+    return [cell for cell in state.request.cells if write.needs_keras(cell, state.refusal)]
+
+
 PREPARE: tuple[Step[Preparing], ...] = (
-    Step("import keras", import_keras),
+    Step("import keras", import_keras, when=lambda s: s.live is None),
     Step("build", build),
     Step("reference", compute_reference),
     Step("photographs", see_photographs, when=lambda s: bool(s.request.evaluation or s.request.calibration)),
     Step("lower", lower),
-    Step("keep weights", keep_weights, when=lambda s: s.request.keep_weights or bool(s.refusal)),
+    Step("keep weights", keep_weights, when=lambda s: s.live is None and bool(_for_engines(s))),
+    Step("serve", serve, when=lambda s: s.live is not None and bool(_for_engines(s))),
 )
 """The Keras process of a model."""
 
 
-def prepare(request: PrepareRequest, clock: Clock) -> Prepared:
+def prepare_live(model: Any, request: PrepareRequest, clock: Clock) -> Prepared:
+    """As `prepare`, in the program that has the ``model``, which stays as it was."""
+    with live.untouched(model):
+        return prepare(request, clock, model=model)
+
+
+def prepare(request: PrepareRequest, clock: Clock, *, model: Any = None) -> Prepared:
     """Follow `PREPARE`; the facts are written last."""
-    state = follow(PREPARE, Preparing(request=request, folder=Path(request.folder)), clock)
+    state = follow(PREPARE, Preparing(request=request, live=model, folder=Path(request.folder)), clock)
     ready = Prepared(
         facts=state.known,
         refusal=state.refusal,

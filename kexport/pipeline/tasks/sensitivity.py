@@ -17,6 +17,7 @@ from kexport.quantization import sensitivity
 from kexport.quantization.ranking import Ranking
 from kexport.sources import build, reference
 from kexport.sources.adapt import taps
+from kexport.sources.loading import live
 from kexport.specs import ModelSpec
 
 MOST = 1000
@@ -37,12 +38,18 @@ class RankRequest:
             raise UsageError(f"--images {self.images}: expected 1 to {MOST}", hint="--images 16")
 
 
-def rank_layers(request: RankRequest, clock: Clock) -> Ranking:
+def rank_live(model: Any, request: RankRequest, clock: Clock) -> Ranking:
+    """As `rank_layers`, in the program that has the ``model``, which stays as it was."""
+    with live.untouched(model):
+        return rank_layers(request, clock, model=model)
+
+
+def rank_layers(request: RankRequest, clock: Clock, *, model: Any = None) -> Ranking:
     """What the worker does: build, lower, rank. Raises UnsupportedError where there is no native graph."""
     with clock.step("import keras"):
         build.load_keras()
     with clock.step("build"):
-        built = build.make(request.model)
+        built = build.make(request.model) if model is None else build.adopt(model, request.model)
         facts = reference.facts(built.model, request.model, notes=built.notes)
     with clock.step("photographs"):
         images = open_calibration_for(facts, request.calibration)

@@ -87,16 +87,19 @@ def _convert(model: Any, inputs: tuple[Signature, ...], *, opset: int) -> tuple[
 
 def _check_convertible(graph: Any, name: str) -> None:
     """Raise UnsupportedError for what tf2onnx is known to leave behind, before minutes are spent on it."""
-    for operation in graph.get_operations():
-        xla = operation.type.endswith("PartitionedCall") and "_XlaMustCompile" in _function_attributes(graph, operation)
-        if xla or operation.type == "Erfc":
-            what = "a function compiled with XLA (a grouped convolution)" if xla else "Erfc (an exact GELU)"
-            raise UnsupportedError(f"tf2onnx cannot convert {name}: {operation.name!r} is {what}", hint=_HINT)
-
-
-def _function_attributes(graph: Any, operation: Any) -> Any:
-    called = operation.get_attr("f").name
-    return next(item.attr for item in graph.as_graph_def().library.function if item.signature.name == called)
+    described = graph.as_graph_def()
+    functions = {function.signature.name: function for function in described.library.function}
+    waiting, entered = [described.node], set()
+    while waiting:
+        for node in waiting.pop():
+            called = node.attr["f"].func.name if node.op.endswith("PartitionedCall") else ""
+            xla = bool(called) and "_XlaMustCompile" in functions[called].attr
+            if xla or node.op == "Erfc":
+                what = "a function compiled with XLA (a grouped convolution)" if xla else "Erfc (an exact GELU)"
+                raise UnsupportedError(f"tf2onnx cannot convert {name}: {node.name!r} is {what}", hint=_HINT)
+            if called and called not in entered:
+                entered.add(called)
+                waiting.append(functions[called].node_def)
 
 
 def _run(function: Any, specs: list[Any], *, opset: int, go_back: str) -> Any:

@@ -21,6 +21,7 @@ from kexport.formats.savedmodel import writer as savedmodel
 from kexport.formats.tflite import standard
 from kexport.records import Signature, WrittenFile
 from kexport.registry import Engine, Scheme
+from kexport.sources.loading.served import SERVING
 
 if TYPE_CHECKING:
     from kexport.specs import Cell
@@ -62,7 +63,7 @@ def _converted(source: Path, scheme: str, said: IO[bytes]) -> bytes:
     import tensorflow as tf
     from tensorflow.lite.python.convert_phase import ConverterError  # it derives from Exception alone
 
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(source), signature_keys=[savedmodel.SERVING])
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(source), signature_keys=[SERVING])
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if scheme == Scheme.FLOAT16:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -144,7 +145,7 @@ def _last(said: IO[bytes], lines: int = 3) -> str:
 def _check_interpreter(path: Path, *, inputs: tuple[Signature, ...], outputs: tuple[Signature, ...]) -> dict[str, int]:
     """Operators by name, after the signature that LiteRT reads was compared with the model's."""
     interpreter = _loaded(path)
-    runner = interpreter.get_signature_runner(savedmodel.SERVING)
+    runner = interpreter.get_signature_runner(SERVING)
     for kind, wanted, details in (
         ("inputs", inputs, runner.get_input_details()),
         ("outputs", outputs, runner.get_output_details()),

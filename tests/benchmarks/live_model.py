@@ -1,0 +1,101 @@
+"""From ``kexport.export(model)`` to its records: a live model in two formats, against another version of kexport.
+
+    python tests/benchmarks/live_model.py --old FOLDER [--rounds 5] [--json FILE]
+
+FOLDER is a checkout of that version: ``git worktree add FOLDER e7d3c2d`` gives 0.1. Each version has one process, which
+holds Keras and the model; the two export in turn, so that what else the machine does hits both. The first round warms
+up and is not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HOLDER = r"""
+import os, sys, tempfile, time
+import keras, kexport
+out, sys.stdout = sys.stdout, sys.stderr
+model = keras.applications.MobileNetV3Small(weights=None)
+out.write("ready\n"); out.flush()
+for _ in sys.stdin:
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        records = kexport.export(model, formats=("onnx", "tflite"), directory=folder, force=True)
+        seconds = time.perf_counter() - start
+    assert [record.status for record in records] == ["PASS", "PASS"], records
+    out.write(f"{seconds}\n"); out.flush()
+"""
+
+
+class Holder:
+    """The process of one version."""
+
+    def __init__(self, tree: Path) -> None:
+        environment = {**os.environ, "PYTHONPATH": str(tree), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", HOLDER],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
+        )  # fmt: skip
+        self._answer()
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline().strip()
+        if not line:
+            raise SystemExit(f"the process ended with {self._process.wait()}")
+        return line
+
+    def seconds(self) -> float:
+        """One export."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+        return float(self._answer())
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def measure(old: Path, rounds: int) -> dict[str, object]:
+    """The seconds of every round, and the ratio of the medians."""
+    holders = {"old": Holder(old), "new": Holder(ROOT)}
+    try:
+        found: dict[str, list[float]] = {name: [] for name in holders}
+        for number in range(rounds + 1):
+            for name, holder in holders.items():
+                seconds = holder.seconds()
+                if number:
+                    found[name].append(seconds)
+    finally:
+        for holder in holders.values():
+            holder.close()
+    medians = {name: statistics.median(values) for name, values in found.items()}
+    return {"seconds": found, "medians": medians, "ratio": medians["new"] / medians["old"]}
+
+
+def main() -> None:
+    """Print the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--old", type=Path, required=True)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    found = {"model": "MobileNetV3Small", "formats": ["onnx", "tflite"], **measure(options.old, options.rounds)}
+    text = json.dumps(found, indent=1)
+    print(text)
+    if options.json:
+        options.json.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
