@@ -22,7 +22,10 @@ HOLDER = r"""
 import os, sys, tempfile, time
 import keras, kexport
 out, sys.stdout = sys.stdout, sys.stderr
+keras.utils.set_random_seed(0)
 model = keras.applications.MobileNetV3Small(weights=None)
+head = model.get_layer("logits")
+head.set_weights([keras.random.normal(weight.shape, seed=place) for place, weight in enumerate(head.weights)])
 out.write("ready\n"); out.flush()
 for _ in sys.stdin:
     with tempfile.TemporaryDirectory() as folder:
@@ -41,7 +44,7 @@ class Holder:
         environment = {**os.environ, "PYTHONPATH": str(tree), "TF_CPP_MIN_LOG_LEVEL": "3"}
         self._process = subprocess.Popen(
             [sys.executable, "-c", HOLDER],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
         )  # fmt: skip
         self._answer()
 

@@ -16,7 +16,7 @@ from kexport.errors import UsageError
 from kexport.pipeline import Request
 from kexport.records import Status
 from kexport.sources.loading import live
-from kexport.specs import Engine, Format, ModelSpec
+from kexport.specs import Format, ModelSpec
 from tests.own_models import OWN, exported, passed
 
 TWO = (Format.ONNX, Format.TFLITE)
@@ -113,8 +113,8 @@ def test_engines_get_a_savedmodel(tmp_path: Path) -> None:
     model = headed(of_tensorflow)
     onnx, tflite, folder = exported(named(model), tmp_path, live=model)
     passed([folder])
-    passed([onnx], engine=Engine("tf2onnx"))
-    passed([tflite], engine=Engine("tflite-converter"))
+    passed([onnx], engine="tf2onnx")
+    passed([tflite], engine="tflite-converter")
     assert onnx.artifact is not None
     assert "call is not made of keras.ops alone" in onnx.artifact.engine_reason
 
