@@ -14,7 +14,6 @@ import pytest
 import kexport
 from kexport.errors import UsageError
 from kexport.pipeline import Request
-from kexport.records import Status
 from kexport.sources.loading import live
 from kexport.specs import Format, ModelSpec
 from tests.own_models import OWN, exported, passed
@@ -119,10 +118,15 @@ def test_engines_get_a_savedmodel(tmp_path: Path) -> None:
     assert "call is not made of keras.ops alone" in onnx.artifact.engine_reason
 
 
+def number_of(layer: Any) -> int:
+    """What Keras counts in the names of layers: ``dense``, ``dense_1``."""
+    return int(layer.name.partition("_")[2] or 0)
+
+
 def test_model_and_program_stay_as_they_were(tmp_path: Path) -> None:
     import keras
 
-    model = headed(of_a_class)
+    model = headed(of_a_class, "plain")
     model.compile(optimizer="sgd", loss="mse")
     model.predict_on_batch(np.zeros((1, *SHAPE), np.float32))
 
@@ -138,17 +142,17 @@ def test_model_and_program_stay_as_they_were(tmp_path: Path) -> None:
             "files": sorted(Path.cwd().iterdir()),
         }
 
-    before, number = state(), int(keras.layers.Dense(1).name.rpartition("_")[2])
+    before, first = state(), number_of(keras.layers.Dense(1))
     exported(named(model), tmp_path, (Format.ONNX, Format.SAVEDMODEL), live=model)
     assert state() == before
-    assert keras.layers.Dense(1).name == f"dense_{number + 1}"
+    assert number_of(keras.layers.Dense(1)) == first + 1
 
 
 def test_untouched_puts_back_what_was_changed() -> None:
     """The check above could not fail if nothing ever changed."""
     import keras
 
-    model = headed(of_a_class)
+    model = headed(of_a_class, "plain")
     gate = model.get_layer("gate")
     before = float(np.asarray(gate.calls)), model.name, random.getstate()
     with live.untouched(model):
@@ -162,7 +166,7 @@ def test_untouched_puts_back_what_was_changed() -> None:
 
 
 def test_code_that_raises_is_told(tmp_path: Path) -> None:
-    """Through `kexport.export`: nothing is started, the record says which layer and why."""
+    """Through `kexport.export`: nothing is started, and the error says which layer and why."""
 
     def broken(value: Any) -> Any:
         from keras import layers, ops
@@ -174,9 +178,8 @@ def test_code_that_raises_is_told(tmp_path: Path) -> None:
 
         return layers.Lambda(fails, name="fails")(value)
 
-    (record,) = kexport.export(headed(broken), formats="onnx", output=tmp_path)
-    assert (record.status, record.traceback) == (Status.ERROR, "")
-    assert record.reason.startswith("layer 'fails' (Lambda) raised ValueError: ")
+    with pytest.raises(UsageError, match=r"layer 'fails' \(Lambda\) raised ValueError: "):
+        kexport.export(headed(broken), formats="onnx", output=tmp_path)
 
 
 def test_two_models_of_one_name(tmp_path: Path) -> None:
