@@ -20,7 +20,7 @@ ORDER = 70
     "form",
     default="terminal",
     show_default=True,
-    metavar="terminal|md|json|csv|junit",
+    metavar="terminal|md|json|csv|junit|summary",
     help="Kind of text on stdout, e.g. --format junit > junit.xml",
 )
 def command(directory: Path, form: str) -> int:

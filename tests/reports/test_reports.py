@@ -84,7 +84,7 @@ MIXED = (FAILED, record(), BROKEN, IMPOSSIBLE)
 
 class TestRender:
     def test_presence_registers_a_format(self) -> None:
-        assert formats() == ("csv", "json", "junit", "md")
+        assert formats() == ("csv", "json", "junit", "md", "summary")
 
     def test_unknown_format(self) -> None:
         with pytest.raises(UnknownNameError, match="unknown report format 'jnit': did you mean junit"):
