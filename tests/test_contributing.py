@@ -12,8 +12,8 @@ from tests.test_architecture import PACKAGE, ROOMS
 
 TEXT = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
 WALKS = (
-    "layer class of Keras", "layer class of your package", "pass", "runtime", "target", "report", "engine", "scheme",
-    "format", "option of the model", "command", "task of a worker process",
+    "layer class of Keras", "layer class of your package", "pass", "runtime", "target", "report", "bundle", "engine",
+    "scheme", "format", "option of the model", "command", "task of a worker process",
 )  # fmt: skip
 
 

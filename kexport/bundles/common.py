@@ -24,15 +24,19 @@ def contents(bundle: Bundle, deployment: Deployment) -> Files:
 
 
 def shared(deployment: Deployment, arrays: Golden) -> Files:
-    """Contract, labels, golden arrays, card, licences and record; the model itself is each bundle's own to place."""
+    """Contract, labels, golden arrays, card, licences, and the record if there is one.
+
+    The model itself is each bundle's own to place.
+    """
     found = {
         "contract.json": contract.text(contract.of(deployment)),
         "golden/golden.json": contract.text(golden.described(arrays, deployment)),
         "MODEL_CARD.md": model_card.text(deployment).encode(),
         "LICENCES.md": licences.text(deployment).encode(),
-        "record.json": encode(deployment.record).encode(),
         **golden.files(arrays),
     }
+    if deployment.record is not None:
+        found["record.json"] = encode(deployment.record).encode()
     if deployment.labels:
         found["labels.txt"] = labels(deployment)
     return found

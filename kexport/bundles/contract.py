@@ -21,13 +21,13 @@ def of(deployment: Deployment) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "kexport": __version__,
-        "model": deployment.record.model,
+        "model": deployment.name,
         "model_file": deployment.model_file,
         "format": deployment.format,
         "scheme": deployment.scheme,
         "input": _tensor(deployment.image, deployment),
         "outputs": [
-            {**_tensor(spec, deployment), "activation": deployment.facts.activations.get(spec.name, "")}
+            {**_tensor(spec, deployment), "activation": deployment.file.contents.ends.get(spec.name, "")}
             for spec in deployment.outputs
         ],
         "preprocessing": {

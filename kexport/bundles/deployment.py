@@ -1,4 +1,4 @@
-"""An artifact as a bundle sees it: its file, its record, what it takes and gives."""
+"""An artifact as a bundle sees it: its file and what is known of it, what it takes and gives."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kexport.errors import UsageError
+from kexport.evidence import artifact_file
+from kexport.evidence.artifact_file import ArtifactFile
 from kexport.records import UNKNOWN, Preprocessing, Record, Signature, SourceFacts
 from kexport.runtimes import Session, SessionOptions, for_format, open_session
-from kexport.store.directory import read_file
+from kexport.sources import stated
 
 Step = tuple[float, int]
 """Scale and zero point; scale 0 where values are no steps."""
+HALF, EIGHT_BITS = "float16", ("int8", "uint8")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +24,7 @@ class Deployment:
     ``runtime_files`` is a folder with files of the runtime, for a bundle that can hold them.
     """
 
-    path: Path
-    record: Record
-    facts: SourceFacts
+    file: ArtifactFile
     contract: Preprocessing
     inputs: tuple[Signature, ...]
     outputs: tuple[Signature, ...]
@@ -32,14 +33,37 @@ class Deployment:
     runtime_files: Path | None = None
 
     @property
+    def path(self) -> Path:
+        """Where the artifact lies."""
+        return self.file.path
+
+    @property
+    def record(self) -> Record | None:
+        """Its record, if there is one of these very bytes."""
+        return self.file.record
+
+    @property
+    def facts(self) -> SourceFacts | None:
+        """What is known of the Keras model, if there is a record."""
+        return self.record.source if self.record is not None else None
+
+    @property
     def format(self) -> str:
         """The file's format."""
-        return str(self.record.format)
+        return str(self.file.format)
+
+    @property
+    def name(self) -> str:
+        """The model's name; the file's where nothing says it."""
+        return self.record.model if self.record is not None else self.path.name.removesuffix(self.path.suffix)
 
     @property
     def scheme(self) -> str:
-        """Its numeric precision."""
-        return self.record.scheme
+        """Its numeric precision: what the record says, or what its weights are."""
+        if self.record is not None:
+            return self.record.scheme
+        types = {weight.dtype for weight in self.file.contents.weights}
+        return "int8" if types & set(EIGHT_BITS) else HALF if HALF in types else "float32"
 
     @property
     def model_file(self) -> str:
@@ -49,13 +73,15 @@ class Deployment:
     @property
     def title(self) -> str:
         """What it is, for a heading."""
-        return f"{self.record.model}, {self.scheme}"
+        return f"{self.name}, {self.scheme}"
 
     @property
     def weights(self) -> str:
         """Where its weights come from, without folders of the machine that had them."""
+        if self.facts is None:
+            return self.path.name
         name = self.facts.weights if self.facts.kind == "application" else self.facts.source
-        return name.rpartition("/")[2] or self.record.model
+        return name.rpartition("/")[2] or self.name
 
     @property
     def image(self) -> Signature:
@@ -65,7 +91,7 @@ class Deployment:
     @property
     def labels(self) -> tuple[str, ...]:
         """Names of the classes; empty where there are none."""
-        return self.facts.labels
+        return self.file.labels
 
     @property
     def classes(self) -> int | None:
@@ -78,56 +104,42 @@ class Deployment:
         return _session(self.path, self.format)
 
 
-def read(path: Path) -> Deployment:
-    """The artifact at ``path``, whose record lies beside it.
+def read(
+    path: Path, *, labels: Path | None = None, preprocessing: str | None = None, resize: str | None = None
+) -> Deployment:
+    """The artifact at ``path`` with what it says of itself, and its record where that lies beside it.
 
-    Raises UsageError where there is no record, or where the network does not take one image.
+    The other arguments state what the file does not say. Raises UsageError where the network does not take one image,
+    or where nothing says what it makes of pixels.
     """
-    beside = path.with_name(f"{path.name}.json")
-    if not path.exists():
-        raise UsageError(f"{path} does not exist", hint="kexport export MobileNetV3Small --formats onnx,tflite")
-    if not beside.is_file():
-        raise UsageError(
-            f"{path} has no record {beside.name} beside it, which says how it is fed and what was proven",
-            hint="kexport export MODEL, and then kexport bundle artifacts/MODEL/MODEL-float32.onnx --for python",
-        )
-    record = read_file(beside)
-    facts = _facts(path, record)
-    session = _session(path, str(record.format))
+    found = artifact_file.read(path, labels=labels, preprocessing=preprocessing, resize=resize)
+    session = _session(path, str(found.format))
     inputs, outputs = session.signature
+    _require_image(found)
     names = [spec.name for spec in (*inputs, *outputs)]
-    _require_image(path, inputs)
-    assert facts.preprocessing is not None
     return Deployment(
-        path=path, record=record, facts=facts, contract=facts.preprocessing, inputs=inputs, outputs=outputs,
+        file=found, contract=_contract(found), inputs=inputs, outputs=outputs,
         steps={name: session.quantization(name) for name in names}, effective=session.effective,
     )  # fmt: skip
 
 
-def stated(contract: Preprocessing) -> bool:
-    """Whether anything says what pixels become."""
-    return contract.mode != UNKNOWN
-
-
 def _session(path: Path, form: str) -> Session:
-    runtime = for_format(form)
-    return open_session(runtime, path, options=SessionOptions(threads=1))
+    return open_session(for_format(form), path, options=SessionOptions(threads=1))
 
 
-def _facts(path: Path, record: Record) -> SourceFacts:
-    if record.source is None or record.source.preprocessing is None:
+def _contract(found: ArtifactFile) -> Preprocessing:
+    contract = found.contract
+    if contract is None or contract.mode == UNKNOWN:
+        why = "no contract in the file nor beside it" if contract is None else f"its contract is {contract.basis}"
+        raise UsageError(f"{found.path}: {why}: what it makes of pixels must be said", hint=stated.HINT)
+    return contract
+
+
+def _require_image(found: ArtifactFile) -> None:
+    (height, width), channels, first = artifact_file.image_input(found)
+    if first or channels not in (1, 3) or height is None or width is None:
+        shape = list(found.contents.inputs[0].shape)
         raise UsageError(
-            f"{path}: no input of {record.model} is an image: bundles are for networks that take one",
-            hint="kexport export MODEL --preprocessing raw",
-        )
-    return record.source
-
-
-def _require_image(path: Path, inputs: tuple[Signature, ...]) -> None:
-    shape = inputs[0].shape
-    if len(inputs) != 1 or len(shape) != 4 or None in shape[1:] or shape[3] not in (1, 3):
-        told = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in inputs)
-        raise UsageError(
-            f"{path} takes {told}: bundles are for networks that take one image of a fixed size",
+            f"{found.path} takes {shape}: bundles are for networks that take an image (height, width, 3 or 1 channels)",
             hint="kexport export MODEL --input-shape 224,224,3",
         )

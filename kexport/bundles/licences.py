@@ -27,12 +27,14 @@ _ORIGINAL = {
 def text(deployment: Deployment) -> str:
     """``LICENCES.md``."""
     facts = deployment.facts
-    weights = _application(facts.application) if facts.application and facts.weights == "imagenet" else _own(deployment)
+    known = facts is not None and facts.application and facts.weights == "imagenet"
+    weights = _application(facts.application) if known and facts is not None else _own(deployment)
+    digest = f"sha256 `{facts.weights_sha256}`" if facts is not None else "no record says which"
     return (
         "# Licences\n\n"
         "## Weights\n\n"
         f"{weights}\n\n"
-        f"Source of the weights: {deployment.weights}, sha256 `{facts.weights_sha256}`.\n\n"
+        f"Source of the weights: {deployment.weights}, {digest}.\n\n"
         "## Code\n\n"
         "The client code of this bundle comes from kexport (Apache-2.0) and may be changed and shipped freely.\n\n"
         "This note repeats what publishers state; it is no legal advice.\n"

@@ -99,8 +99,7 @@ def _header(lines: list[str]) -> bytes:
 
 
 def _names(deployment: Deployment) -> Iterator[tuple[str, str | None]]:
-    assert deployment.record.artifact is not None
-    for operator in sorted(deployment.record.artifact.operations):
+    for operator in sorted(deployment.file.contents.operations):
         yield operator, resolver_name(operator)
 
 

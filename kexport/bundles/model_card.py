@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kexport.bundles.deployment import Deployment, stated
+from kexport.bundles.deployment import Deployment
 from kexport.evidence.latency import summarize
 from kexport.records import AccuracyRecord, Basis, ParityRecord, Record
 
@@ -14,15 +14,19 @@ _SHOWN_LAYERS = 12
 def text(deployment: Deployment) -> str:
     """The card, one section for each kind of evidence."""
     record = deployment.record
-    sections = {
-        "What it is": tuple(_identity(deployment)),
-        "How it is fed": tuple(_feeding(deployment)),
+    sections = {"What it is": tuple(_identity(deployment)), "How it is fed": tuple(_feeding(deployment))}
+    if record is not None:
+        sections |= _evidence(record)
+    return f"# {deployment.title}\n\n" + "\n".join(_section(title, lines) for title, lines in sections.items())
+
+
+def _evidence(record: Record) -> dict[str, tuple[str, ...]]:
+    return {
         "Accuracy": tuple(_accuracy(record.accuracy)),
         "Against Keras": tuple(_parity(record, record.parity)),
         "Latency": tuple(_latency(record)),
         "What stayed in float": tuple(_float(record)),
     }
-    return f"# {deployment.title}\n\n" + "\n".join(_section(title, lines) for title, lines in sections.items())
 
 
 def _section(title: str, lines: tuple[str, ...]) -> str:
@@ -30,20 +34,23 @@ def _section(title: str, lines: tuple[str, ...]) -> str:
 
 
 def _identity(deployment: Deployment) -> Iterator[str]:
-    facts, artifact = deployment.facts, deployment.record.artifact
+    record, facts = deployment.record, deployment.facts
+    yield f"file: {deployment.format} {deployment.scheme}, {deployment.file.size_bytes:,} bytes"
+    yield f"sha256 of the file: `{deployment.file.sha256}`"
+    yield f"classes: {_classes(deployment)}"
+    if record is None or facts is None:
+        yield "**no record lies beside the file: what it was made from, its proof and its accuracy are not known here**"
+        return
     yield f"model: {facts.application or facts.source.rpartition('/')[2]}, {facts.parameters:,} parameters"
     yield f"weights: {deployment.weights}, sha256 `{facts.weights_sha256}`"
-    if artifact is not None:
-        yield f"file: {deployment.format} {deployment.scheme}, {artifact.size_bytes:,} bytes"
-        yield f"sha256 of the file: `{artifact.sha256}`"
-        yield f"written by: {artifact.engine} ({artifact.engine_reason})"
-    yield f"classes: {_classes(deployment)}"
-    yield f"status in its record: {deployment.record.status}{_because(deployment.record.reason)}"
+    if record.artifact is not None:
+        yield f"written by: {record.artifact.engine} ({record.artifact.engine_reason})"
+    yield f"status in its record: {record.status}{_because(record.reason)}"
 
 
 def _classes(deployment: Deployment) -> str:
     if deployment.labels:
-        return f"{len(deployment.labels)}, names from {deployment.facts.labels_from}"
+        return f"{len(deployment.labels)}, names: {deployment.file.labels_from}"
     return f"{deployment.classes or 'none'}, without names"
 
 
@@ -59,8 +66,6 @@ def _feeding(deployment: Deployment) -> Iterator[str]:
     )
     yield f"resize: {contract.resize}{_assumed(contract.resize_basis)}"
     yield f"range: {contract.mode}{_assumed(contract.range_basis)}"
-    if not stated(contract):
-        yield "**nothing says what pixels become: export again with --preprocessing before any decision is believed**"
 
 
 def _assumed(basis: Basis | None) -> str:

@@ -23,7 +23,7 @@ _TYPES = {
 
 def name_of(deployment: Deployment) -> str:
     """The model's name on the server: letters, digits, ``-`` and ``_``."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", f"{deployment.record.model}-{deployment.scheme}")
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", f"{deployment.name}-{deployment.scheme}")
 
 
 def config(deployment: Deployment) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import rich_click as click
 
 from kexport.cli import output
+from kexport.cli.options import contract_options
 
 ORDER = 77
 
@@ -18,7 +19,7 @@ ORDER = 77
     "name",
     required=True,
     metavar="NAME",
-    help="Where it goes: cpp, mcu, python, tfserving, triton or web, e.g. --for python",
+    help="Where it goes: android, cpp, mcu, python, tfserving, triton or web, e.g. --for python",
 )
 @click.option(
     "-o",
@@ -28,20 +29,34 @@ ORDER = 77
     metavar="PLACE",
     help="The folder or archive to write; <artifact>-<name> here unless said, e.g. -o deploy/camera",
 )
+@click.option("--archive", is_flag=True, help="One .tar.gz, the same bytes each time, e.g. --for cpp --archive")
 @click.option(
     "--runtime-files",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     metavar="DIR",
     help="For web: a node_modules whose runtime goes into the bundle, e.g. --runtime-files node_modules",
 )
-@click.option("--archive", is_flag=True, help="One .tar.gz, the same bytes each time, e.g. --for cpp --archive")
-def command(artifact: Path, name: str, place: Path | None, runtime_files: Path | None, *, archive: bool) -> int:
+@contract_options
+def command(
+    *,
+    artifact: Path,
+    name: str,
+    place: Path | None,
+    archive: bool,
+    runtime_files: Path | None,
+    labels: str | None,
+    preprocessing: str | None,
+    resize: str | None,
+) -> int:
     """Put an artifact with client code, golden inputs and outputs, model card and checksums into one folder.
 
     Example: kexport bundle artifacts/MobileNetV3Small/MobileNetV3Small-int8.tflite --for python
     """
     from kexport.bundles.write import bundle
 
-    written = bundle(artifact, name, place, archived=archive, runtime_files=runtime_files)
+    written = bundle(
+        artifact, name, place, archived=archive, runtime_files=runtime_files,
+        labels=None if labels is None else Path(labels), preprocessing=preprocessing, resize=resize,
+    )  # fmt: skip
     output.message(f"{written}: written; README.md says how to run it")
     return 0
