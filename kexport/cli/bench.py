@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from kexport.cli import progress
+from kexport.cli import output, progress, verdict
 from kexport.cli.options import json_option, trusted_option
-from kexport.cli.run_cells import tell
+from kexport.cli.run_cells import show
+
+if TYPE_CHECKING:
+    from kexport.evidence.versus import Versus
 
 ARTIFACTS = (Path("artifacts"),)
 
@@ -48,7 +52,10 @@ def command(
     trusted: tuple[str, ...],
     as_json: bool,
 ) -> int:
-    """Measure the latency of stored artifacts, each in its own process; the folder artifacts unless said.
+    """Measure the latency of artifacts, each in its own process; those of the folder artifacts unless said.
+
+    Of two artifacts, the first is also measured against the second, by turns in one process. A file alone, of any
+    maker, and folders that cannot be written are measured as well; nothing is stored then.
 
     Example: kexport bench artifacts/MobileNet --threads 2 --with-keras
     """
@@ -62,6 +69,38 @@ def command(
         repetitions=repetitions,
         warmup=warmup,
     )
+    asked = paths or ARTIFACTS
     with progress.create() as observer:
-        records = pipeline.bench(paths or ARTIFACTS, settings, observer, with_keras=with_keras, trusted=trusted)
-    return tell(records, as_json=as_json, seconds=time.monotonic() - started)
+        records = pipeline.bench(asked, settings, observer, with_keras=with_keras, trusted=trusted)
+    pair = pipeline.lone.versus(*asked, settings) if _are_two(asked) else None
+    show(records, as_json=as_json, more={} if pair is None else {"versus": _shown(pair)})
+    for path in pipeline.lone.apart(asked)[1]:
+        output.message(f"{path}: measured; nothing is stored, as it is alone or its folder cannot be written")
+    output.message(verdict.text(records, seconds=time.monotonic() - started))
+    if pair is not None and not as_json:
+        from kexport.evidence.versus import told
+
+        output.data(told(pair))
+    return verdict.exit_code([record for record in records if record.source is not None])
+
+
+def _are_two(paths: tuple[Path, ...]) -> bool:
+    from kexport.pipeline import lone
+
+    return len(paths) == 2 and all(map(lone.is_artifact, paths))
+
+
+def _shown(pair: Versus) -> dict[str, object]:
+    from kexport.evidence.versus import ratio, told
+
+    each = ratio(pair)
+    return {
+        "first": pair.first,
+        "second": pair.second,
+        "ratio": each.median,
+        "low": each.low,
+        "high": each.high,
+        "coverage": each.coverage,
+        "pairs_seconds": pair.pairs_seconds,
+        "told": told(pair),
+    }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kexport.cli import output, progress, verdict
@@ -41,12 +42,13 @@ def tell(records: Sequence[Record], *, as_json: bool, seconds: float, directory:
     return verdict.exit_code(records)
 
 
-def show(records: Sequence[Record], *, as_json: bool) -> None:
-    """Records as tables, or as JSON."""
+def show(records: Sequence[Record], *, as_json: bool, more: Mapping[str, object] | None = None) -> None:
+    """Records as tables, or as JSON with what else is to be told."""
     if as_json:
         from kexport.reports import render
 
-        output.data(render(records, "json"))
+        text = render(records, "json")
+        output.data(json.dumps(json.loads(text) | dict(more), indent=2, sort_keys=True) if more else text)
     else:
         from kexport.reports import terminal
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -128,13 +128,13 @@ def execute(request: BenchRequest) -> BenchRecord:
     settings = request.settings
     source = _source(request)
     start = perf_counter()
-    session = runtimes.open_session(
-        runtimes.find(request.runtime),
-        source,
-        options=runtimes.SessionOptions(device=settings.device, threads=settings.threads, batch=settings.batch),
-    )
+    session = _open(request, source)
     load_seconds = perf_counter() - start
-    samples = measure(session, make_inputs(session.signature[0], request=request), settings=settings)
+    inputs = make_inputs(session.signature[0], request=request)
+    start = perf_counter()
+    session.run(inputs)
+    first_seconds = perf_counter() - start
+    samples = measure(session, inputs, settings=settings)
     return BenchRecord(
         runtime=request.runtime,
         device=settings.device,
@@ -143,9 +143,26 @@ def execute(request: BenchRequest) -> BenchRecord:
         batch=settings.batch,
         warmup=settings.warmup,
         load_seconds=load_seconds,
+        first_seconds=first_seconds,
         samples_seconds=samples,
         peak_memory_bytes=machine.peak_memory_bytes(),
         machine=machine.describe(),
+    )
+
+
+def opened(request: BenchRequest) -> tuple[runtimes.Session, Callable[[], object]]:
+    """A session for a request, and what runs it once on the request's inputs."""
+    session = _open(request, _source(request))
+    inputs = make_inputs(session.signature[0], request=request)
+    return session, lambda: session.run(inputs)
+
+
+def _open(request: BenchRequest, source: Any) -> runtimes.Session:
+    settings = request.settings
+    return runtimes.open_session(
+        runtimes.find(request.runtime),
+        source,
+        options=runtimes.SessionOptions(device=settings.device, threads=settings.threads, batch=settings.batch),
     )
 
 

@@ -14,13 +14,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from kexport import files, store
 from kexport.errors import EnvironmentFailure, UsageError
 from kexport.evidence.benchmark import BenchSettings
-from kexport.pipeline import resume
+from kexport.pipeline import lone, resume
 from kexport.pipeline.bench import Measurement, measure_all
 from kexport.pipeline.cells import CellRun
 from kexport.pipeline.events import Event, Observer
@@ -76,17 +77,24 @@ def recheck(paths: Sequence[Path], observer: Observer, *, trusted: Collection[st
     """Check stored artifacts against Keras again, where they lie; the records are written anew.
 
     ``trusted`` names the factories and model files whose code may run. A record whose model cannot be had without
-    is not written anew: it comes back as an ERROR. Raises UsageError if a path holds no artifact with a record.
+    is not written anew: it comes back as an ERROR. Nothing is written beside lone files and in folders that cannot be
+    written. Raises UsageError if a path holds no artifact with a record.
     """
+    stored, alone = lone.apart(paths)
     records: list[Record] = []
-    for directory, found in _by_directory(paths):
+    for directory, found in _by_directory(stored):
         with _workspace(directory) as workspace:
             cells = [_cell_or_refusal(record, trusted) for record in found]
             again = CellRun(directory=directory, workspace=workspace, observer=observer, recheck=True)
             made = again.run(tuple(cell for cell in cells if isinstance(cell, Cell)), jobs=None)
             records += (made[cell] if isinstance(cell, Cell) else cell for cell in cells)
             store.write_manifest(directory)
-    return tuple(records)
+    again_alone = partial(_recheck_one, observer=observer)
+    return (*records, *lone.rechecked(alone, again_alone, trusted))
+
+
+def _recheck_one(path: Path, trusted: Collection[str], *, observer: Observer) -> tuple[Record, ...]:
+    return recheck((path,), observer, trusted=trusted)
 
 
 def bench(
@@ -102,13 +110,14 @@ def bench(
     ``with_keras`` builds their models as well; ``trusted`` names the factories and model files whose code may run.
 
     Raises what the first measurement raises if it cannot be made at all (DeviceError for a device that
-    does not really run).
+    does not really run). Lone files and those in folders that cannot be written come back measured, and unwritten.
     """
+    stored, alone = lone.apart(paths)
     records: list[Record] = []
-    for directory, found in _by_directory(paths):
+    for directory, found in _by_directory(stored):
         with _workspace(directory):
             records += _bench_records(directory, found, settings, observer, with_keras=with_keras, trusted=trusted)
-    return tuple(records)
+    return (*records, *(lone.measured(path, settings) for path in alone))
 
 
 @contextmanager

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class BenchRecord:
-    """Raw latencies of one session, in seconds, after ``warmup`` runs that are not kept."""
+    """Raw latencies of one session, in seconds, after ``warmup`` runs that are not kept.
+
+    ``first_seconds`` is the very first run after loading; None in records of 0.1.
+    """
 
     runtime: str
     device: str
@@ -19,6 +22,7 @@ class BenchRecord:
     samples_seconds: tuple[float, ...]
     peak_memory_bytes: int
     machine: dict[str, str]
+    first_seconds: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,7 +55,7 @@ def benchmark_table(records: Sequence[Record]) -> Table:
     """One row per session: statistics of its raw samples; `*` marks those that the machine was too noisy for."""
     header = (
         "model", "format", "scheme", "runtime", "effective", "device", "threads", "batch", "median ms", "interval ms",
-        "p90 ms", "p99 ms", "rows/s", "peak MiB", "samples",
+        "p90 ms", "p99 ms", "load ms", "first ms", "rows/s", "peak MiB", "samples",
     )  # fmt: skip
     sessions = [(record, session, _latency(session)) for record, session in _sessions(records)]
     notes = tuple(
@@ -144,6 +144,8 @@ def _benchmark_row(record: Record, session: BenchRecord, latency: Latency) -> tu
         f"{milliseconds(latency.low_seconds)} to {milliseconds(latency.high_seconds)}",
         milliseconds(latency.p90_seconds),
         milliseconds(latency.p99_seconds),
+        milliseconds(session.load_seconds),
+        milliseconds(session.first_seconds),
         number(latency.rows_per_second, ".1f"),
         number(session.peak_memory_bytes / 2**20, ".0f"),
         str(latency.count),
