@@ -61,7 +61,7 @@ def export(sources: str | Any | Iterable[str | Any], **options: Any) -> tuple[Re
         jobs=asked.jobs,
         resume=asked.resume,
         force=asked.force,
-        bench=asked.bench,
+        bench=requests.benchmark(asked),
         timeout_seconds=asked.timeout_minutes * 60,
     )
     return run(request, Quiet())

@@ -25,7 +25,22 @@ def test_every_target_is_legal(name: str) -> None:
 
 
 def test_the_targets_that_users_are_told_about() -> None:
-    assert set(targets.names()) >= {"server-cpu", "server-cuda", "android", "portable"}
+    told = {"server-cpu", "server-cuda", "android", "portable", "openvino", "triton", "tfserving"}
+    integer = {"android-int8", "raspberry-pi-int8", "microcontroller-int8", "web-wasm-int8", "server-cpu-int8"}
+    assert set(targets.names()) >= told | integer
+    assert all(targets.load(name).values["schemes"] == (Scheme.INT8,) for name in integer)
+
+
+def test_five_mistakes_are_five_messages(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'description = "x"\nformats = ["tflite"]\nschemes = ["int9"]\noperators = "CONV_2D"\nbench_threads = 1.5\n'
+        'embed_preprocessing = "yes"\nbatchsize = 1\n'
+    )
+    with pytest.raises(UsageError) as error:
+        targets.load(str(path))
+    keys = [line.split(": ")[1] for line in error.value.message.splitlines()]
+    assert sorted(keys) == ["batchsize", "bench_threads", "embed_preprocessing", "operators", "schemes.0"]
 
 
 def test_android_is_tflite_in_two_precisions_with_batch_one() -> None:
@@ -35,6 +50,17 @@ def test_android_is_tflite_in_two_precisions_with_batch_one() -> None:
         "batch": 1,
         "engine": Engine.NATIVE,
     }
+
+
+def test_a_target_says_how_latency_is_measured() -> None:
+    from kexport.options import ExportOptions
+    from kexport.pipeline import requests
+
+    asked = ExportOptions(target=("raspberry-pi-int8",), calibration="synthetic:0")
+    assert requests.benchmark(asked) is None
+    found = requests.benchmark(ExportOptions(target=("raspberry-pi-int8",), bench=True))
+    assert found is not None
+    assert found.threads == 4
 
 
 def test_unknown_target_is_offered_the_closest() -> None:

@@ -27,7 +27,7 @@ def execute(models: Sequence[Named], options: ExportOptions) -> int:
         jobs=options.jobs,
         resume=options.resume,
         force=options.force,
-        bench=options.bench,
+        bench=requests.benchmark(options),
         timeout_seconds=options.timeout_minutes * 60,
     )
     with progress.create(total=len(cells)) as observer:

@@ -102,6 +102,11 @@ class CellOptions:
         "--schemes int8 --max-drop 0.5", metavar="POINTS",
     )  # fmt: skip
 
+    operators: tuple[str, ...] = option(
+        Texts(), Goes.CELL, "Operators that the file may hold, as its format calls them; any unless said",
+        "--operators CONV_2D --operators SOFTMAX", default=(), metavar="NAME",
+    )  # fmt: skip
+
     def cell_options(self) -> dict[str, Any]:
         """Every field of these by its name."""
         return {each.name: getattr(self, each.name) for each in fields(CellOptions)}
@@ -163,6 +168,11 @@ class ExportOptions(ModelOptions, CellOptions):
     )  # fmt: skip
     bench: bool = option(
         Switch(), Goes.RUN, "Measure latency as well", "kexport export MobileNet --bench", default=False,
+        in_target=True,
+    )  # fmt: skip
+    bench_threads: int | None = option(
+        Number(python="int | None", whole=True), Goes.RUN, "Compute threads of --bench; the usable cores unless said",
+        "--bench --bench-threads 1", metavar="N", in_target=True,
     )  # fmt: skip
     timeout_minutes: float = option(
         Number(python="float"), Goes.RUN, "Time limit of one cell", "--timeout 5", default=DEFAULT_TIMEOUT_MINUTES,
@@ -187,6 +197,8 @@ class ExportOptions(ModelOptions, CellOptions):
             raise UsageError(f"--timeout {self.timeout_minutes:g}: expected minutes above 0", hint="--timeout 30")
         if self.jobs is not None and self.jobs < 1:
             raise UsageError(f"--jobs {self.jobs}: expected 1 or more", hint="--jobs 2")
+        if self.bench_threads is not None and self.bench_threads < 1:
+            raise UsageError(f"--bench-threads {self.bench_threads}: expected 1 or more", hint="--bench-threads 1")
 
     @property
     def targets(self) -> tuple[str, ...]:

@@ -46,7 +46,7 @@ class Request:
     jobs: int | None = None
     resume: bool = False
     force: bool = False
-    bench: bool = False
+    bench: BenchSettings | None = None
     timeout_seconds: float = 1800.0
 
 
@@ -68,8 +68,8 @@ def run(request: Request, observer: Observer) -> tuple[Record, ...]:
         made = _make(request, todo, workspace, observer)
         records = [kept.get(cell) or made[cell] for cell in request.cells]
         store.write_manifest(request.directory)
-        if request.bench:
-            records = _bench_records(request.directory, records, BenchSettings(), observer)
+        if request.bench is not None:
+            records = _bench_records(request.directory, records, request.bench, observer)
     return tuple(records)
 
 

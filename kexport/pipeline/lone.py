@@ -114,10 +114,8 @@ def _range(found: ArtifactFile) -> tuple[float, float]:
 
 def _record(found: ArtifactFile) -> Record:
     """What can be said of a file without its record."""
-    types = {weight.dtype: 0 for weight in found.contents.weights if weight.dtype}
-    for weight in found.contents.weights:
-        types[weight.dtype] = types.get(weight.dtype, 0) + weight.size_bytes
-    scheme = max(types, key=lambda dtype: types[dtype], default="unknown")
+    types = {weight.dtype for weight in found.contents.weights}
+    scheme = next((dtype for dtype in ("int8", "uint8", "float16", "float32") if dtype in types), "unknown")
     return Record(
         model=found.path.name, format=found.format, scheme=scheme, status=Status.UNPROVEN,
         reason="no record beside the file: measured, and compared with nothing",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kexport import targets
 from kexport.errors import SourceError, UsageError
+from kexport.evidence.benchmark import BenchSettings
 from kexport.images import calibration, evaluation
 from kexport.options import TABLE, ExportOptions
 from kexport.pipeline.reproduce import options_of
@@ -124,6 +125,16 @@ def settings(options: ExportOptions, target: str | None = None) -> ExportOptions
     what = ExportOptions(**{**usual, **base, **options.given()})
     targets.check(what)
     return what
+
+
+def benchmark(options: ExportOptions) -> BenchSettings | None:
+    """How latency is measured as well, if the options or one of the targets want it."""
+    asked = [settings(options, name) for name in options.targets or (None,)]
+    wanted = [what for what in asked if what.bench]
+    if not wanted:
+        return None
+    threads = next((what.bench_threads for what in wanted if what.bench_threads is not None), None)
+    return BenchSettings() if threads is None else BenchSettings(threads=threads)
 
 
 def _spec(application: Application, what: ExportOptions, weights: WeightsSpec) -> ModelSpec:

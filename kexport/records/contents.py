@@ -22,6 +22,7 @@ class Weight:
 class Contents:
     """Signature, operators by count, constants and metadata of a file.
 
+    ``places`` names, for each operator, what the first of them makes: with kexport's files the name of its layer.
     ``metadata`` are the entries that are text, ``others`` the sizes of those that are not. ``ends`` says for each
     output whether a ``softmax`` or a ``sigmoid`` makes it; empty text where something else does. ``values`` counts the
     computed values by type where the file states it. ``stored`` are the scale and the zero point of quantized inputs
@@ -34,6 +35,7 @@ class Contents:
     outputs: tuple[Signature, ...]
     operations: dict[str, int]
     weights: tuple[Weight, ...]
+    places: dict[str, str] = field(default_factory=dict)
     ends: dict[str, str] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
     others: dict[str, int] = field(default_factory=dict)

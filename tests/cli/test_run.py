@@ -35,7 +35,7 @@ def test_every_option_reaches_the_pipeline(call: Call, recorded: Recorded) -> No
     assert call(*typed.split()).code == 0
     (request,) = recorded.requests
     assert (request.directory, request.jobs, request.resume, request.force) == (Path("out/models"), 3, True, False)
-    assert (request.bench, request.timeout_seconds) == (True, 120.0)
+    assert (request.bench is not None, request.timeout_seconds) == (True, 120.0)
     assert [(cell.model.name, cell.scheme) for cell in request.cells] == [
         ("MobileNet", Scheme.FLOAT16),
         ("MobileNet", Scheme.FLOAT32),

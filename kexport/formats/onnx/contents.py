@@ -33,6 +33,7 @@ def read(path: Path) -> Contents:
         outputs=tuple(_signature(value) for value in graph.output),
         operations=dict(sorted(Counter(_told(node) for node in graph.node).items())),
         weights=_weights(graph),
+        places={_told(node): str(node.output[0]) for node in reversed(graph.node) if node.output},
         ends={value.name: _end(value.name, makers) for value in graph.output},
         metadata={entry.key: entry.value for entry in model.metadata_props},
         opset=next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), None),

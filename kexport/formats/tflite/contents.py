@@ -29,6 +29,8 @@ _MOVING = {
 _DESCRIPTION = 3
 _CUSTOM = 32
 MOST_TEXT = 16 * 2**20
+PER_CHANNEL = "DEQUANTIZE_PER_CHANNEL"
+"""How a DEQUANTIZE of a constant with a scale for each channel is told: TFLite Micro reads the first scale for all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +81,7 @@ class _File:
             outputs=tuple(self._signature(*item) for item in outputs.items()),
             operations=dict(sorted(Counter(each.name for each in self.operators).items())),
             weights=tuple(self._weights()),
+            places=self._places(),
             ends={name: self._end(index) for name, index in outputs.items()},
             metadata=text,
             others=others,
@@ -91,7 +94,11 @@ class _File:
 
     @cached_property
     def tensors(self) -> tuple[_Tensor, ...]:
-        return tuple(self._tensor(table) for table in self.graph.tables(schema.SubGraph.TENSORS, "tensors"))
+        return tuple(self._tensor(table) for table in self._tables)
+
+    @cached_property
+    def _tables(self) -> list[Table]:
+        return self.graph.tables(schema.SubGraph.TENSORS, "tensors")
 
     @cached_property
     def operators(self) -> tuple[_Operator, ...]:
@@ -157,8 +164,7 @@ class _File:
 
     def _weights(self) -> Iterator[Weight]:
         counted: set[int] = set()
-        tables = self.graph.tables(schema.SubGraph.TENSORS, "tensors")
-        for index, (tensor, table) in enumerate(zip(self.tensors, tables, strict=True)):
+        for index, (tensor, table) in enumerate(zip(self.tensors, self._tables, strict=True)):
             buffer = table.number(schema.Tensor.BUFFER, "I", 0)
             if tensor.size_bytes and buffer not in counted:  # equal constants share a buffer
                 counted.add(buffer)
@@ -184,6 +190,17 @@ class _File:
             seen.add(index)
             index = operator.inputs[0]
         return "" if operator is None else _LAST.get(BuiltinOperator(operator.code), "") if _is_known(operator) else ""
+
+    def _places(self) -> dict[str, str]:
+        """What the first of each operator makes; one that unpacks constants of several scales is told apart."""
+        found: dict[str, str] = {}
+        scales = [table.child(schema.Tensor.QUANTIZATION, "quantization") for table in self._tables]
+        for each in self.operators:
+            stored = scales[each.inputs[0]] if each.inputs else None
+            several = stored is not None and len(stored.reals(schema.QuantizationParameters.SCALE, "scale")) > 1
+            unpacks = each.code == BuiltinOperator.DEQUANTIZE and several
+            found.setdefault(PER_CHANNEL if unpacks else each.name, self.tensors[each.outputs[0]].name)
+        return found
 
     def _metadata(self) -> tuple[dict[str, str], dict[str, int], bytes]:
         """The entries that are text, the sizes of the others, and the bytes of the standard's."""

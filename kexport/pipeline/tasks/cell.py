@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kexport import files, machine, store
-from kexport.evidence import parity, scoring, verdict
+from kexport.evidence import allowed, parity, scoring, verdict
 from kexport.formats import WrittenFile, write
 from kexport.formats.write import Choice
 from kexport.graph import Graph
@@ -112,8 +112,10 @@ def quantize(state: Making) -> Making:
 
 
 def write_file(state: Making) -> Making:
-    """The file, by the engine that was chosen."""
-    return replace(state, written=_written(state))
+    """The file, by the engine that was chosen. Raises UnsupportedError for operators that are not allowed."""
+    written = _written(state)
+    allowed.check(state.staged, state.cell.format, state.cell.operators, state.graph)
+    return replace(state, written=written)
 
 
 def _written(state: Making) -> WrittenFile:
