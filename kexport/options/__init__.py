@@ -102,6 +102,10 @@ class CellOptions:
         "--schemes int8 --max-drop 0.5", metavar="POINTS",
     )  # fmt: skip
 
+    integer_head: bool = option(
+        Switch(), Goes.CELL, "int8: the last dense layer too, with one scale, for runtimes of integers alone",
+        "--schemes int8 --integer-head", default=False,
+    )  # fmt: skip
     operators: tuple[str, ...] = option(
         Texts(), Goes.CELL, "Operators that the file may hold, as its format calls them; any unless said",
         "--operators CONV_2D --operators SOFTMAX", default=(), metavar="NAME",

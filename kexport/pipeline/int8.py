@@ -52,7 +52,8 @@ def plan_of(
 def _folder(cell: Cell) -> str:
     """One plan serves every file, but for a bound on the drop of a file with integer inputs or outputs."""
     own = cell.max_drop is not None and cell.io is not Boundary.FLOAT32
-    return f"{FOLDER}-{cell.format}-{cell.io}" if own else FOLDER
+    head = "-head" if cell.integer_head else ""
+    return f"{FOLDER}{head}-{cell.format}-{cell.io}" if own else f"{FOLDER}{head}"
 
 
 def _locked(path: Path) -> AbstractContextManager[object]:
@@ -95,11 +96,11 @@ def _bounded(
     """The plan in int8, or with as many float layers as the cell's bound takes."""
     compile_ = compiler(threads)
 
-    fit = _tell_apart(images)
+    fit, head = _tell_apart(images), cell.integer_head
 
     def make(kept: frozenset[str]) -> QuantPlan:
         stream = partial(images.batches, _batch(images))
-        return quantize(graph, stream, compile_, keep_float=kept, refused=_refused, fit=fit)
+        return quantize(graph, stream, compile_, keep_float=kept, refused=_refused, fit=fit, integer_head=head)
 
     if cell.max_drop is None:
         return make(frozenset()), None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from functools import partial
 
 from kexport.errors import UnsupportedError
 from kexport.graph import Graph
@@ -28,19 +29,21 @@ def quantize(
     refused: Refused | None = None,
     fit: bool = True,
     portable: bool = True,
+    integer_head: bool = False,
 ) -> QuantPlan:
     """The int8 plan of an optimized graph.
 
     ``keep_float`` names nodes that must stay float32; ``refused`` names those whose scales a runtime would not take:
     they become float32 too, and the plan is made again. ``fit`` False leaves kernels as they are before rounding, for
     images that are too much alike to judge a fit on. ``portable`` False takes the whole range of int8 for kernels:
-    some CPUs compute with them otherwise (`kernels.pairs`). Images that are copies of others count once. Raises
-    UnsupportedError if that does not end.
+    some CPUs compute with them otherwise (`kernels.pairs`). ``integer_head`` quantizes a last dense layer too. Images
+    that are copies of others count once. Raises UnsupportedError if that does not end.
     """
     graph, batches = rewrites.rewrite(graph), distinct(batches)
+    make = partial(_plan, graph, batches, compile_, fit=fit, portable=portable, integer_head=integer_head)
     kept = set(keep_float)
     for _ in range(ROUNDS):
-        plan = _plan(graph, batches, compile_, keep_float=kept, fit=fit, portable=portable)
+        plan = make(keep_float=kept)
         new = set(refused(plan)) - kept if refused else set()
         if not new:
             return plan
@@ -49,9 +52,16 @@ def quantize(
 
 
 def _plan(
-    graph: Graph, batches: Batches, compile_: Compile, *, keep_float: Collection[str], fit: bool, portable: bool
+    graph: Graph,
+    batches: Batches,
+    compile_: Compile,
+    *,
+    keep_float: Collection[str],
+    fit: bool,
+    portable: bool,
+    integer_head: bool,
 ) -> QuantPlan:
-    network = survey.survey(graph, batches, compile_, keep_float=keep_float)
+    network = survey.survey(graph, batches, compile_, keep_float=keep_float, integer_head=integer_head)
     decided = sequence.decide(network, batches, compile_, fit=fit, portable=portable)
     return noted(
         QuantPlan(

@@ -34,12 +34,16 @@ BATCH_NUMBERS = 1 << 22  # of a node's input or output that one run handles, abo
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """What is decided before the walk: the graph, each node's precision, each value's scale, what float sees."""
+    """What is decided before the walk: the graph, each node's precision, each value's scale, what float sees.
+
+    Kernels of the ``heads`` have one scale: runtimes of integers alone may read no more of a dense layer.
+    """
 
     graph: Graph
     precisions: Mapping[str, Precision]
     values: Mapping[str, Affine]
     observed: Mapping[str, Observed]
+    heads: frozenset[str] = frozenset()
 
     def int8(self, name: str) -> bool:
         """Whether the node computes in int8."""
@@ -156,6 +160,8 @@ class Walk:
         pairs = pairs_of(self.network.graph, node) if self.portable else ()
         if pairs:
             scales = scales_in_pairs(operation, scales, pairs, moments)
+        if node.name in self.network.heads:
+            scales = np.full_like(scales, scales.max())
         numbers = (
             nearest(operation, scales, pairs) if moments is None else round_kernel(operation, scales, moments, pairs)
         )

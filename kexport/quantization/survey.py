@@ -13,29 +13,46 @@ from kexport.quantization.scales import ranges
 from kexport.quantization.sequence import Network
 
 
-def survey(graph: Graph, batches: Batches, compile_: Compile, *, keep_float: Collection[str] = ()) -> Network:
+def survey(
+    graph: Graph,
+    batches: Batches,
+    compile_: Compile,
+    *,
+    keep_float: Collection[str] = (),
+    integer_head: bool = False,
+) -> Network:
     """The network of a rewritten graph: equal to it in float32, and ready to be quantized node by node.
 
     Channels are equalised as if nothing were kept in float: what a float layer makes is rounded as soon as an int8
-    layer reads it, and needs it as much.
+    layer reads it, and needs it as much. ``integer_head``: a last dense layer is int8 too, its kernel with one scale.
     """
+    head = integer_head
     first = stem.find(graph)
     if first is None:
-        return _survey(graph, batches, compile_, keep_float=keep_float, stored=())
+        return _survey(graph, batches, compile_, keep_float=keep_float, stored=(), head=head)
     seen = observe.observe(_up_to(graph, first.product), batches, compile_, values=(first.image, first.product))
     opened = stem.on_levels(graph, first, seen)
     kept = {*keep_float, *first.in_float}
-    network = _survey(opened, batches, compile_, keep_float=kept, stored=(first.depthwise,))
+    network = _survey(opened, batches, compile_, keep_float=kept, stored=(first.depthwise,), head=head)
     return _exact(network, first)
 
 
 def _survey(
-    graph: Graph, batches: Batches, compile_: Compile, *, keep_float: Collection[str], stored: Collection[str]
+    graph: Graph,
+    batches: Batches,
+    compile_: Compile,
+    *,
+    keep_float: Collection[str],
+    stored: Collection[str],
+    head: bool,
 ) -> Network:
-    everything, precisions = assign.assign(graph), assign.assign(graph, keep_float=keep_float, stored=stored)
+    everything = assign.assign(graph, integer_head=head)
+    precisions = assign.assign(graph, keep_float=keep_float, stored=stored, integer_head=head)
     seen = observe.observe(graph, batches, compile_, values=ranges.needed(graph, everything))
     graph, seen = equalize.equalize(graph, everything, seen)
-    return Network(graph=graph, precisions=precisions, values=ranges.choose(graph, precisions, seen), observed=seen)
+    values = ranges.choose(graph, precisions, seen)
+    heads = assign.heads(graph, precisions) if head else frozenset()
+    return Network(graph=graph, precisions=precisions, values=values, observed=seen, heads=heads)
 
 
 def _up_to(graph: Graph, value: str) -> Graph:

@@ -10,12 +10,19 @@ from kexport.quantization.plan import Precision, has_int8_form, shares_scale
 from kexport.quantization.scales import bounds, ranges
 
 
-def assign(graph: Graph, *, keep_float: Collection[str] = (), stored: Collection[str] = ()) -> dict[str, Precision]:
+def assign(
+    graph: Graph,
+    *,
+    keep_float: Collection[str] = (),
+    stored: Collection[str] = (),
+    integer_head: bool = False,
+) -> dict[str, Precision]:
     """The precision of every node that is not FLOAT32; ``keep_float`` names nodes that must stay so.
 
     What the float nodes ``stored`` make is read as int8, as if they were int8 themselves.
-    What makes an output keeps its full resolution: a last dense layer has int8 weights and float logits. What
-    only moves numbers between float nodes stays float, as conversions would cost more than they save.
+    What makes an output keeps its full resolution: a last dense layer has int8 weights and float logits, unless
+    ``integer_head`` makes it int8 as all others are. What only moves numbers between float nodes stays float, as
+    conversions would cost more than they save.
     """
     chosen: dict[str, Precision] = {}
     for node in graph:
@@ -31,10 +38,18 @@ def assign(graph: Graph, *, keep_float: Collection[str] = (), stored: Collection
             break
         for node in idle:
             del chosen[node.name]
-    for node in graph:
-        if isinstance(node.operation, Dense) and node.name in chosen and not _read_as_int8(graph, node, chosen):
-            chosen[node.name] = Precision.WEIGHTS
+    if not integer_head:
+        chosen |= dict.fromkeys(heads(graph, chosen), Precision.WEIGHTS)
     return chosen
+
+
+def heads(graph: Graph, chosen: dict[str, Precision]) -> frozenset[str]:
+    """The dense layers whose results no int8 node reads."""
+    return frozenset(
+        node.name
+        for node in graph
+        if isinstance(node.operation, Dense) and node.name in chosen and not _read_as_int8(graph, node, chosen)
+    )
 
 
 def _sharing_sigmoids(graph: Graph, chosen: dict[str, Precision]) -> list[str]:
