@@ -72,7 +72,7 @@ def command(
     asked = paths or ARTIFACTS
     with progress.create() as observer:
         records = pipeline.bench(asked, settings, observer, with_keras=with_keras, trusted=trusted)
-    pair = pipeline.lone.versus(*asked, settings) if _are_two(asked) else None
+    pair = pipeline.lone.versus(asked[0], asked[1], settings) if _are_two(asked) else None
     show(records, as_json=as_json, more={} if pair is None else {"versus": _shown(pair)})
     for path in pipeline.lone.apart(asked)[1]:
         output.message(f"{path}: measured; nothing is stored, as it is alone or its folder cannot be written")
