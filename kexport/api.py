@@ -6,6 +6,7 @@ wrong with one artifact is in its record, as ``status`` and ``reason``.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -18,7 +19,8 @@ from kexport.evidence.artifact_file import read as read_artifact
 from kexport.evidence.benchmark import BenchSettings
 from kexport.evidence.classification import Classification
 from kexport.evidence.classification import classify as classify_images
-from kexport.images import photographs
+from kexport.evidence.scores import Function, Measure
+from kexport.images import given, photographs
 from kexport.options import PYTHON, ExportOptions, Goes, Option, keywords, of, read
 from kexport.pipeline import Request, recheck, requests, run
 from kexport.pipeline import bench as measure
@@ -44,19 +46,39 @@ class Quiet:
 
 
 @keywords(*PYTHON)
-def export(sources: str | Any | Iterable[str | Any], **options: Any) -> tuple[Record, ...]:
+def export(
+    sources: str | Any | Iterable[str | Any], *, evaluate: Function | tuple[str, Function] | Any = None, **options: Any
+) -> tuple[Record, ...]:
     """Export models and prove each file against Keras: one record per model and format, in that order.
 
     ``sources`` names an application, a family, a glob, a model file or a factory (``package.module:function``), or
     is a `keras.Model`; or several of them. A model of the program is lowered and asked here, where it is, and left
-    as it was: its classes, Lambdas and closures need no file. Raises UsageError for a request that cannot be,
-    StoreError for a directory that cannot be written, and EnvironmentFailure where this environment can do none of it.
+    as it was: its classes, Lambdas and closures need no file.
+
+    ``calibration`` and ``eval`` may be data as well: an array, a dictionary of arrays by input, a pair
+    ``(images, labels)``, or batches of these, as a `tf.data.Dataset` gives them. ``evaluate`` is such data, or a
+    function of ``(outputs, labels)`` whose number, of which more is better, stands in place of the usual figure
+    (its name, or the first of a pair, is the figure's); ``max_drop`` is then in its unit.
+
+    Raises UsageError for a request that cannot be, StoreError for a directory that cannot be written, and
+    EnvironmentFailure where this environment can do none of it.
     """
+    own, options = _own_figure(evaluate, options)
+    with tempfile.TemporaryDirectory(prefix="kexport-data-") as folder:
+        options, data = _data(options, Path(folder))
+        return run(_request(sources, options, data, own), Quiet())
+
+
+def _request(sources: Any, options: Mapping[str, Any], data: Mapping[str, Path], own: Measure | None) -> Request:
     several = (sources,) if isinstance(sources, (str, PathLike)) or live.is_model(sources) else tuple(sources)
     asked = _asked(PYTHON, options)
-    request = Request(
+    if own is not None and asked.evaluation is None:
+        raise UsageError(f"evaluate: {own.name} needs data to be measured on", hint="eval=(images, labels)")
+    return Request(
         cells=requests.cells(select([_named(each) for each in several]), asked),
         live=_live(several),
+        data=data,
+        own=own,
         directory=asked.output,
         jobs=asked.jobs,
         resume=asked.resume,
@@ -64,7 +86,32 @@ def export(sources: str | Any | Iterable[str | Any], **options: Any) -> tuple[Re
         bench=requests.benchmark(asked),
         timeout_seconds=asked.timeout_minutes * 60,
     )
-    return run(request, Quiet())
+
+
+def _own_figure(evaluate: Any, options: dict[str, Any]) -> tuple[Measure | None, dict[str, Any]]:
+    """The figure of the user's own, and the options; data that is given as ``evaluate`` is that of ``eval``."""
+    name, function = evaluate if _named_function(evaluate) else (getattr(evaluate, "__name__", "evaluate"), evaluate)
+    if evaluate is None:
+        return None, options
+    if callable(function):
+        return Measure(name=str(name).strip("<>"), function=function), options
+    if any(options.get(word) is not None for word in ("eval", "evaluation")):
+        raise UsageError("eval and evaluate are both data: expected one of them", hint="eval=(images, labels)")
+    return None, {**options, "eval": evaluate}
+
+
+def _named_function(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str) and callable(value[1])
+
+
+def _data(options: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], dict[str, Path]]:
+    """The options with data written into ``folder`` and named, and the files by these names."""
+    found, data = dict(options), {}
+    for word in ("calibration", "eval", "evaluation"):
+        if given.is_data(options.get(word)):
+            found[word], path = given.written(options[word], folder, option=word)
+            data[found[word]] = path
+    return found, data
 
 
 def _asked(table: Iterable[Option], options: Mapping[str, Any]) -> ExportOptions:
@@ -180,16 +227,18 @@ def _photographs(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 @keywords(*RANKED)
-def sensitivity(source: str | Any, calibration: Place, *, images: int | None = None, **options: Any) -> Ranking:
+def sensitivity(source: str | Any, calibration: Place | Any, *, images: int | None = None, **options: Any) -> Ranking:
     """The layers of one model by the damage that quantizing each alone, to int8, does to the logits.
 
     ``calibration`` as in `export`; ``images`` says how many are taken, 16 unless said. Raises UsageError or SourceError
     for a model or images that cannot be.
     """
-    asked = _asked((CALIBRATION, *RANKED), {"calibration": calibration, **options})
-    model = requests.single(_named(source), asked, command="sensitivity")
-    own = source if live.is_model(source) else None
-    return rank(model, str(asked.calibration), Quiet(), images=images, live=own)
+    with tempfile.TemporaryDirectory(prefix="kexport-data-") as folder:
+        options, _ = _data({"calibration": calibration, **options}, Path(folder))
+        asked = _asked((CALIBRATION, *RANKED), options)
+        model = requests.single(_named(source), asked, command="sensitivity")
+        own = source if live.is_model(source) else None
+        return rank(model, str(asked.calibration), Quiet(), images=images, live=own, data=folder)
 
 
 def report(records: Sequence[Record] | Place, fmt: str = "md") -> str:

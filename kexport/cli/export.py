@@ -20,7 +20,7 @@ def command(sources: tuple[str, ...], **values: Any) -> int:
     """Export one or several models, and prove each file against Keras.
 
     SOURCE is an application (MobileNetV3Small), a family (efficientnet), a glob ('ResNet*V2'), a model file
-    (model.keras, model.h5) or a function that returns a model (package.module:factory).
+    (model.keras, model.h5), the folder of a SavedModel, or a function that returns a model (package.module:factory).
 
     Example: kexport export MobileNetV3Small --formats onnx,tflite --weights random:0
     """

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from kexport.images.evaluation import EvaluationSet
+from kexport.images.evaluation_set import EvaluationSet
 from kexport.records import Preprocessing
 from kexport.sources.scalings import SCALINGS
 
@@ -59,7 +59,7 @@ def alarm(images: EvaluationSet, answers: npt.NDArray[np.float32], answer: Answe
     ``answers`` are Keras's, one row for each image; ``answer`` asks Keras again; ``weights`` are the record's.
     """
     if images.labels is None or images.classes < 2:
-        return ""
+        return ""  # no class of a whole image is right or wrong
     labels, decided = np.array(images.labels), np.asarray(answers).argmax(axis=1)
     right, count, classes = int((labels == decided).sum()), len(labels), images.classes
     if tail(count, count, classes) > LEVEL:
@@ -77,6 +77,8 @@ def alarm(images: EvaluationSet, answers: npt.NDArray[np.float32], answer: Answe
 def _cause(images: EvaluationSet, decided: npt.NDArray[np.int64], answer: Answer, *, weights: str) -> str:
     if weights.startswith("random"):
         return f"the weights are {weights}"
+    if images.contract is None or not images.pixels:
+        return "are the inputs what the network was trained with, and do the labels belong to it?"
     part = _part(images)
     labels = np.array(part.labels)
     tried = [_tried(other, part, labels, answer) for other in _others(images.contract)]

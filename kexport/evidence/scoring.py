@@ -12,13 +12,16 @@ import numpy.typing as npt
 
 from kexport import runtimes
 from kexport.errors import UsageError
-from kexport.evidence import accuracy, chance, signal
+from kexport.evidence import accuracy, chance, scores, signal
 from kexport.evidence import inputs as choice
 from kexport.evidence.inputs import Photographs
-from kexport.images import evaluation
+from kexport.evidence.scores import Measure
+from kexport.images import evaluation, given
+from kexport.images.answers import Answers, two_classes
 from kexport.images.calibration import CalibrationSet, open_calibration
 from kexport.images.checks import Images
-from kexport.images.evaluation import Evaluated, EvaluationSet, open_evaluation
+from kexport.images.evaluation import Evaluated, open_arrays, open_evaluation
+from kexport.images.evaluation_set import EvaluationSet
 from kexport.records import UNKNOWN, AccuracyRecord, Basis, Preprocessing, SourceFacts
 from kexport.runtimes import Session
 from kexport.sources import catalog, embedding, imagenet_classes, prepared, reference, stated
@@ -29,7 +32,7 @@ CHECKED = 16
 """Calibration images on which a calibrated artifact is compared with Keras."""
 COMPARED = 4
 """Photographs on which any other artifact is compared, where seeded images show too little."""
-BATCH, _PIXELS = 8, 224 * 224
+BATCH, _NUMBERS = 8, 224 * 224 * 3
 """Images at once of 224x224 pixels, where the file leaves it open; fewer larger ones, so that memory stays the same."""
 _NAMED = 10
 
@@ -42,35 +45,49 @@ def prepare(
     ``calibrated``: some artifact will be judged on the first calibration images, so Keras sees them too.
     Raises UsageError and SourceError for images that cannot be right.
     """
-    given = open_calibration_for(facts, calibration) if calibration is not None else None
-    if given is not None and calibrated:
-        prepared.save_reference(_calibrated(model, facts, given), folder, prepared.CALIBRATED)
-    seen = given.members if given is not None else ()
+    shown = open_calibration_for(facts, calibration, folder) if calibration is not None else None
+    if shown is not None and calibrated:
+        prepared.save_reference(_calibrated(model, facts, shown), folder, prepared.CALIBRATED)
+    seen = shown.members if shown is not None else ()
     if images is None:
         return
-    found = _evaluation(facts, images)
+    found = _evaluation(facts, images, folder)
     answers = evaluation.save_outputs(found.count, _keras_outputs(model, found), folder)
     evaluated = Evaluated(
         images=found,
-        overlap=evaluation.overlap(found.members, seen),
+        overlap=evaluation.overlap(found.members, seen) if found.pictures else (),
         caveats=tuple(_caveats(model, facts, found, answers)),
     )
     evaluation.save_facts(evaluated, folder)
 
 
-def _evaluation(facts: SourceFacts, images: str) -> EvaluationSet:
+def _evaluation(facts: SourceFacts, images: str, folder: Path) -> EvaluationSet:
     """The photographs; the model's own names of classes decide what they show, and WordNet's ids of ImageNet."""
+    activation = next(iter(facts.activations.values()), "") if len(facts.outputs) == 1 else ""
+    path = given.file_of(images, folder)
+    if path.suffix.lower() == evaluation.ARCHIVE:
+        return open_arrays(
+            path, facts.preprocessing, facts.inputs, facts.outputs, folder, text=images,
+            limits=facts.input_range or (0.0, 0.0), class_names=facts.labels, activation=activation,
+        )  # fmt: skip
     contract, identities = _contract(facts, "--eval"), imagenet_classes.identities()
     return open_evaluation(
-        images, contract, facts.inputs, facts.outputs, class_names=facts.labels, identities=identities
-    )
+        images, contract, facts.inputs, facts.outputs, class_names=facts.labels, identities=identities,
+        activation=activation,
+    )  # fmt: skip
 
 
 def _caveats(model: Any, facts: SourceFacts, images: EvaluationSet, answers: npt.NDArray[Any]) -> Iterator[str]:
     """What is to be known before any number on these images."""
-    told = chance.alarm(images, answers, lambda other: _keras_outputs(model, other), weights=facts.weights)
+
+    def answer(other: EvaluationSet) -> Iterator[npt.NDArray[Any]]:
+        return (_as_classes(other, rows) for rows in _keras_outputs(model, other))
+
+    told = chance.alarm(images, _as_classes(images, answers), answer, weights=facts.weights)
     contract = images.contract
     yield from filter(None, (told, images.guess))
+    if contract is None or images.arrays:
+        return
     if contract.range_basis is Basis.ASSUMED:
         yield f"the range of the pixels is assumed ({contract.basis}): --preprocessing states it"
     if contract.resize_basis is Basis.ASSUMED:
@@ -86,23 +103,29 @@ def _calibrated(model: Any, facts: SourceFacts, images: CalibrationSet) -> Refer
     return reference.with_rounding(model, computed)
 
 
-def photographs(facts: SourceFacts, *, calibration: str | None, images: str | None) -> Iterator[Photographs]:
+def photographs(
+    facts: SourceFacts, folder: Path, *, calibration: str | None, images: str | None
+) -> Iterator[Photographs]:
     """The first images of each set that the user gave, as candidates for what artifacts are compared on."""
     if calibration is not None:
-        given = open_calibration_for(facts, calibration)
-        yield Photographs(text=calibration, inputs=next(iter(given.batches(COMPARED))))
+        seen = open_calibration_for(facts, calibration, folder)
+        yield Photographs(text=calibration, inputs=next(iter(seen.batches(COMPARED))))
     if images is not None:
-        found = _evaluation(facts, images)
+        found = _evaluation(facts, images, folder)
         yield Photographs(text=images, inputs=next(iter(found.batches(COMPARED))))
 
 
-def open_calibration_for(facts: SourceFacts, text: str) -> CalibrationSet:
-    """The calibration set of a model, read and judged. Raises UsageError and SourceError."""
-    given = facts.input_range or catalog.input_range(catalog.application(facts.application))
+def open_calibration_for(facts: SourceFacts, text: str, folder: Path | None = None) -> CalibrationSet:
+    """The calibration set of a model, read and judged; ``folder`` has the data of a program.
+
+    Raises UsageError and SourceError.
+    """
+    limits = facts.input_range or catalog.input_range(catalog.application(facts.application))
     contract = facts.preprocessing
     if contract is None or Path(text).is_dir():
         contract = _contract(facts, "--calibration")
-    return open_calibration(text, contract, facts.inputs, given)
+    path = str(given.file_of(text, folder)) if text.startswith(given.PREFIX) else text
+    return replace(open_calibration(path, contract, facts.inputs, limits), text=text)
 
 
 def _contract(facts: SourceFacts, option: str) -> Preprocessing:
@@ -117,8 +140,12 @@ def _contract(facts: SourceFacts, option: str) -> Preprocessing:
     return contract
 
 
-def score(path: Path, cell: Cell, facts: SourceFacts, folder: Path, *, threads: int) -> AccuracyRecord | None:
+def score(
+    path: Path, cell: Cell, facts: SourceFacts, folder: Path, *, threads: int, own: Measure | None = None
+) -> AccuracyRecord | None:
     """The artifact at ``path`` against Keras on the images that `prepare` left; None if it left none.
+
+    ``own`` is a figure of the user's own, in place of the usual one.
 
     Raises ArtifactError if the file does not load or answers in another shape, SourceError if a photograph changed.
     """
@@ -129,8 +156,37 @@ def score(path: Path, cell: Cell, facts: SourceFacts, folder: Path, *, threads: 
     runtime = runtimes.for_format(cell.format)
     options = runtime.limited(threads, batch=cell.batch or _batch(evaluated.images))
     session = runtimes.open_session(runtime, path, options=options)
-    pairs = _pairs(session, evaluated.images, expected, facts)
-    return _about(accuracy.measure(pairs, evaluated.images.labels, softmax=facts.ends_in_softmax), evaluated, session)
+    figures = _figures(session, evaluated.images, expected, facts, own=own)
+    return _about(figures, evaluated, session)
+
+
+def _figures(
+    session: Session, images: EvaluationSet, expected: npt.NDArray[Any], facts: SourceFacts, *, own: Measure | None
+) -> AccuracyRecord:
+    """What is measured, by what the network answers and by the labels."""
+    pairs = _pairs(session, images, expected, facts)
+    if own is not None:
+        found = np.concatenate([rows for _, rows in pairs])
+        right = images.right(0, images.count) if images.targets else images.labels
+        return scores.measure_own(own, np.asarray(expected), found, None if right is None else np.asarray(right))
+    if images.answers is Answers.CLASSES:
+        return accuracy.measure(pairs, images.labels, softmax=facts.ends_in_softmax)
+    if images.answers is Answers.BINARY:
+        both = (tuple(map(two_classes, pair)) for pair in pairs)
+        return accuracy.measure(((one, two) for one, two in both), images.labels, softmax=True)
+    return scores.measure(_with_targets(pairs, images), images.answers, classes=images.classes)
+
+
+def _with_targets(pairs: Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]], images: EvaluationSet) -> scores.Blocks:
+    start = 0
+    for keras, artifact in pairs:
+        yield keras, artifact, images.right(start, start + len(keras))
+        start += len(keras)
+
+
+def _as_classes(images: EvaluationSet, answers: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """One probability as those of two classes, where that is what the network answers."""
+    return two_classes(answers) if images.answers is Answers.BINARY else answers
 
 
 def problems(record: AccuracyRecord | None) -> Iterator[str]:
@@ -158,12 +214,12 @@ def _keras_outputs(model: Any, images: EvaluationSet) -> Iterator[npt.NDArray[An
     size = min(_batch(images), images.count)
     for batch in images.batches(size):
         rows, full = _filled(batch, size)
-        yield np.asarray(model.predict_on_batch(full[images.input_name]))[:rows]
+        values = [full[name] for name in (images.arrays or [images.input_name])]
+        yield np.asarray(reference.predicted(model, values))[:rows]
 
 
 def _batch(images: EvaluationSet) -> int:
-    height, width = images.contract.size
-    return max(1, BATCH * _PIXELS // max(_PIXELS, height * width))
+    return max(1, BATCH * _NUMBERS // max(_NUMBERS, images.numbers))
 
 
 def _pairs(

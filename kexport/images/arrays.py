@@ -18,10 +18,10 @@ from kexport.images.photographs import prepare
 from kexport.records import UNKNOWN, Preprocessing
 
 FLOATS = ("float16", "float32", "float64")
-PIXELS = "uint8"
+PIXELS, LABELS = "uint8", "labels"
 MOST_IMAGES = 100_000
 _EXPECTED = "np.savez(FILE, input=images) with images of float32 in the network's range, or uint8 pixels"
-_DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,21 +87,26 @@ def open_array(path: Path, *, input_name: str, shape: tuple[int, int, int], cont
     return ArrayFile(path=path, name=name, shape=found, dtype=dtype, contract=contract)
 
 
-def _choose(path: Path, input_name: str) -> str:
+def names(path: Path) -> list[str]:
+    """The arrays of a file. Raises SourceError if it is no ``.npz``."""
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-    except _DAMAGED as error:
+            return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    except DAMAGED as error:
         raise _damaged(path, error) from error
-    if input_name in names:
+
+
+def _choose(path: Path, input_name: str) -> str:
+    names_ = [name for name in names(path) if name != LABELS]
+    if input_name in names_:
         return input_name
-    if len(names) != 1:
+    if len(names_) != 1:
         raise UsageError(
-            f"{path}: holds the arrays {', '.join(map(repr, names)) or 'none'}; expected one, or one called "
+            f"{path}: holds the arrays {', '.join(map(repr, names_)) or 'none'}; expected one, or one called "
             f"{input_name!r}",
             hint=_EXPECTED,
         )
-    return names[0]
+    return names_[0]
 
 
 @contextmanager
@@ -113,7 +118,7 @@ def _member(path: Path, name: str) -> Iterator[tuple[IO[bytes], tuple[int, ...],
             entry = archive.getinfo(f"{name}.npy")
             stream = stack.enter_context(archive.open(entry))
             shape, dtype = _header(stream, entry.file_size)
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise _damaged(path, error) from error
         yield stream, shape, dtype
 
@@ -138,7 +143,7 @@ def _exactly(stream: IO[bytes], size: int, path: Path) -> bytes:
         found = stream.read(size)
         if len(found) != size:
             raise EOFError("it ends before its array does")
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise _damaged(path, error) from error
     return found
 

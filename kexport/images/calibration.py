@@ -18,7 +18,7 @@ import numpy as np
 
 from kexport import files
 from kexport.errors import UsageError
-from kexport.images import arrays, checks, photographs, similarity
+from kexport.images import arrays, checks, given, photographs, similarity
 from kexport.images.checks import Images, InputRange, Member
 from kexport.images.seeded import seeded_images
 from kexport.records import Preprocessing, Signature
@@ -77,6 +77,8 @@ def check(text: str) -> None:
     """Raise UsageError unless ``text`` could be a set: a folder, a ``.npz`` file or ``synthetic:SEED``."""
     if text == "synthetic" or text.startswith("synthetic:"):
         _seed(text)
+        return
+    if text.startswith(given.PREFIX):
         return
     path = Path(text)
     if not path.exists():

@@ -1,7 +1,7 @@
-"""The images that accuracy is measured on, and what Keras said about them: written once per model, read by its cells.
+"""What a network is measured on, and what Keras said about it: written once per model, read by its cells.
 
-A folder of a run holds ``evaluation.json`` (`Evaluated`) and ``evaluation.npy`` (Keras's outputs, one row per image,
-mapped and not read whole).
+Photographs, or the arrays of a ``.npz`` file. A folder of a run holds ``evaluation.json`` (`Evaluated`) and
+``evaluation.npy`` (Keras's outputs, one row per image, mapped and not read whole).
 """
 
 from __future__ import annotations
@@ -16,55 +16,21 @@ import numpy as np
 import numpy.typing as npt
 
 from kexport import files as durable
-from kexport.errors import SourceError, UsageError
-from kexport.images import checks, photographs, similarity
+from kexport.errors import UsageError
+from kexport.images import answers, checks, evaluation_arrays, given, photographs, similarity
 from kexport.images import classes as class_labels
-from kexport.images.checks import Images, Member
+from kexport.images.answers import SIGMOID, Answers
+from kexport.images.checks import Member
 from kexport.images.classes import Classes, Labelled
+from kexport.images.evaluation_set import EvaluationSet
 from kexport.records import Preprocessing, Signature, decode_as, encode
 
-FACTS, OUTPUTS = "evaluation.json", "evaluation.npy"
-_HINT = "--eval FOLDER: one folder per class, or files <class index>_*.jpg; or --eval FILE.csv with path,class index"
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationSet:
-    """Photographs, and the index of the class of each where it is known, in a fixed order.
-
-    ``sha256`` changes with any file, its name, its label or the order; ``notes`` are warnings for the record.
-    ``classes`` is how many the network has; ``guess`` says how those of the images were guessed, if they were.
-    """
-
-    text: str
-    input_name: str
-    contract: Preprocessing
-    paths: tuple[str, ...]
-    members: tuple[Member, ...]
-    labels: tuple[int, ...] | None
-    sha256: str
-    notes: tuple[str, ...]
-    classes: int = 0
-    guess: str = ""
-
-    @property
-    def count(self) -> int:
-        """How many images there are."""
-        return len(self.members)
-
-    def batches(self, size: int) -> Iterator[dict[str, Images]]:
-        """Every image once, in order, as the network takes it: float32 by the input's name; the last may be shorter.
-
-        Raises SourceError if a file is not what it was when the set was opened.
-        """
-        for start in range(0, self.count, size):
-            chosen = range(start, min(start + size, self.count))
-            yield {self.input_name: np.concatenate([self._image(index) for index in chosen])}
-
-    def _image(self, index: int) -> Images:
-        path = Path(self.paths[index])
-        if not path.is_file() or durable.file_digest(path) != self.members[index].sha256:
-            raise SourceError(f"{path}: was changed while the run was using it", hint="run again")
-        return next(checks.image_blocks([path], self.contract, 1))
+FACTS, OUTPUTS, TARGETS = "evaluation.json", "evaluation.npy", "evaluation-targets.npy"
+ARCHIVE = ".npz"
+_HINT = (
+    "--eval FOLDER: one folder per class, or files <class index>_*.jpg; or --eval FILE.csv with path,class index; or "
+    "--eval FILE.npz with arrays input and labels"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +46,14 @@ class Evaluated:
 
 
 def check(text: str) -> None:
-    """Raise UsageError unless ``text`` could be a set: a folder or a ``.csv`` file."""
+    """Raise UsageError unless ``text`` could be a set: a folder, a ``.csv`` or a ``.npz`` file."""
+    if text.startswith(given.PREFIX):
+        return
     path = Path(text)
     if not path.exists():
         raise UsageError(f"--eval {text!r}: there is no such file or folder", hint=_HINT)
-    if not path.is_dir() and path.suffix.lower() != ".csv":
-        raise UsageError(f"--eval {text!r}: is neither a folder nor a .csv file", hint=_HINT)
+    if not path.is_dir() and path.suffix.lower() not in (".csv", ARCHIVE):
+        raise UsageError(f"--eval {text!r}: is neither a folder nor a .csv or .npz file", hint=_HINT)
 
 
 def open_evaluation(
@@ -96,15 +64,17 @@ def open_evaluation(
     *,
     class_names: Sequence[str] = (),
     identities: Sequence[str] = (),
+    activation: str = "",
 ) -> EvaluationSet:
-    """The set that ``text`` names; every image is read once, so that none is damaged later.
+    """The photographs that ``text`` names; every image is read once, so that none is damaged later.
 
-    ``class_names`` are the model's labels by index, ``identities`` other names of the same classes (WordNet's).
+    ``class_names`` are the model's labels by index, ``identities`` other names of the same classes (WordNet's);
+    ``activation`` is what the output ends in: one number behind a sigmoid tells two classes apart.
     Raises UsageError for a network that does not classify one image, and for labels that are not its own;
     SourceError that names every damaged file.
     """
     check(text)
-    count = _classes(inputs, outputs)
+    count = _classes(inputs, outputs, activation)
     classes = Classes(count=count, names=class_names, identities=identities if len(identities) == count else ())
     found, left_out = _find(Path(text), classes)
     _, members = checks.read_photographs(dict(zip(found.names, found.paths, strict=True)), preprocessing)
@@ -121,7 +91,59 @@ def open_evaluation(
         notes=(*left_out, *_class_note(found.labels), *checks.duplicate_note(members)),
         classes=count,
         guess=found.guess,
+        answers=Answers.BINARY if outputs[0].shape[1] == 1 else Answers.CLASSES,
     )
+
+
+def open_arrays(
+    path: Path,
+    preprocessing: Preprocessing | None,
+    inputs: Sequence[Signature],
+    outputs: Sequence[Signature],
+    folder: Path,
+    *,
+    text: str,
+    limits: checks.InputRange,
+    class_names: Sequence[str] = (),
+    activation: str = "",
+) -> EvaluationSet:
+    """The arrays of a ``.npz`` file, taken out into ``folder``; ``limits`` is the range of the network's input.
+
+    Raises UsageError and SourceError for arrays and labels that do not fit the network, which has one output.
+    """
+    if len(outputs) != 1:
+        told = ", ".join(spec.name for spec in outputs)
+        raise UsageError(f"--eval {text}: expected a network with one output, this one has {told}", hint="--layer NAME")
+    files, labels = evaluation_arrays.extracted(path, inputs, folder)
+    evaluation_arrays.require_contract(files, inputs, preprocessing)
+    members = evaluation_arrays.members(files, inputs, preprocessing, limits, text)
+    names = Classes(count=len(class_names) or _rows_of(outputs[0]), names=class_names)
+    found = (
+        answers.unlabelled(outputs[0], activation)
+        if labels is None
+        else answers.read(labels, outputs[0], activation=activation, classes=names, text=f"--eval {text}")
+    )
+    if found.targets is not None:
+        np.save(folder / TARGETS, found.targets)
+    return EvaluationSet(
+        text=text,
+        input_name=inputs[0].name,
+        contract=preprocessing,
+        paths=tuple(str(row) for row in range(len(members))),
+        members=members,
+        labels=found.indices,
+        sha256=durable.file_digest(path),
+        notes=(*_class_note(found.indices), *(checks.duplicate_note(members) if len(inputs[0].shape) == 4 else ())),
+        classes=found.classes,
+        answers=found.answers,
+        arrays=files,
+        wanted={spec.name: spec.dtype for spec in inputs},
+        targets=str(folder / TARGETS) if found.targets is not None else "",
+    )
+
+
+def _rows_of(output: Signature) -> int:
+    return max(2, output.shape[-1] or 0)
 
 
 def overlap(evaluation: Sequence[Member], calibration: Sequence[Member]) -> tuple[str, ...]:
@@ -166,14 +188,15 @@ def load(folder: Path) -> tuple[Evaluated, npt.NDArray[Any]] | None:
     return evaluated, np.load(folder / OUTPUTS, mmap_mode="r", allow_pickle=False)
 
 
-def _classes(inputs: Sequence[Signature], outputs: Sequence[Signature]) -> int:
-    """The number of classes of a network with one image in and one row of classes out."""
+def _classes(inputs: Sequence[Signature], outputs: Sequence[Signature], activation: str) -> int:
+    """The number of classes of a network with one image in and one row of classes out, or one probability."""
     shape = outputs[0].shape if len(outputs) == 1 and len(inputs) == 1 else ()
-    if len(shape) == 2 and shape[1] and shape[1] > 1 and len(inputs[0].shape) == 4:
-        return shape[1]
+    if len(shape) == 2 and shape[1] and len(inputs[0].shape) == 4 and (shape[1] > 1 or activation == SIGMOID):
+        return max(2, shape[1])
     told = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in (*inputs, *outputs))
     raise UsageError(
-        f"--eval is for networks that give one image one row of classes; this one has {told}", hint="leave --eval out"
+        f"--eval is for networks that give one image one row of classes; this one has {told}",
+        hint="--eval FILE.npz with arrays input and labels, or leave --eval out",
     )
 
 

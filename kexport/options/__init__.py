@@ -88,17 +88,19 @@ class CellOptions:
 
     calibration: str | None = option(
         Text(python="str | PathLike[str] | None", path=True), Goes.CELL,
-        "Images that int8 ranges are measured on, about 100", "--calibration photos",
-        metavar="DIR|FILE.npz|synthetic:SEED",
+        "Images that int8 ranges are measured on, about 100; in Python also arrays or a dataset",
+        "--calibration photos", metavar="DIR|FILE.npz|synthetic:SEED",
     )  # fmt: skip
     evaluation: str | None = option(
         Text(python="str | PathLike[str] | None", path=True), Goes.CELL,
-        "Photographs to measure accuracy on: a folder per class, <class index>_*.jpg or a CSV",
-        "--eval photos", word="eval", metavar="DIR|FILE.csv", was="evaluation",
+        "What accuracy is measured on: photographs in a folder per class, <class index>_*.jpg or a CSV, or arrays "
+        "input and labels; in Python also arrays or a dataset",
+        "--eval photos", word="eval", metavar="DIR|FILE.csv|FILE.npz", was="evaluation",
     )  # fmt: skip
     max_drop: float | None = option(
         Number(), Goes.CELL,
-        "Top-1 that int8 may lose on the photographs of --eval: the fewest layers stay float32 for it",
+        "What int8 may lose on the data of --eval, of top-1 or of another network's own figure: the fewest layers stay "
+        "float32 for it",
         "--schemes int8 --max-drop 0.5", metavar="POINTS",
     )  # fmt: skip
 

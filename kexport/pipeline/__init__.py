@@ -21,6 +21,7 @@ from typing import Any
 from kexport import files, store
 from kexport.errors import EnvironmentFailure, UsageError
 from kexport.evidence.benchmark import BenchSettings
+from kexport.evidence.scores import Measure
 from kexport.pipeline import lone, resume
 from kexport.pipeline.bench import Measurement, measure_all
 from kexport.pipeline.cells import CellRun
@@ -37,12 +38,15 @@ from kexport.specs import Cell
 class Request:
     """What to make and where. ``jobs`` of None is what cores and memory allow.
 
-    ``live`` has the models of this program by the names that the cells call them.
+    ``live`` has the models of this program by the names that the cells call them, ``data`` the files of its arrays,
+    ``own`` a figure of its own (cells are then made here, one after the other: a function goes into no other process).
     """
 
     cells: tuple[Cell, ...]
     directory: Path
     live: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Path] = field(default_factory=dict)
+    own: Measure | None = None
     jobs: int | None = None
     resume: bool = False
     force: bool = False
@@ -136,7 +140,7 @@ def _resumed(request: Request) -> dict[Cell, Record]:
     found = {
         cell: resume.resumable(request.directory, cell.file_name, resume.fingerprint(cell))
         for cell in request.cells
-        if not cell.model.live
+        if not cell.model.live and request.own is None
     }
     return {cell: record for cell, record in found.items() if record is not None}
 
@@ -148,6 +152,8 @@ def _make(request: Request, cells: tuple[Cell, ...], workspace: Path, observer: 
         observer=observer,
         timeout_seconds=request.timeout_seconds,
         live=request.live,
+        data=request.data,
+        own=request.own,
     )
     made = run.run(cells, jobs=request.jobs)
     if len(made) == len(request.cells):

@@ -12,6 +12,8 @@ from typing import Any
 
 from kexport import machine, store
 from kexport.errors import KexportError
+from kexport.evidence.scores import Measure
+from kexport.images import given
 from kexport.pipeline import memory
 from kexport.pipeline.ask import Question
 from kexport.pipeline.events import Event, Observer
@@ -20,7 +22,7 @@ from kexport.pipeline.runners import local
 from kexport.pipeline.runners.jobs import Job, Outcome, Progress, default_jobs
 from kexport.pipeline.steps import Clock
 from kexport.pipeline.tasks import Failure
-from kexport.pipeline.tasks.cell import CellRequest
+from kexport.pipeline.tasks.cell import CellRequest, make_cell
 from kexport.pipeline.tasks.prepare import PrepareRequest, prepare_live
 from kexport.pipeline.worker import attempt
 from kexport.records import Cost, Record
@@ -56,7 +58,8 @@ class Waiting:
 class CellRun:
     """Runs the cells of a request: one Keras process per model, then one process per cell.
 
-    ``live`` are models of this program, by name: they are prepared here, before any process is started.
+    ``live`` are models of this program, by name: they are prepared here, before any process is started. ``data`` are
+    the files of its arrays, and ``own`` is a figure of its own, with which cells are made here as well.
     ``recheck`` compares the published artifacts again instead of making new ones. Failures that lie with the
     request or with this environment are not stored at once: `keep_failures` does, unless they are the whole run.
     """
@@ -67,6 +70,8 @@ class CellRun:
     timeout_seconds: float = 1800.0
     recheck: bool = False
     live: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Path] = field(default_factory=dict)
+    own: Measure | None = None
     _waiting: dict[str, Waiting] = field(default_factory=dict)
     _made: dict[Cell, Record] = field(default_factory=dict)
     _threads: int = 1
@@ -105,6 +110,8 @@ class CellRun:
         """The Keras process of a model; the cells of one that is live, which is prepared at once."""
         group.folder.mkdir()
         first = group.cells[0]
+        for text in {first.evaluation, first.calibration} & set(self.data):
+            (group.folder / given.name_of(str(text))).symlink_to(self.data[str(text)].resolve())
         request = PrepareRequest(
             model=group.model,
             folder=str(group.folder),
@@ -116,13 +123,7 @@ class CellRun:
         return self._prepared_here(group, request) if group.model.live else [self._prepare(group, request)]
 
     def _prepared_here(self, group: Group, request: PrepareRequest) -> Iterable[Job]:
-        start = time.monotonic()
-
-        def hears(step: str) -> None:
-            seconds = time.monotonic() - start
-            self._observe(f"{group.model.name} keras", step, seconds, machine.resident_bytes(os.getpid()))
-
-        clock = Clock(hears=hears)
+        clock, start = self._clock(f"{group.model.name} keras"), time.monotonic()
         answer = attempt(lambda: prepare_live(self.live[group.model.live], request, clock), clock)
         return self._answered(group, group.cells, answer, time.monotonic() - start, machine.peak_memory_bytes())
 
@@ -139,8 +140,8 @@ class CellRun:
             priority=memory.parameters(group.model),
         )
 
-    def _cell(self, group: Group, number: int, refusal: str) -> Job:
-        """The process of one cell."""
+    def _cell(self, group: Group, number: int, refusal: str) -> Job | None:
+        """The process of one cell; nothing where it was made here."""
         cell = group.cells[number]
         request = CellRequest(
             cell=cell,
@@ -149,6 +150,9 @@ class CellRun:
             reproduce=reproduce(cell, self.directory),
             threads=self._threads,
         )
+        if self.own is not None:
+            self._made_here(group, request)
+            return None
         task = "recheck" if self.recheck else "cell"
         return self._job(
             Waiting(
@@ -160,6 +164,20 @@ class CellRun:
             memory_bytes=memory.cell_bytes(cell, refusal),
             priority=CELL_FIRST + memory.parameters(cell.model),
         )
+
+    def _made_here(self, group: Group, request: CellRequest) -> None:
+        clock, start = self._clock(request.cell.label), time.monotonic()
+        answer = attempt(lambda: make_cell(request, clock, own=self.own), clock)
+        self._answered(group, (request.cell,), answer, time.monotonic() - start, machine.peak_memory_bytes())
+
+    def _clock(self, label: str) -> Clock:
+        """Steps of work that is done in this process."""
+        start = time.monotonic()
+
+        def hears(step: str) -> None:
+            self._observe(label, step, time.monotonic() - start, machine.resident_bytes(os.getpid()))
+
+        return Clock(hears=hears)
 
     def _job(self, waiting: Waiting, *, memory_bytes: int, priority: int) -> Job:
         name = str(len(self._waiting))
@@ -183,7 +201,8 @@ class CellRun:
     ) -> Iterable[Job]:
         """After a Keras process its cells; after the last cell of a model its folder is removed."""
         if isinstance(answer, Prepared):
-            return [self._cell(group, number, answer.refusal) for number in range(len(group.cells))]
+            jobs = [self._cell(group, number, answer.refusal) for number in range(len(group.cells))]
+            return filter(None, jobs)
         for cell in cells:
             record = failed(cell, answer, self.directory) if isinstance(answer, Failure) else answer
             self._finish(cell, record, seconds, peak_bytes)

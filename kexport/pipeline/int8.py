@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from kexport import machine
+from kexport.evidence.scores import Measure
 from kexport.evidence.scoring import open_calibration_for
 from kexport.graph import Graph
 from kexport.images.calibration import CalibrationSet
@@ -32,9 +33,18 @@ UNFIT = "calibrated on synthetic images: not fit to deploy"
 
 
 def plan_of(
-    cell: Cell, graph: Graph, ready: Prepared, folder: Path, *, threads: int, tell: Tell = lambda _: None
+    cell: Cell,
+    graph: Graph,
+    ready: Prepared,
+    folder: Path,
+    *,
+    threads: int,
+    tell: Tell = lambda _: None,
+    own: Measure | None = None,
 ) -> tuple[QuantPlan, QuantizationRecord]:
     """The plan of a quantized cell and what its record says of it. ``graph`` is optimized; ``tell`` hears of trials.
+
+    Their drop is that of ``own``, if it is given.
 
     Raises UsageError and SourceError for images that cannot be right, UnsupportedError where no scales are found.
     """
@@ -44,7 +54,7 @@ def plan_of(
     place = folder / _folder(cell)
     with _locked(folder / LOCK):
         if not plan_file.exists(place):
-            _make(cell, graph, ready, place, threads=threads, tell=tell)
+            _make(cell, graph, ready, place, threads=threads, tell=tell, own=own)
     record: QuantizationRecord = decode_as(QuantizationRecord, (place / FACTS).read_bytes())
     return plan_file.load(place), record
 
@@ -62,11 +72,13 @@ def _locked(path: Path) -> AbstractContextManager[object]:
     return FileLock(path)
 
 
-def _make(cell: Cell, graph: Graph, ready: Prepared, place: Path, *, threads: int, tell: Tell) -> None:
+def _make(
+    cell: Cell, graph: Graph, ready: Prepared, place: Path, *, threads: int, tell: Tell, own: Measure | None
+) -> None:
     assert cell.calibration is not None
     start = time.perf_counter()
-    images = open_calibration_for(ready.facts, cell.calibration)
-    plan, search = _bounded(cell, graph, ready, place.parent, images, threads=threads, tell=tell)
+    images = open_calibration_for(ready.facts, cell.calibration, place.parent)
+    plan, search = _bounded(cell, graph, ready, place.parent, images, threads=threads, tell=tell, own=own)
     place.mkdir(exist_ok=True)
     facts = _facts(
         plan,
@@ -91,7 +103,15 @@ def _make(cell: Cell, graph: Graph, ready: Prepared, place: Path, *, threads: in
 
 
 def _bounded(
-    cell: Cell, graph: Graph, ready: Prepared, folder: Path, images: CalibrationSet, *, threads: int, tell: Tell
+    cell: Cell,
+    graph: Graph,
+    ready: Prepared,
+    folder: Path,
+    images: CalibrationSet,
+    *,
+    threads: int,
+    tell: Tell,
+    own: Measure | None,
 ) -> tuple[QuantPlan, DropSearch | None]:
     """The plan in int8, or with as many float layers as the cell's bound takes."""
     compile_ = compiler(threads)
@@ -104,7 +124,7 @@ def _bounded(
 
     if cell.max_drop is None:
         return make(frozenset()), None
-    bound = Bound(cell=cell, facts=ready.facts, folder=folder, threads=threads, tell=tell)
+    bound = Bound(cell=cell, facts=ready.facts, folder=folder, threads=threads, tell=tell, own=own)
     found = bound.search(graph, images, make=make, compile_=compile_)
     return found.plan, found.search
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kexport.errors import UsageError
 from kexport.evidence import scoring
+from kexport.evidence.scores import Measure
 from kexport.formats import write
 from kexport.graph import Graph
 from kexport.graph import file as graph_file
@@ -29,7 +30,7 @@ Tell = Callable[[str], None]
 class Bound:
     """What the drop of a plan is measured with: the cell that asks, and the folder where its model is prepared.
 
-    ``tell`` hears what is done now.
+    ``tell`` hears what is done now; ``own`` is the user's own figure.
     """
 
     cell: Cell
@@ -37,6 +38,7 @@ class Bound:
     folder: Path
     threads: int
     tell: Tell
+    own: Measure | None = None
 
     def search(self, graph: Graph, images: CalibrationSet, *, make: Make, compile_: Compile) -> Mixed:
         """The plan of the optimized ``graph`` with the fewest float layers inside the bound, or the best one.
@@ -67,7 +69,7 @@ class Bound:
         with tempfile.TemporaryDirectory(dir=self.folder) as place:
             path = Path(place) / cell.file_name
             write.write_quantized(plan, cell, path, {})
-            scored = scoring.score(path, cell, self.facts, self.folder, threads=self.threads)
+            scored = scoring.score(path, cell, self.facts, self.folder, threads=self.threads, own=self.own)
         assert scored is not None, "_require_labels has found the images"
         return scored
 
@@ -80,7 +82,7 @@ class Bound:
 
     def _require_labels(self) -> None:
         stored = evaluation.load(self.folder)
-        if stored is None or stored[0].images.labels is None:
+        if stored is None or not (stored[0].images.measurable or self.own):
             raise UsageError(
                 f"--max-drop {self.cell.max_drop:g}: --eval {self.cell.evaluation} has no labels, so that no drop "
                 "can be measured",

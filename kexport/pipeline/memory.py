@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kexport import files
 from kexport.errors import EnvironmentFailure
 from kexport.formats import write
 from kexport.sources import catalog
@@ -36,7 +37,7 @@ def parameters(model: ModelSpec) -> int:
     """
     if not model.application:
         path = Path(model.file or "")
-        return path.stat().st_size // BYTES_PER_PARAMETER if path.is_file() else _UNKNOWN_PARAMETERS
+        return files.size_bytes(path) // BYTES_PER_PARAMETER if model.file and path.exists() else _UNKNOWN_PARAMETERS
     application = catalog.application(model.application)
     alpha = model.alpha or 1.0
     backbone = int(application.parameters * max(alpha, alpha**2))

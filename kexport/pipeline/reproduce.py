@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kexport.errors import SourceError, StoreError
+from kexport.images.given import PREFIX
 from kexport.options import Goes, command, of
 from kexport.records import Artifact, Record, SourceFacts
 from kexport.specs import SERVING_BATCH, Boundary, Cell, Engine, Format, ModelSpec, Scheme, WeightsSpec
@@ -25,10 +26,20 @@ KEPT = (*(each.name for each in of(Goes.MODEL) if each.kept and each.name in _FI
 
 def reproduce(cell: Cell, directory: Path) -> str:
     """The command that makes this one cell again."""
-    if cell.model.live:
-        return f"kexport.export(model, formats={str(cell.format)!r}, schemes={str(cell.scheme)!r}, force=True)"
+    if cell.model.live or any(text.startswith(PREFIX) for text in (cell.calibration or "", cell.evaluation or "")):
+        return _in_python(cell)
     words = (*command(options_of(cell)), "-o", str(directory), "--force")
     return shlex.join(["kexport", "export", cell.model.source, *words])
+
+
+def _in_python(cell: Cell) -> str:
+    """The call that makes a cell of a model, or with data, that only a program has."""
+    source = "model" if cell.model.live else repr(cell.model.source)
+    data = {"calibration": cell.calibration, "eval": cell.evaluation}
+    told = {word: word if text.startswith(PREFIX) else repr(text) for word, text in data.items() if text}
+    drop = {} if cell.max_drop is None else {"max_drop": f"{cell.max_drop:g}"}
+    what = {"formats": repr(str(cell.format)), "schemes": repr(str(cell.scheme)), **told, **drop, "force": "True"}
+    return f"kexport.export({', '.join([source, *(f'{word}={value}' for word, value in what.items())])})"
 
 
 def options_of(cell: Cell) -> dict[str, Any]:

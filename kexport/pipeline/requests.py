@@ -12,6 +12,7 @@ from kexport import targets
 from kexport.errors import SourceError, UsageError
 from kexport.evidence.benchmark import BenchSettings
 from kexport.images import calibration, evaluation
+from kexport.images.given import PREFIX
 from kexport.options import TABLE, ExportOptions
 from kexport.pipeline.reproduce import options_of
 from kexport.sources import labels, stated
@@ -248,9 +249,10 @@ def _check_images(options: ExportOptions) -> None:
     if options.evaluation is None:
         return
     evaluation.check(options.evaluation)
-    if options.no_top:
+    if options.no_top and not options.evaluation.startswith(PREFIX) and Path(options.evaluation).suffix != ".npz":
         raise UsageError(
-            "--eval and --no-top: features have no classes to be right about", hint="leave one of them out"
+            "--eval and --no-top: features have no classes to be right about",
+            hint="--eval FILE.npz with the array input measures the cosine of the features; or leave one of them out",
         )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from kexport import machine
 from kexport.errors import StoreError
 from kexport.evidence import tolerances
-from kexport.files import digest, file_digest, files_of
+from kexport.files import digest, files_of
 from kexport.records import Record
 from kexport.specs import Cell
 from kexport.store.directory import read_file, record_paths
@@ -48,7 +48,7 @@ def _makers() -> dict[str, str]:
 
 
 def _content(path: str | None) -> str | None:
-    return file_digest(Path(path)) if path is not None and Path(path).is_file() else None
+    return digest(Path(path)) if path is not None and Path(path).exists() else None
 
 
 def resumable(directory: Path, cell_file_name: str, fingerprint: str) -> Record | None:

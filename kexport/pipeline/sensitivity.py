@@ -17,16 +17,23 @@ from kexport.specs import ModelSpec
 
 
 def ranking(
-    model: ModelSpec, calibration: str, observer: Observer, *, images: int | None = None, live: Any = None
+    model: ModelSpec,
+    calibration: str,
+    observer: Observer,
+    *,
+    images: int | None = None,
+    live: Any = None,
+    data: str = "",
 ) -> Ranking:
     """Every layer of ``model`` that int8 would quantize. ``images`` of None takes fewer of large ones.
 
-    ``live`` is the model itself, where it is one of this program: the work is done here.
+    ``live`` is the model itself, where it is one of this program: the work is done here. ``data`` is the folder of
+    arrays that are the program's too.
 
     Raises what ended the worker: UsageError or SourceError for images or a model that cannot be right.
     """
     memory.check(model, available_bytes=machine.memory_bytes())
-    request = RankRequest(model=model, calibration=calibration, images=images, threads=machine.cores())
+    request = RankRequest(model=model, calibration=calibration, images=images, threads=machine.cores(), data=data)
 
     def event(step: str, seconds: float, memory_bytes: int) -> None:
         label = f"{model.name} sensitivity"

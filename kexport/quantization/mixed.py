@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kexport.quantization.plan import QuantPlan
 from kexport.quantization.ranking import LayerDamage
 from kexport.records import AccuracyRecord, DropSearch, DropTrial
+from kexport.records.proof import POINTS
 
 Make = Callable[[frozenset[str]], QuantPlan]
 Measure = Callable[[QuantPlan], AccuracyRecord]
@@ -41,6 +42,20 @@ def search(bound_points: float, *, make: Make, measure: Measure, rank: Callable[
     ``make`` plans with nodes kept in float, ``rank`` (called only if int8 alone is not enough) gives the layers, most
     sensitive first. At most half of the layers stay in float. ``passed = drop <= bound``, so that NaN fails.
     """
+    scored: list[AccuracyRecord] = []
+
+    def measured(plan: QuantPlan) -> AccuracyRecord:
+        scored.append(measure(plan))
+        return scored[-1]
+
+    found = _searched(bound_points, make=make, measure=measured, rank=rank)
+    figure = scored[0].headline
+    if figure is None:
+        return found
+    return replace(found, search=replace(found.search, metric=figure.name, unit=figure.drop_unit))
+
+
+def _searched(bound_points: float, *, make: Make, measure: Measure, rank: Callable[[], Sequence[LayerDamage]]) -> Mixed:
     tried: dict[int, _Tried] = {0: _try(0, (), bound_points, make, measure)}
     if tried[0].trial.met:
         return _chosen(tried, (), bound_points, layers=0)
@@ -92,7 +107,8 @@ def told(search_: DropSearch) -> str:
         where = f"with {count} of {search_.layers} layers in float32: {', '.join(search_.float_layers)}"
     wide = taken.met and taken.high_points > search_.bound_points
     more = "; the interval reaches beyond it: more evaluation images would narrow it" if wide else ""
-    return f"top-1 drop of {_drop(taken)} {'is inside' if taken.met else 'exceeds'} {_bound(search_)} {where}{more}"
+    drop = f"{search_.metric} drop of {_drop(taken, search_.unit)}"
+    return f"{drop} {'is inside' if taken.met else 'exceeds'} {_bound(search_)} {where}{more}"
 
 
 def problems(search_: DropSearch | None, scored: AccuracyRecord | None) -> Iterator[str]:
@@ -104,21 +120,21 @@ def problems(search_: DropSearch | None, scored: AccuracyRecord | None) -> Itera
             f"{each.drop_points:.2f} with {each.float_layers}" for each in sorted(search_.trials, key=_count)
         )
         yield (
-            f"{_bound(search_)} was not met: the least top-1 drop is {_drop(search_.taken)}; "
-            f"drop in points with float32 layers: {tried}, of {search_.layers}"
+            f"{_bound(search_)} was not met: the least {search_.metric} drop is {_drop(search_.taken, search_.unit)}; "
+            f"drop in {search_.unit} with float32 layers: {tried}, of {search_.layers}"
         )
-    elif scored is not None and scored.top1_drop_points is not None:
+    elif scored is not None and scored.headline is not None:
         own = trial_of(0, scored, search_.bound_points)
         if not own.met:
-            yield f"the top-1 drop of this file is {_drop(own)}, the bound is {_bound(search_)}"
+            drop = f"the {search_.metric} drop of this file is {_drop(own, search_.unit)}"
+            yield f"{drop}, the bound is {_bound(search_)}"
 
 
 def trial_of(float_layers: int, scored: AccuracyRecord, bound_points: float) -> DropTrial:
     """The drop of labelled images as one step of the search."""
-    drop, low, high = (
-        math.nan if value is None else value
-        for value in (scored.top1_drop_points, scored.low_points, scored.high_points)
-    )
+    figure = scored.headline
+    values = (None, None, None) if figure is None else (figure.drop, figure.low, figure.high)
+    drop, low, high = (math.nan if value is None else value for value in values)
     return DropTrial(
         float_layers=float_layers, drop_points=drop, low_points=low, high_points=high, met=drop <= bound_points
     )
@@ -128,8 +144,11 @@ def _count(trial: DropTrial) -> int:
     return trial.float_layers
 
 
-def _drop(trial: DropTrial) -> str:
-    return f"{trial.drop_points:.2f} points (95 % interval {trial.low_points:.2f} to {trial.high_points:.2f})"
+def _drop(trial: DropTrial, unit: str) -> str:
+    digits = 2 if unit == POINTS else 4
+    known = not math.isnan(trial.low_points)
+    interval = f" (95 % interval {trial.low_points:.{digits}f} to {trial.high_points:.{digits}f})" if known else ""
+    return f"{trial.drop_points:.{digits}f} {unit}{interval}"
 
 
 def _bound(search_: DropSearch) -> str:

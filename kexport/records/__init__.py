@@ -13,7 +13,7 @@ from enum import StrEnum
 from kexport.documents import SCHEMA_VERSION, decode_as, encode
 from kexport.records.artifact import Artifact, WrittenFile
 from kexport.records.measured import BenchRecord, Cost
-from kexport.records.proof import AccuracyRecord, Check, Compared, OutputParity, ParityRecord, Rounding
+from kexport.records.proof import AccuracyRecord, Check, Compared, OutputParity, ParityRecord, Rounding, Score
 from kexport.records.quantized import DropSearch, DropTrial, QuantizationRecord
 from kexport.records.source import UNKNOWN, Basis, Preprocessing, Resize, Signature, SourceFacts
 
@@ -36,6 +36,7 @@ __all__ = [
     "Record",
     "Resize",
     "Rounding",
+    "Score",
     "Signature",
     "SourceFacts",
     "Status",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -77,9 +78,34 @@ class ParityRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AccuracyRecord:
-    """An artifact and Keras on the same photographs. Shares are in [0, 1]; drops are in points of 100.
+class Score:
+    """One figure of an artifact and of Keras on the same data, in ``unit``.
 
+    ``drop`` is how much worse the artifact is, in ``drop_unit``: less of what is to be high, more of what is to be
+    ``lower_is_better``. ``low`` to ``high`` is its 95 % interval, where one is known. ``keras`` is None where Keras is
+    itself the measure.
+    """
+
+    name: str
+    unit: str
+    value: float
+    drop: float
+    drop_unit: str
+    keras: float | None = None
+    low: float | None = None
+    high: float | None = None
+    lower_is_better: bool = False
+
+
+TOP1, POINTS = "top-1", "points"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyRecord:
+    """An artifact and Keras on the same data. Shares are in [0, 1]; drops are in points of 100.
+
+    ``top1`` and what belongs to it is of classifiers; ``scores`` are the figures of any other network, the one that
+    gates hold first. ``top1_agreement`` is the share of equal decisions, in all places of a mask, and None for numbers.
     Where there are no labels, everything that needs them is None: agreement and SQNR remain. ``top1_drop_points``
     is Keras's top-1 less the artifact's, ``low_points`` to ``high_points`` its 95 % interval
     (`kexport.evidence.accuracy`). ``overlap`` counts the images that the calibration set holds too. ``logits_sqnr_db``
@@ -90,7 +116,7 @@ class AccuracyRecord:
 
     images: int
     labelled: bool
-    top1_agreement: float
+    top1_agreement: float | None
     output_sqnr_db: float
     logits_sqnr_db: float | None
     logits_images: int
@@ -112,3 +138,22 @@ class AccuracyRecord:
     overlap_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
+    scores: tuple[Score, ...] = ()
+
+    @property
+    def headline(self) -> Score | None:
+        """What gates hold: the first score, or top-1 of a classifier; None where there are no labels."""
+        if self.scores:
+            return self.scores[0]
+        if self.top1_drop_points is None:
+            return None
+        return Score(
+            name=TOP1,
+            unit="%",
+            keras=None if self.keras_top1 is None else 100 * self.keras_top1,
+            value=math.nan if self.top1 is None else 100 * self.top1,
+            drop=self.top1_drop_points,
+            drop_unit=POINTS,
+            low=self.low_points,
+            high=self.high_points,
+        )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class DropTrial:
-    """A plan with ``float_layers`` layers in float32: its top-1 drop in points, the ends of its 95 % interval."""
+    """A plan with ``float_layers`` layers in float32: its drop, the ends of its 95 % interval (NaN if unknown)."""
 
     float_layers: int
     drop_points: float
@@ -20,6 +20,7 @@ class DropTrial:
 class DropSearch:
     """The search for the fewest float32 layers with a drop of at most ``bound_points``: every plan that was measured.
 
+    The drop is that of ``metric``, in ``unit``: top-1 in points unless said.
     ``float_layers`` names what stayed in float in the plan that was taken, most sensitive first; ``layers`` counts
     those that int8 would quantize, 0 if they were not ranked because int8 alone is inside the bound. ``met`` is
     false if no plan is inside the bound.
@@ -30,6 +31,8 @@ class DropSearch:
     float_layers: tuple[str, ...]
     trials: tuple[DropTrial, ...]
     met: bool
+    metric: str = "top-1"
+    unit: str = "points"
 
     @property
     def taken(self) -> DropTrial:

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from kexport.evidence.latency import Latency, summarize
-from kexport.records import BenchRecord, Record
+from kexport.records import BenchRecord, Record, Score
+from kexport.records.proof import POINTS, TOP1
 from kexport.reports.tables import NONE, RUNTIMES, Table, megabytes, milliseconds, number
 
 BASELINE = "float32"
+MIXED = ("figure", "drop")
 Place = tuple[str, str]  # model, format
 Condition = tuple[str, str, int, int]  # runtime, device, threads, batch
 
@@ -22,6 +24,8 @@ Condition = tuple[str, str, int, int]  # runtime, device, threads, batch
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One artifact under one measuring condition. Shares in [0, 1], drops in points of 100, times in seconds.
+
+    ``metric`` is the figure of the network that gates hold: top-1, or another one with its own units.
 
     ``compression`` and ``speed_up`` are how many times smaller and faster than float32. ``slower`` is true where the
     intervals of both medians lie apart and this one above, None where float32 was not measured alike.
@@ -49,6 +53,12 @@ class Row:
     median_seconds: float | None = None
     speed_up: float | None = None
     slower: bool | None = None
+    metric: str | None = None
+    metric_unit: str | None = None
+    metric_keras: float | None = None
+    metric_value: float | None = None
+    metric_drop: float | None = None
+    metric_drop_unit: str | None = None
 
 
 _ACCURACY = (
@@ -76,19 +86,21 @@ def every_row(records: Sequence[Record]) -> tuple[Row, ...]:
 
 def tradeoff_table(records: Sequence[Record]) -> Table:
     """The rows as text; below them what Keras reached, what flatters the numbers, and what is slower here."""
-    header = (
-        "model", "scheme", "format", "MB", "compression", "top-1 %", "drop points", "95 % interval", "agreement",
-        "median ms", "speed-up",
-    )  # fmt: skip
     found = rows(records)
+    classifiers = all(row.metric in (None, TOP1) for row in found)
+    header = (
+        "model", "scheme", "format", "MB", "compression", *(("top-1 %", "drop points") if classifiers else MIXED),
+        "95 % interval", "agreement", "median ms", "speed-up",
+    )  # fmt: skip
     notes = tuple(dict.fromkeys((*_keras_notes(found), *_image_notes(records if found else ()), *_speed_notes(found))))
-    return Table(title="Size against accuracy", header=header, rows=tuple(map(_cells, found)), text_columns=3,
-                 notes=notes)  # fmt: skip
+    cells = tuple(_cells(row, classifiers=classifiers) for row in found)
+    return Table(title="Size against accuracy", header=header, rows=cells, text_columns=3, notes=notes)
 
 
 def _rows(record: Record, baseline_bytes: int | None, baseline: dict[Condition, Latency]) -> Iterator[Row]:
     size = _size(record)
     known = {name: getattr(record.accuracy, name) for name in _ACCURACY} if record.accuracy is not None else {}
+    known |= _figure(record.accuracy.headline if record.accuracy is not None else None)
     common: dict[str, Any] = {
         "model": record.model,
         "scheme": record.scheme,
@@ -102,6 +114,22 @@ def _rows(record: Record, baseline_bytes: int | None, baseline: dict[Condition, 
         yield Row(**common)
     for condition, latency in latencies.items():
         yield Row(**common, **_speed(condition, latency, baseline.get(condition)))
+
+
+def _figure(figure: Score | None) -> dict[str, Any]:
+    """The figure that gates hold; its interval is that of top-1 already."""
+    if figure is None:
+        return {}
+    return {
+        "metric": figure.name,
+        "metric_unit": figure.unit,
+        "metric_keras": figure.keras,
+        "metric_value": figure.value,
+        "metric_drop": figure.drop,
+        "metric_drop_unit": figure.drop_unit,
+        "low_points": figure.low,
+        "high_points": figure.high,
+    }
 
 
 def _speed(condition: Condition, latency: Latency, baseline: Latency | None) -> dict[str, Any]:
@@ -141,21 +169,33 @@ def _size(record: Record) -> int:
     return record.artifact.size_bytes if record.artifact is not None else 0
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    interval = NONE if row.low_points is None else f"{row.low_points:+.2f} to {row.high_points:+.2f}"
+def _cells(row: Row, *, classifiers: bool) -> tuple[str, ...]:
+    digits = ".2f" if row.metric_drop_unit in (None, POINTS) else ".4g"
+    interval = NONE if row.low_points is None else f"{row.low_points:+{digits}} to {row.high_points:+{digits}}"
+    if classifiers:
+        figure = number(None if row.top1 is None else 100 * row.top1, ".2f"), number(row.top1_drop_points, "+.2f")
+    else:
+        figure = _told(row.metric, row.metric_value, row.metric_unit), _told("", row.metric_drop, row.metric_drop_unit)
     return (
         row.model,
         row.scheme,
         row.format,
         megabytes(row.size_bytes),
         NONE if row.compression is None else f"{row.compression:.2f}x",
-        number(None if row.top1 is None else 100 * row.top1, ".2f"),
-        number(row.top1_drop_points, "+.2f"),
+        *figure,
         interval,
         number(row.top1_agreement, ".4f"),
         milliseconds(row.median_seconds),
         NONE if row.speed_up is None else f"{row.speed_up:.2f}x",
     )
+
+
+def _told(name: str | None, value: float | None, unit: str | None) -> str:
+    """``mIoU 81.20 %``: name, value and unit of a figure."""
+    if value is None:
+        return NONE
+    text = f"{value:.2f}" if unit in ("%", POINTS) else f"{value:.4g}"
+    return " ".join(filter(None, (name, text, unit)))
 
 
 def _keras_notes(found: Iterable[Row]) -> Iterator[str]:
@@ -165,6 +205,9 @@ def _keras_notes(found: Iterable[Row]) -> Iterator[str]:
                 f"{row.model} in Keras: top-1 {100 * row.keras_top1:.2f} %, top-5 {100 * row.keras_top5:.2f} % on the "
                 f"same {row.images} images"
             )
+        elif row.metric_value is not None:
+            keras = "" if row.metric_keras is None else f": {_told(row.metric, row.metric_keras, row.metric_unit)}"
+            yield f"{row.model} in Keras{keras} on the same {row.images} images"
         elif row.images is not None:
             yield f"{row.model}: agreement with Keras on {row.images} images without labels"
 

@@ -9,14 +9,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kexport.errors import MissingDependencyError, UsageError
+from kexport.errors import MissingDependencyError, UnsupportedError, UsageError
 from kexport.sources import catalog, loading, prepared
 from kexport.sources.adapt import precision, shapes, taps
 from kexport.sources.catalog import Application
+from kexport.sources.loading import served
+from kexport.sources.loading.served import Served
 from kexport.sources.weights import file as weights_file
 from kexport.sources.weights import finalize, imagenet, random
 from kexport.sources.weights.initial import initial_values
 from kexport.specs import ModelSpec
+
+SERVED = "a SavedModel: the artifact was made from TensorFlow's graph, by another engine"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +43,24 @@ def make(spec: ModelSpec) -> Built:
     for a model or weight file that is missing, damaged, hostile or of another model, DownloadError where ImageNet
     weights cannot be fetched.
     """
+    if _is_folder(spec):
+        return Built(model=_served(spec), notes=(SERVED,))
     model = _application(spec) if spec.application else _own(spec)
     return _finished(model, spec)
+
+
+def _is_folder(spec: ModelSpec) -> bool:
+    return spec.file is not None and Path(spec.file).is_dir()
+
+
+def _served(spec: ModelSpec) -> Served:
+    """A SavedModel. It has no layers, so that none can be asked for."""
+    if spec.layers:
+        raise UsageError(
+            f"--layer {spec.layers[0]}: {spec.source} is a SavedModel, which has no layers to end at",
+            hint="save the model with Keras: model.save('model.keras')",
+        )
+    return served.opened(Path(str(spec.file)), trust=spec.trust, shape=spec.input_shape)
 
 
 def adopt(model: Any, spec: ModelSpec) -> Built:
@@ -50,6 +70,8 @@ def adopt(model: Any, spec: ModelSpec) -> Built:
 
 def skeleton(spec: ModelSpec) -> Any:
     """The model of ``spec`` as far as its layers go: an application has no weights, taps are not applied."""
+    if _is_folder(spec):
+        raise UnsupportedError(f"{spec.source} is a SavedModel: it has no layers to list", hint="model.save('x.keras')")
     if not spec.application:
         return _finished(_own(spec), replace(spec, layers=())).model
     application = catalog.application(spec.application)
@@ -59,6 +81,8 @@ def skeleton(spec: ModelSpec) -> Any:
 
 def rebuild(spec: ModelSpec, weights: Path) -> Any:
     """The model that `make` built before, with the weights that `prepared.save_weights` has kept since."""
+    if _is_folder(spec):
+        return _served(spec)
     name = spec.application
     raw = _construct(spec, catalog.application(name), None) if name else _own(spec)
     model = _finished(raw, spec).model

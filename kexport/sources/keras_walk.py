@@ -54,6 +54,8 @@ def output_names(model: Any) -> list[str]:
 def own_output_names(model: Any) -> list[str]:
     """The names that Keras gives, or the keys of a dictionary; those of a `keras.Sequential` too, which has none."""
     tensors = model.outputs
+    if not hasattr(tensors[0], "_keras_history"):
+        return [tensor.name for tensor in tensors]  # of a SavedModel
     keys = _keys(model, "_outputs_struct")
     return distinct([keys.get(id(tensor), tensor._keras_history.operation.name) for tensor in tensors])  # noqa: SLF001
 

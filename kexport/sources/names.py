@@ -17,19 +17,21 @@ from kexport.sources.catalog import Application
 WEIGHTS_SUFFIX = ".weights.h5"
 SUFFIXES = (".keras", ".h5", ".hdf5")
 _FACTORY = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
-_EXPECTED = "a .keras file, or a .h5 file that holds a whole model"
+GRAPH = "saved_model.pb"
+"""What makes a folder a SavedModel."""
+_EXPECTED = "a .keras file, a .h5 file that holds a whole model, or the folder of a SavedModel"
 _SAVE_HINT = 'model.save("model.keras")'
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFile:
-    """A saved model."""
+    """A saved model: a file, or the folder of a SavedModel."""
 
     path: str
 
     @property
     def name(self) -> str:
-        """The file's stem, which names the artifacts."""
+        """The stem of the file or folder, which names the artifacts."""
         return Path(self.path).stem
 
 
@@ -58,9 +60,10 @@ Named = Application | ModelFile | Factory | Live
 def select(sources: Sequence[str | Live]) -> tuple[Named, ...]:
     """What the user named, each once, in the order of the request.
 
-    A source with a suffix of `SUFFIXES` is a file, one like ``package.module:function`` a factory, anything else
-    names applications (`catalog.select`). Raises UnknownNameError for a name that names nothing, SourceError for
-    a file that is not there, UsageError where two sources would give artifacts of the same name.
+    A source with a suffix of `SUFFIXES` is a file, a folder with `GRAPH` a SavedModel, one like
+    ``package.module:function`` a factory, anything else names applications (`catalog.select`). Raises UnknownNameError
+    for a name that names nothing, SourceError for a file that is not there, UsageError where two sources would give
+    artifacts of the same name.
     """
     chosen = list(dict.fromkeys(named for source in sources for named in _resolve(source)))
     names: dict[str, Named] = {}
@@ -94,6 +97,8 @@ def _resolve(source: str | Live) -> tuple[Named, ...]:
         return (_file(source),)
     if _FACTORY.fullmatch(source):
         return (Factory(text=source),)
+    if (Path(source) / GRAPH).is_file():
+        return (ModelFile(path=str(Path(source))),)
     if Path(source).is_dir():
         raise SourceError(f"{source} is a folder; expected {_EXPECTED}", hint=_SAVE_HINT)
     if "/" in source or Path(source).is_file():

@@ -14,8 +14,9 @@ import numpy.typing as npt
 from kexport import files
 from kexport.records import Signature, SourceFacts
 from kexport.sources import final, labels, preprocessing, rounding
-from kexport.sources.keras_walk import input_names, output_names, run
+from kexport.sources.keras_walk import input_names, output_names, packed, run
 from kexport.sources.loading import factory, words
+from kexport.sources.loading.served import Served
 from kexport.sources.prepared import Reference
 from kexport.sources.preprocessing import Feeding
 from kexport.specs import ModelSpec
@@ -46,7 +47,7 @@ def facts(model: Any, spec: ModelSpec, *, notes: tuple[str, ...] = ()) -> Source
         options={name: value for name, value in _options(spec).items() if value is not None},
         kind=spec.kind,
         source="" if spec.application else spec.source,
-        source_sha256=files.file_digest(Path(spec.file)) if spec.file else "",
+        source_sha256=files.digest(Path(spec.file)) if spec.file else "",
         input_range=(fed[0].low, fed[0].high),
         reference_inputs={feeding.name: str(feeding) for feeding in fed},
         labels=found.names,
@@ -81,6 +82,8 @@ def with_logits(model: Any, reference: Reference, hidden: Collection[str]) -> Re
 def with_rounding(model: Any, reference: Reference) -> Reference:
     """The reference with what Keras says of its first `AGAIN` rows when every layer rounds otherwise."""
     given = {name: array[:AGAIN] for name, array in reference.inputs.items()}
+    if isinstance(model, Served):
+        return reference  # it has no layers that could round otherwise
     names, every = output_names(model), final.operations(model, output_names(model))
     again = _named(names, run(model, list(given.values()), rounding.rounded(every, seed=0)))
     finals = final.operations(model, reference.logits)
@@ -89,9 +92,20 @@ def with_rounding(model: Any, reference: Reference) -> Reference:
     return replace(reference, again=again, logits_again={name: logits[name] for name in reference.logits})
 
 
+def predicted(model: Any, values: Sequence[Any]) -> Any:
+    """What Keras itself predicts for a batch, the inputs in order."""
+    if isinstance(model, Served):
+        return next(iter(model(*values).values()))
+    return model.predict_on_batch(packed(model, values))
+
+
 def _rows(model: Any, given: Mapping[str, npt.NDArray[Any]], call: Any) -> dict[str, npt.NDArray[Any]]:
     count = len(next(iter(given.values())))
-    rows = [run(model, [array[index : index + 1] for array in given.values()], call) for index in range(count)]
+    singles = ([array[index : index + 1] for array in given.values()] for index in range(count))
+    if isinstance(model, Served):
+        rows = [list(model(*values).values()) for values in singles]
+    else:
+        rows = [run(model, values, call) for values in singles]
     return {
         name: np.concatenate([np.asarray(row[place]) for row in rows]) for place, name in enumerate(output_names(model))
     }

@@ -11,7 +11,8 @@ import pytest
 from kexport.errors import SourceError, UsageError
 from kexport.images import evaluation, photographs
 from kexport.images.calibration import open_calibration
-from kexport.images.evaluation import Evaluated, EvaluationSet, open_evaluation
+from kexport.images.evaluation import Evaluated, open_evaluation
+from kexport.images.evaluation_set import EvaluationSet
 from kexport.images.seeded import seeded_images
 from kexport.records import Signature
 from kexport.sources import catalog

@@ -177,6 +177,29 @@ def test_mobilenet_v3_ends_inside_the_bound_or_says_what_was_tried(
         assert max(trial.float_layers for trial in found.trials) == found.layers // 2
 
 
+@pytest.mark.lab
+@pytest.mark.skipif(not (LAB / "images").is_dir(), reason=f"no photographs and weights in {LAB}: set KEXPORT_LAB")
+def test_mobilenet_of_bytes_is_judged_as_it_is_written(tmp_path: Path) -> None:
+    """The drop that the search found is that of the very file, whose probabilities are in steps of 1/256."""
+    for name, digits in (("eval", (2, 6)), ("calibration", (0,))):
+        (tmp_path / name).mkdir()
+        chosen = [path for path in sorted((LAB / "images").glob("*.jpg")) if int(path.name[:4]) % 10 in digits]
+        for path in chosen[::3]:
+            (tmp_path / name / path.name).symlink_to(path)
+    (record,) = kexport.export(
+        "MobileNet", alpha=0.25, formats="tflite", schemes="int8", io="uint8", max_drop=5.0, output=tmp_path / "out",
+        weights=LAB / "mobilenet_0.25_224.weights.h5",
+        calibration=tmp_path / "calibration", eval=tmp_path / "eval",
+    )  # fmt: skip
+    assert (record.status, record.reason) == (Status.PASS, "")
+    assert record.accuracy is not None
+    assert record.quantization is not None
+    assert record.quantization.search is not None
+    assert record.artifact is not None
+    assert [spec.dtype for spec in (*record.artifact.inputs, *record.artifact.outputs)] == ["uint8", "uint8"]
+    assert record.accuracy.top1_drop_points == record.quantization.search.taken.drop_points <= 5.0
+
+
 @pytest.mark.parametrize(
     ("form", "io", "measured"),
     [

@@ -9,6 +9,7 @@ from typing import Any
 
 from kexport import files, machine, store
 from kexport.evidence import allowed, parity, scoring, verdict
+from kexport.evidence.scores import Measure
 from kexport.formats import WrittenFile, write
 from kexport.formats.write import Choice
 from kexport.graph import Graph
@@ -42,12 +43,13 @@ class CellRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Making:
-    """How far the artifact has come: what each step of `CELL` adds. ``staged`` is the file before it has its name."""
+    """How far the artifact has come: what each step of `CELL` adds. ``own`` is the user's own figure."""
 
     request: CellRequest
     ready: Prepared
     choice: Choice
     clock: Clock = field(default_factory=Clock)
+    own: Measure | None = None
     model: Any = None
     graph: Graph | None = None
     plan: QuantPlan | None = None
@@ -107,7 +109,9 @@ def quantize(state: Making) -> Making:
     """The plan of a quantized scheme: made by whichever cell comes first, read by the others."""
     assert state.graph is not None
     threads, tell = state.request.threads, state.clock.tell
-    plan, quantized = int8.plan_of(state.cell, state.graph, state.ready, state.folder, threads=threads, tell=tell)
+    plan, quantized = int8.plan_of(
+        state.cell, state.graph, state.ready, state.folder, threads=threads, tell=tell, own=state.own
+    )
     return replace(state, plan=plan, quantized=quantized)
 
 
@@ -138,7 +142,8 @@ def compare(state: Making) -> Making:
 
 def score(state: Making) -> Making:
     """The file against Keras on the photographs, if there are any."""
-    scored = scoring.score(state.staged, state.cell, state.ready.facts, state.folder, threads=state.request.threads)
+    facts, threads = state.ready.facts, state.request.threads
+    scored = scoring.score(state.staged, state.cell, facts, state.folder, threads=threads, own=state.own)
     return replace(state, scored=scored)
 
 
@@ -162,12 +167,12 @@ CELL: tuple[Step[Making], ...] = (
 """The process of one cell."""
 
 
-def make_cell(request: CellRequest, clock: Clock) -> Record:
-    """Follow `CELL`; what a check says no to is not published."""
+def make_cell(request: CellRequest, clock: Clock, *, own: Measure | None = None) -> Record:
+    """Follow `CELL`; what a check says no to is not published. ``own`` is the user's own figure."""
     cell, ready = request.cell, prepared.load(Path(request.folder))
     bounds_of(cell)  # a kind of artifact that cannot be judged is refused before work
     choice = write.choose(cell, ready.refusal)
-    state = follow(CELL, Making(request=request, ready=ready, choice=choice, clock=clock), clock)
+    state = follow(CELL, Making(request=request, ready=ready, choice=choice, clock=clock, own=own), clock)
     return state.record or _record(state)
 
 

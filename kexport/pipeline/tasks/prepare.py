@@ -19,8 +19,11 @@ from kexport.records import SourceFacts
 from kexport.sources import build as sources
 from kexport.sources import embedding, prepared, reference
 from kexport.sources.loading import live
+from kexport.sources.loading.served import Served
 from kexport.sources.prepared import Prepared
 from kexport.specs import Cell, ModelSpec
+
+NO_LAYERS = "a SavedModel holds operations of TensorFlow, not layers of Keras"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,11 @@ class Preparing:
         return self.built.model
 
     @property
+    def keeps_weights(self) -> bool:
+        """Whether another process can build the model again, and needs the weights for it."""
+        return self.live is None and not isinstance(self.model, Served)
+
+    @property
     def known(self) -> SourceFacts:
         """The facts, once they are there."""
         assert self.facts is not None
@@ -78,7 +86,8 @@ def compute_reference(state: Preparing) -> Preparing:
     built, spec = state.built, state.request.model
     facts = reference.facts(state.model, spec, notes=built.notes)
     embedding.of_file(facts)  # a contract that cannot go into the graph is refused before work
-    given = scoring.photographs(facts, calibration=state.request.calibration, images=state.request.evaluation)
+    request = state.request
+    given = scoring.photographs(facts, state.folder, calibration=request.calibration, images=request.evaluation)
     outputs, facts = inputs.choose(state.model, spec, facts, given)
     prepared.save_reference(outputs, state.folder)
     return replace(state, facts=facts)
@@ -100,6 +109,8 @@ def see_photographs(state: Preparing) -> Preparing:
 
 def lower(state: Preparing) -> Preparing:
     """The native graph into the folder, or the reason why there is none."""
+    if isinstance(state.model, Served):
+        return replace(state, refusal=NO_LAYERS)
     try:
         graph_file.save(lower_model(state.model), state.folder)
     except UnsupportedError as error:
@@ -131,7 +142,7 @@ PREPARE: tuple[Step[Preparing], ...] = (
     Step("reference", compute_reference),
     Step("photographs", see_photographs, when=lambda s: bool(s.request.evaluation or s.request.calibration)),
     Step("lower", lower),
-    Step("keep weights", keep_weights, when=lambda s: s.live is None and bool(_for_engines(s))),
+    Step("keep weights", keep_weights, when=lambda s: s.keeps_weights and bool(_for_engines(s))),
     Step("serve", serve, when=lambda s: s.live is not None and bool(_for_engines(s))),
 )
 """The Keras process of a model."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from kexport.errors import UnsupportedError, UsageError
@@ -25,12 +26,13 @@ MOST = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class RankRequest:
-    """Rank the layers of ``model`` on ``images`` of the calibration set."""
+    """Rank the layers of ``model`` on ``images`` of the calibration set; ``data`` has the arrays of a program."""
 
     model: ModelSpec
     calibration: str
     images: int | None = None
     threads: int = 1
+    data: str = ""
     timeout_seconds: float = 1800.0
 
     def __post_init__(self) -> None:
@@ -52,7 +54,7 @@ def rank_layers(request: RankRequest, clock: Clock, *, model: Any = None) -> Ran
         built = build.make(request.model) if model is None else build.adopt(model, request.model)
         facts = reference.facts(built.model, request.model, notes=built.notes)
     with clock.step("photographs"):
-        images = open_calibration_for(facts, request.calibration)
+        images = open_calibration_for(facts, request.calibration, Path(request.data))
         chosen = list(sensitivity.few(images, request.images or sensitivity.usual_images(images.shape)))
     with clock.step("lower"):
         graph = _lowered(built.model)
