@@ -23,7 +23,7 @@ import os, sys, tempfile, time
 import keras, kexport
 out, sys.stdout = sys.stdout, sys.stderr
 keras.utils.set_random_seed(0)
-model = keras.applications.MobileNetV3Small(weights=None)
+model = keras.applications.MobileNetV3Small(input_shape=(224, 224, 3), weights=None)
 head = model.get_layer("logits")
 head.set_weights([keras.random.normal(weight.shape, seed=place) for place, weight in enumerate(head.weights)])
 out.write("ready\n"); out.flush()
