@@ -32,7 +32,7 @@ def test_command_line_and_python_have_the_same_words() -> None:
         typed = {flag for p in group.commands[name].params if isinstance(p, click.Option) for flag in p.opts}
         assert typed - {"-o"} == {f"--{word.replace('_', '-')}" for word in words}
     parameters = inspect.signature(kexport.export).parameters
-    assert set(parameters) == words - {"json"} | {"sources", "earlier_words"}
+    assert set(parameters) == words - {"json"} | {"sources", "evaluate", "earlier_words"}, "a function cannot be typed"
     assert all(f"    {option.word}: {option.meaning}." in str(kexport.export.__doc__) for option in PYTHON)
 
 

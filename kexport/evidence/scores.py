@@ -63,6 +63,8 @@ class _Sums:
         """What every kind of output has."""
         if keras.shape != artifact.shape:
             raise ArtifactError(f"the artifact answers in shape {artifact.shape}, Keras in {keras.shape}")
+        if not len(keras):
+            raise ArtifactError("no images were answered")
         power, noise = powers(rows(keras), rows(artifact))
         self.images += len(keras)
         self.power += float(power.sum())

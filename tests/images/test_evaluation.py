@@ -182,7 +182,7 @@ def test_what_is_no_set(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no such file or folder"):
         evaluation.check(str(tmp_path / "none"))
     (tmp_path / "x.txt").touch()
-    with pytest.raises(UsageError, match=r"is neither a folder nor a \.csv file"):
+    with pytest.raises(UsageError, match=r"is neither a folder nor a \.csv or \.npz file"):
         evaluation.check(str(tmp_path / "x.txt"))
 
 

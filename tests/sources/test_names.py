@@ -36,7 +36,7 @@ def test_kinds(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("sources", "kind", "message"),
     [
-        (["missing.keras"], SourceError, "missing.keras does not exist; expected a .keras file, or a .h5 file that"),
+        (["missing.keras"], SourceError, "missing.keras does not exist; expected a .keras file, a .h5 file that"),
         (["c.weights.h5"], SourceError, "c.weights.h5 holds weights alone; expected a .keras file"),
         (["saved"], SourceError, "saved is a folder; expected a .keras file"),
         (["d.onnx"], SourceError, "d.onnx is neither an application nor a model file; expected a .keras file"),
