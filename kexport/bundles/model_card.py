@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from kexport.bundles.deployment import Deployment
 from kexport.evidence.latency import summarize
-from kexport.records import AccuracyRecord, Basis, ParityRecord, Record
+from kexport.records import AccuracyRecord, Basis, ParityRecord, Record, Score
 
 _SHOWN_LAYERS = 12
 
@@ -83,8 +84,12 @@ def _accuracy(accuracy: AccuracyRecord | None) -> Iterator[str]:
         yield "not measured: kexport export MODEL --eval FOLDER"
         return
     yield from (f"**{caveat}**" for caveat in accuracy.caveats)
+    if accuracy.scores:
+        yield from (f"{_score(score)} on {accuracy.images} images" for score in accuracy.scores)
+        return
     if accuracy.top1 is None or accuracy.keras_top1 is None:
-        yield f"top-1 agreement with Keras {accuracy.top1_agreement:.4f} on {accuracy.images} images without labels"
+        agreement = math.nan if accuracy.top1_agreement is None else accuracy.top1_agreement
+        yield f"top-1 agreement with Keras {agreement:.4f} on {accuracy.images} images without labels"
         return
     yield f"top-1 {100 * accuracy.top1:.2f} % on {accuracy.images} images; Keras on the same {_percent(accuracy)}"
     yield (
@@ -93,6 +98,13 @@ def _accuracy(accuracy: AccuracyRecord | None) -> Iterator[str]:
     )
     if accuracy.overlap:
         yield f"{accuracy.overlap} of the images are in the calibration set too: accuracy is flattered"
+
+
+def _score(score: Score) -> str:
+    """One figure with its unit, and Keras's."""
+    value = f"{score.name} {score.value:.4g} {score.unit}".rstrip()
+    keras = "" if score.keras is None else f", Keras {score.keras:.4g} {score.unit}".rstrip()
+    return f"{value}{keras}, drop {score.drop:+.4g} {score.drop_unit}"
 
 
 def _percent(accuracy: AccuracyRecord) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 from kexport.evidence.latency import Latency, summarize
-from kexport.records import BenchRecord, OutputParity, Preprocessing, Record, Signature, Status
+from kexport.records import BenchRecord, OutputParity, Preprocessing, Record, Score, Signature, Status
 from kexport.reports.summary import digested
 from kexport.reports.tables import NONE, RUNTIMES, milliseconds, worst
 
@@ -138,6 +138,20 @@ def _accuracy(old: Record, new: Record, limits: Thresholds) -> Iterator[Change]:
     if ours.top1 is not None and theirs.top1 is not None:
         right = 100 * ours.top1, 100 * theirs.top1
         yield from _lower(new, "accuracy", "top-1 %", right, limit=limits.accuracy_points, enough=math.inf)
+    before = {score.name: score for score in ours.scores}
+    for score in theirs.scores:
+        if score.name in before:
+            yield from _figure(new, before[score.name], score, limits)
+
+
+def _figure(record: Record, before: Score, after: Score, limits: Thresholds) -> Iterator[Change]:
+    """Any other figure: shares may fall by so many points, numbers by as many hundredths of what Keras has."""
+    size = 1.0 if after.unit == "%" else abs(before.value if before.keras is None else before.keras) / 100
+    worse = before.value - after.value if not after.lower_is_better else after.value - before.value
+    if not _alike(before.value, after.value):
+        what = f"{after.name} {after.unit}".strip()
+        yield change(record, "accuracy", what, f"{before.value:.6g}", f"{after.value:.6g}",
+                     regression=not worse <= limits.accuracy_points * size + _ROUNDING)  # fmt: skip
 
 
 def _size(old: Record, new: Record, limits: Thresholds) -> Iterator[Change]:
