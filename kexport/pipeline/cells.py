@@ -26,6 +26,7 @@ from kexport.pipeline.tasks.cell import CellRequest, make_cell
 from kexport.pipeline.tasks.prepare import PrepareRequest, prepare_live
 from kexport.pipeline.worker import attempt
 from kexport.records import Cost, Record
+from kexport.sources.loading import live
 from kexport.sources.prepared import Prepared
 from kexport.specs import CALIBRATED, Cell, ModelSpec
 
@@ -167,7 +168,8 @@ class CellRun:
 
     def _made_here(self, group: Group, request: CellRequest) -> None:
         clock, start = self._clock(request.cell.label), time.monotonic()
-        answer = attempt(lambda: make_cell(request, clock, own=self.own), clock)
+        with live.random_numbers():
+            answer = attempt(lambda: make_cell(request, clock, own=self.own), clock)
         self._answered(group, (request.cell,), answer, time.monotonic() - start, machine.peak_memory_bytes())
 
     def _clock(self, label: str) -> Clock:

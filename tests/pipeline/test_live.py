@@ -14,8 +14,10 @@ import pytest
 import kexport
 from kexport.errors import UsageError
 from kexport.pipeline import Request
+from kexport.pipeline.steps import Clock
+from kexport.pipeline.tasks.prepare import PrepareRequest, prepare_live
 from kexport.sources.loading import live
-from kexport.specs import Format, ModelSpec
+from kexport.specs import Cell, Format, ModelSpec
 from tests.own_models import OWN, exported, passed
 
 TWO = (Format.ONNX, Format.TFLITE)
@@ -143,7 +145,9 @@ def test_model_and_program_stay_as_they_were(tmp_path: Path) -> None:
         }
 
     before, first = state(), number_of(keras.layers.Dense(1))
-    exported(named(model), tmp_path, (Format.ONNX, Format.SAVEDMODEL), live=model)
+    cells = tuple(Cell(model=named(model), format=form) for form in (Format.ONNX, Format.SAVEDMODEL))
+    prepare_live(model, PrepareRequest(model=named(model), folder=str(tmp_path), cells=cells), Clock())
+    assert (tmp_path / "served-dynamic").is_dir(), "engines were served as well"
     assert state() == before
     assert number_of(keras.layers.Dense(1)) == first + 1
 

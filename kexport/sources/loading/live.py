@@ -33,7 +33,7 @@ def name(model: Any) -> str:
 @contextmanager
 def untouched(model: Any) -> Iterator[None]:
     """Whatever runs inside, ``model`` and what Keras and numpy remember are afterwards as they were."""
-    with _calls(model), _attributes(model), _variables(model), _counters(), _random_numbers():
+    with _calls(model), _attributes(model), _variables(model), _counters(), random_numbers():
         yield
 
 
@@ -94,7 +94,8 @@ def _global(attribute: str) -> Any:
 
 
 @contextmanager
-def _random_numbers() -> Iterator[None]:
+def random_numbers() -> Iterator[None]:
+    """Those that the program draws next are what they would have been."""
     python, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002 - what the program uses
     try:
         yield
