@@ -12,13 +12,13 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from kexport import machine, reports, store
+from kexport import reports, store
 from kexport.errors import UsageError
 from kexport.evidence.artifact_file import ArtifactFile
 from kexport.evidence.artifact_file import read as read_artifact
-from kexport.evidence.benchmark import BenchSettings
 from kexport.evidence.classification import Classification
 from kexport.evidence.classification import classify as classify_images
+from kexport.evidence.protocols import settings_of
 from kexport.evidence.scores import Function, Measure
 from kexport.images import given, photographs
 from kexport.options import PYTHON, ExportOptions, Goes, Option, keywords, of, read
@@ -139,15 +139,21 @@ def _live(sources: Sequence[Any]) -> dict[str, Any]:
 
 
 def parity(
-    paths: Place | Iterable[Place] = DEFAULT_DIRECTORY, *, trust: str | Iterable[str] = ()
+    paths: Place | Iterable[Place] = DEFAULT_DIRECTORY,
+    *,
+    with_keras: bool = False,
+    evaluation: Place | None = None,
+    trust: str | Iterable[str] = (),
 ) -> tuple[Record, ...]:
-    """Compare stored artifacts with Keras again, where they lie; their records are written anew.
+    """Compare stored artifacts with what Keras answered, where they lie; their records are written anew.
 
-    A path is an artifact directory, a model's folder in one, or an artifact. ``trust`` names the factories and model
-    files, as records call them, whose code may run; without it none does. Raises UsageError for a path without
-    artifacts.
+    A path is an artifact directory, a model's folder in one, or an artifact. Keras's answers lie beside an artifact;
+    where they do not, or ``with_keras``, Keras builds the model again. On ``evaluation``, the data that Keras saw at
+    the export, accuracy is measured again. ``trust`` names the factories and model files, as records call them, whose
+    code may run then; without it none does. Raises UsageError for a path without artifacts.
     """
-    return recheck(_paths(paths), Quiet(), trusted=_several(trust))
+    shown = None if evaluation is None else str(evaluation)
+    return recheck(_paths(paths), Quiet(), trusted=_several(trust), with_keras=with_keras, photographs=shown)
 
 
 def bench(
@@ -155,23 +161,28 @@ def bench(
     *,
     device: str = DEFAULT_DEVICE,
     threads: int | None = None,
-    repetitions: int = 50,
-    warmup: int = 5,
+    repetitions: int | None = None,
+    warmup: int | None = None,
+    batch: int | Iterable[int] | None = None,
+    protocol: str | None = None,
     with_keras: bool = False,
     trust: str | Iterable[str] = (),
 ) -> tuple[Record, ...]:
     """Measure the latency of stored artifacts, each in its own process; the records hold all samples.
 
-    ``threads`` of None is every usable core; ``trust`` is for ``with_keras``, as in `parity`. Raises DeviceError if
-    ``device`` would not really run.
+    ``threads`` of None is every usable core, and no more can be asked for; ``batch`` is one number or several,
+    ``protocol`` a published way to measure (``keras.io``), over which what else is given stands. ``trust`` is for
+    ``with_keras``, as in `parity`. Raises DeviceError if ``device`` would not really run.
     """
-    settings = BenchSettings(
-        device=device,
-        threads=machine.cores() if threads is None else threads,
-        repetitions=repetitions,
-        warmup=warmup,
+    batches = None if batch is None else ",".join(map(str, (batch,) if isinstance(batch, int) else batch))
+    asked = settings_of(
+        protocol, batches=batches, device=device, threads=threads, repetitions=repetitions, warmup=warmup
     )
-    return measure(_paths(paths), settings, Quiet(), with_keras=with_keras, trusted=_several(trust))
+    places, trusted = _paths(paths), _several(trust)
+    records: tuple[Record, ...] = ()
+    for settings in asked:
+        records = measure(places, settings, Quiet(), with_keras=with_keras, trusted=trusted)
+    return records
 
 
 def inspect(
@@ -242,7 +253,7 @@ def sensitivity(source: str | Any, calibration: Place | Any, *, images: int | No
 
 
 def report(records: Sequence[Record] | Place, fmt: str = "md") -> str:
-    """Records, or those of an artifact directory, as text: ``md``, ``json``, ``csv`` or ``junit``.
+    """Records, or those of an artifact directory, as text: of a format of `kexport.reports`, such as ``html``.
 
     Raises UnknownNameError for another format, StoreError for damaged records.
     """

@@ -13,6 +13,7 @@ import re
 import signal
 import sys
 from contextlib import suppress
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -175,15 +176,25 @@ def versions() -> dict[str, str]:
     return found
 
 
+def today() -> str:
+    """The day by UTC, as ``2026-01-31``."""
+    return datetime.now(UTC).date().isoformat()
+
+
 def describe() -> dict[str, str]:
     """The machine for records and for `kexport doctor`: text only, no host name."""
+    return hardware() | {f"version {name}": version for name, version in versions().items()}
+
+
+def hardware() -> dict[str, str]:
+    """What computes: text only, no host name."""
     return {
         "processor": processor(),
         "instructions": " ".join(instructions()) or "none of interest",
         "cores": str(cores()),
         "memory_gib": f"{memory_bytes() / 2**30:.1f}",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-    } | {f"version {name}": version for name, version in versions().items()}
+    }
 
 
 def _cpu_field(name: str, *, cpu_info: Path) -> str:

@@ -441,13 +441,15 @@ def test_labels_that_do_not_fit(tmp_path: Path) -> None:
 
 
 def test_a_live_model(tmp_path: Path) -> None:
-    """Through processes of their own, as a program calls it; parity later says that the model is gone."""
+    """Through processes of their own, as a program calls it; later Keras's stored answers stand in for it."""
     records = kexport.export(classifier(), formats=("onnx",), directory=tmp_path, jobs=1)
     assert [(record.model, record.status, record.reason) for record in records] == [("flowers", Status.PASS, "")]
     facts = records[0].source
     assert facts is not None
     assert (facts.kind, facts.source, facts.source_sha256) == ("live", "flowers", "")
     (again,) = kexport.parity(tmp_path)
+    assert (again.status, again.parity) == (Status.PASS, records[0].parity)
+    (again,) = kexport.parity(tmp_path, with_keras=True)
     assert (again.status, again.exit_code) == (Status.ERROR, SourceError.exit_code)
     assert again.reason == (
         "the artifact was made from a model of a Python program (flowers), which is not there any more"

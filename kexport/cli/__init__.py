@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import shlex
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -52,6 +53,17 @@ for _command in commands():
     group.add_command(_command)
 
 
+RESUMABLE = frozenset({"export", "all"})
+
+
+def _interrupted(arguments: Sequence[str]) -> str:
+    """What happened, and as the last line the command that goes on, where there is one."""
+    if not arguments or arguments[0] not in RESUMABLE:
+        return "interrupted"
+    words = (*arguments, *(() if "--resume" in arguments else ("--resume",)))
+    return f"interrupted; what is complete stays, and this goes on:\n{shlex.join(['kexport', *words])}"
+
+
 TOLD_BY_CLICK = frozenset({"--help", "-h", "--version"})
 """Options after which click itself writes to stdout, and nothing else is written."""
 
@@ -69,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         output.failure(error.format_message(), hint=_help(error))
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        output.message("interrupted; kexport ... --resume goes on from here")
+        output.message(_interrupted(sys.argv[1:] if arguments is None else arguments))
         return INTERRUPTED
     return code if isinstance(code, int) else 0
 

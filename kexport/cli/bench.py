@@ -14,6 +14,7 @@ from kexport.cli.run_cells import show
 
 if TYPE_CHECKING:
     from kexport.evidence.versus import Versus
+    from kexport.records import Record
 
 ARTIFACTS = (Path("artifacts"),)
 
@@ -32,12 +33,16 @@ ORDER = 50
 @click.option(
     "--threads", type=int, metavar="N", help="Compute threads; the usable cores unless said, e.g. --threads 1"
 )
+@click.option("--repetitions", type=int, metavar="N", help="Samples kept; 50 unless said, e.g. --repetitions 200")
+@click.option("--warmup", type=int, metavar="N", help="Runs before them, not kept; 5 unless said, e.g. --warmup 10")
 @click.option(
-    "--repetitions", type=int, default=50, show_default=True, metavar="N", help="Samples kept, e.g. --repetitions 200"
-)
+    "--batch", "batches", default=None, metavar="N,...",
+    help="Images at once, one measurement for each number; 1 unless said, e.g. --batch 1,8,32",
+)  # fmt: skip
 @click.option(
-    "--warmup", type=int, default=5, show_default=True, metavar="N", help="Runs before them, not kept, e.g. --warmup 10"
-)
+    "--protocol", default=None, metavar="NAME",
+    help="Measure as a published table does: keras.io is batch 32, 10 times 30 runs, e.g. --protocol keras.io",
+)  # fmt: skip
 @click.option("--with-keras", is_flag=True, help="Measure Keras in the same run, e.g. kexport bench --with-keras")
 @trusted_option
 @json_option
@@ -46,8 +51,10 @@ def command(
     paths: tuple[Path, ...],
     device: str,
     threads: int | None,
-    repetitions: int,
-    warmup: int,
+    repetitions: int | None,
+    warmup: int | None,
+    batches: str | None,
+    protocol: str | None,
     with_keras: bool,
     trusted: tuple[str, ...],
     as_json: bool,
@@ -60,21 +67,20 @@ def command(
     Example: kexport bench artifacts/MobileNet --threads 2 --with-keras
     """
     started = time.monotonic()
-    from kexport import machine, pipeline
-    from kexport.evidence.benchmark import BenchSettings
+    from kexport import pipeline
+    from kexport.evidence.protocols import settings_of
 
-    settings = BenchSettings(
-        device=device,
-        threads=machine.cores() if threads is None else threads,
-        repetitions=repetitions,
-        warmup=warmup,
+    asked = settings_of(
+        protocol, batches=batches, device=device, threads=threads, repetitions=repetitions, warmup=warmup
     )
-    asked = paths or ARTIFACTS
+    places = paths or ARTIFACTS
+    records: tuple[Record, ...] = ()
     with progress.create() as observer:
-        records = pipeline.bench(asked, settings, observer, with_keras=with_keras, trusted=trusted)
-    pair = pipeline.lone.versus(asked[0], asked[1], settings) if _are_two(asked) else None
+        for settings in asked:
+            records = pipeline.bench(places, settings, observer, with_keras=with_keras, trusted=trusted)
+    pair = pipeline.lone.versus(places[0], places[1], asked[0]) if _are_two(places) else None
     show(records, as_json=as_json, more={} if pair is None else {"versus": _shown(pair)})
-    for path in pipeline.lone.apart(asked)[1]:
+    for path in pipeline.lone.apart(places)[1]:
         output.message(f"{path}: measured; nothing is stored, as it is alone or its folder cannot be written")
     output.message(verdict.text(records, seconds=time.monotonic() - started))
     if pair is not None and not as_json:

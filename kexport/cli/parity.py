@@ -7,9 +7,10 @@ from pathlib import Path
 
 import rich_click as click
 
-from kexport.cli import progress
+from kexport.cli import output, progress
 from kexport.cli.options import json_option, trusted_option
 from kexport.cli.run_cells import tell
+from kexport.errors import UsageError
 
 ARTIFACTS = (Path("artifacts"),)
 
@@ -18,16 +19,75 @@ ORDER = 40
 
 @click.command("parity")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path, exists=True), metavar="[DIR|ARTIFACT]...")
+@click.option(
+    "--with-keras",
+    is_flag=True,
+    help="Let Keras build the model and answer again, instead of its stored answers, e.g. kexport parity --with-keras",
+)
+@click.option(
+    "--eval",
+    "photographs",
+    metavar="FOLDER|FILE.csv",
+    help="Measure accuracy again, on the photographs that Keras saw at the export, e.g. --eval photos",
+)
+@click.option(
+    "--by-layer",
+    is_flag=True,
+    help="Compare the inner values, and name the layers where a file begins to differ, e.g. --by-layer",
+)
+@click.option(
+    "--reference",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    metavar="FILE",
+    help="With --by-layer: stored answers of Keras, for files of any maker, e.g. --reference M-reference-012.npz",
+)
 @trusted_option
 @json_option
-def command(paths: tuple[Path, ...], trusted: tuple[str, ...], as_json: bool) -> int:
-    """Compare stored artifacts with Keras again; the folder artifacts unless said.
+def command(
+    paths: tuple[Path, ...],
+    *,
+    with_keras: bool,
+    photographs: str | None,
+    by_layer: bool,
+    reference: Path | None,
+    trusted: tuple[str, ...],
+    as_json: bool,
+) -> int:
+    """Compare stored artifacts with what Keras answered; the folder artifacts unless said.
+
+    Keras's answers lie beside the artifacts, so that neither Keras nor the model's code is needed.
 
     Example: kexport parity artifacts/ResNet50/ResNet50-float32.onnx
     """
+    if by_layer:
+        return _by_layer(paths or ARTIFACTS, reference, as_json=as_json)
+    if photographs is not None and with_keras:
+        raise UsageError("--eval and --with-keras: expected one of them", hint="kexport export MODEL --eval FOLDER")
+    if reference is not None:
+        raise UsageError("--reference is for --by-layer: expected both", hint="kexport parity FILE --by-layer")
     started = time.monotonic()
     from kexport import pipeline
 
     with progress.create() as observer:
-        records = pipeline.recheck(paths or ARTIFACTS, observer, trusted=trusted)
+        records = pipeline.recheck(
+            paths or ARTIFACTS, observer, trusted=trusted, with_keras=with_keras, photographs=photographs
+        )
     return tell(records, as_json=as_json, seconds=time.monotonic() - started)
+
+
+def _by_layer(paths: tuple[Path, ...], reference: Path | None, *, as_json: bool) -> int:
+    """The tables to stdout, the verdicts to stderr; 1 where a layer leaves its tolerance."""
+    from kexport.pipeline.by_layer import by_layer
+    from kexport.records import encode
+    from kexport.reports import terminal
+    from kexport.reports.by_layer import layer_table, verdict
+
+    with progress.create() as observer:
+        found = by_layer(paths, observer, reference=reference)
+    if as_json:
+        output.data(encode(found))
+    else:
+        output.renderables([item for each in found for item in terminal.shown(layer_table(each))])
+    for each in found:
+        output.message(verdict(each))
+    return 1 if any(each.first for each in found) else 0

@@ -20,15 +20,17 @@ ORDER = 70
     "form",
     default="terminal",
     show_default=True,
-    metavar="terminal|md|json|csv|junit|summary",
+    metavar="terminal|md|html|json|csv|junit|summary",
     help="Kind of text on stdout, e.g. --format junit > junit.xml",
 )
-def command(directory: Path, form: str) -> int:
+@click.option("--fail", is_flag=True, help="Exit 1 where a cell did not pass, e.g. kexport report artifacts --fail")
+def command(directory: Path, form: str, *, fail: bool) -> int:
     """Report parity, size, accuracy and latency of every record of a folder.
 
     Example: kexport report artifacts --format md > report.md
     """
     from kexport import reports, store
+    from kexport.reports.verdict import failed, failure_line
 
     records = store.read_records(directory)
     if not records:
@@ -37,4 +39,7 @@ def command(directory: Path, form: str) -> int:
         show(records, as_json=False)
     else:
         output.data(reports.render(records, form))
-    return 0
+    not_passed = failed(records) if fail else ()
+    for record in not_passed:
+        output.message(failure_line(record))
+    return 1 if not_passed else 0

@@ -20,6 +20,7 @@ def execute(models: Sequence[Named], options: ExportOptions) -> int:
     cells = requests.cells(models, options)
     started = time.monotonic()
     from kexport import pipeline
+    from kexport.pipeline.memory import work
 
     request = pipeline.Request(
         cells=cells,
@@ -30,7 +31,8 @@ def execute(models: Sequence[Named], options: ExportOptions) -> int:
         bench=requests.benchmark(options),
         timeout_seconds=options.timeout_minutes * 60,
     )
-    with progress.create(total=len(cells)) as observer:
+    sizes = {cell.label: work(cell) for cell in cells}
+    with progress.create(total=len(cells), sizes=sizes) as observer:
         records = pipeline.run(request, observer)
     return tell(records, as_json=options.as_json, directory=options.output, seconds=time.monotonic() - started)
 

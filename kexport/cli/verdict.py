@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from kexport.cli.progress import duration
 from kexport.records import Record
 from kexport.reports.verdict import failed, failure_line, summary
 
@@ -19,7 +20,7 @@ def exit_code(records: Sequence[Record]) -> int:
 
 
 def text(records: Sequence[Record], *, directory: Path | None = None, seconds: float) -> str:
-    """Counts, one line and one command per failure, memory, time, and where everything is."""
+    """Counts, one line and one command per failure, memory, time, where everything is, and commands to be pasted."""
     return "\n".join(_lines(records, directory, seconds))
 
 
@@ -40,10 +41,6 @@ def _lines(records: Sequence[Record], directory: Path | None, seconds: float) ->
     peak = f"{memory / 2**30:.2f} GiB" if memory else "not measured"
     yield f"peak memory of any process: {peak} · wall time: {duration(seconds)}"
     if directory is not None:
-        yield f"records: {directory}/<Model>/*.json · report: {shlex.join(['kexport', 'report', str(directory)])}"
-
-
-def duration(seconds: float) -> str:
-    """``8.3 s`` below a minute, else ``12 min 5 s``."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+        yield f"records: {directory}/<Model>/*.json; what to type next:"
+        yield shlex.join(["kexport", "report", str(directory)])
+        yield from dict.fromkeys(record.reproduce for record in failed(records) if record.reproduce)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kexport import runtimes
+from kexport import files, runtimes
 from kexport.errors import UsageError
 from kexport.evidence import accuracy, chance, scores, signal
 from kexport.evidence import inputs as choice
 from kexport.evidence.inputs import Photographs
 from kexport.evidence.scores import Measure
-from kexport.images import evaluation, given
+from kexport.images import answers_file, evaluation, given
 from kexport.images.answers import Answers, two_classes
 from kexport.images.calibration import CalibrationSet, open_calibration
 from kexport.images.checks import Images
@@ -24,7 +25,7 @@ from kexport.images.evaluation import Evaluated, open_arrays, open_evaluation
 from kexport.images.evaluation_set import EvaluationSet
 from kexport.records import UNKNOWN, AccuracyRecord, Basis, Preprocessing, SourceFacts
 from kexport.runtimes import Session
-from kexport.sources import catalog, embedding, imagenet_classes, prepared, reference, stated
+from kexport.sources import catalog, embedding, imagenet_classes, layer_samples, prepared, reference, stated
 from kexport.sources.prepared import Reference
 from kexport.specs import Cell
 
@@ -47,7 +48,9 @@ def prepare(
     """
     shown = open_calibration_for(facts, calibration, folder) if calibration is not None else None
     if shown is not None and calibrated:
-        prepared.save_reference(_calibrated(model, facts, shown), folder, prepared.CALIBRATED)
+        answered = _calibrated(model, facts, shown)
+        walked = layer_samples.walk(model)
+        prepared.save_reference(answered, folder, prepared.CALIBRATED, walked=walked, facts=facts)
     seen = shown.members if shown is not None else ()
     if images is None:
         return
@@ -59,6 +62,7 @@ def prepare(
         caveats=tuple(_caveats(model, facts, found, answers)),
     )
     evaluation.save_facts(evaluated, folder)
+    answers_file.pack(folder)
 
 
 def _evaluation(facts: SourceFacts, images: str, folder: Path) -> EvaluationSet:
@@ -157,7 +161,15 @@ def score(
     options = runtime.limited(threads, batch=cell.batch or _batch(evaluated.images))
     session = runtimes.open_session(runtime, path, options=options)
     figures = _figures(session, evaluated.images, expected, facts, own=own)
-    return _about(figures, evaluated, session)
+    packed = folder / answers_file.ANSWERS
+    digest = files.file_digest(packed) if packed.is_file() else ""
+    return replace(_about(figures, evaluated, session), answers_sha256=digest)
+
+
+def restore(answers: Path, facts: SourceFacts, folder: Path, *, images: str) -> None:
+    """As `prepare` leaves it, without Keras: its kept ``answers``, and the photographs that ``images`` names."""
+    answers_file.unpack(answers, _evaluation(facts, images, folder), folder)
+    shutil.copyfile(answers, folder / answers_file.ANSWERS)
 
 
 def _figures(

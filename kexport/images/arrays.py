@@ -117,13 +117,14 @@ def _member(path: Path, name: str) -> Iterator[tuple[IO[bytes], tuple[int, ...],
             archive = stack.enter_context(zipfile.ZipFile(path))
             entry = archive.getinfo(f"{name}.npy")
             stream = stack.enter_context(archive.open(entry))
-            shape, dtype = _header(stream, entry.file_size)
+            shape, dtype = header(stream, entry.file_size)
         except DAMAGED as error:
             raise _damaged(path, error) from error
         yield stream, shape, dtype
 
 
-def _header(stream: IO[bytes], size: int) -> tuple[tuple[int, ...], str]:
+def header(stream: IO[bytes], size: int) -> tuple[tuple[int, ...], str]:
+    """Shape and dtype of an array whose file has ``size`` bytes. Raises ValueError where it claims more."""
     version = np.lib.format.read_magic(stream)
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,11 @@ from kexport.errors import EnvironmentFailure, UsageError
 from kexport.evidence.benchmark import BenchSettings
 from kexport.evidence.scores import Measure
 from kexport.pipeline import lone, resume
+from kexport.pipeline.artifacts import by_directory
 from kexport.pipeline.bench import Measurement, measure_all
 from kexport.pipeline.cells import CellRun
 from kexport.pipeline.events import Event, Observer
-from kexport.pipeline.reproduce import cell_of
+from kexport.pipeline.kept import Recheck, recheck_of
 from kexport.pipeline.steps import names
 from kexport.pipeline.tasks.cell import CELL
 from kexport.pipeline.tasks.prepare import PREPARE
@@ -77,28 +78,44 @@ def run(request: Request, observer: Observer) -> tuple[Record, ...]:
     return tuple(records)
 
 
-def recheck(paths: Sequence[Path], observer: Observer, *, trusted: Collection[str] = ()) -> tuple[Record, ...]:
-    """Check stored artifacts against Keras again, where they lie; the records are written anew.
+def recheck(
+    paths: Sequence[Path],
+    observer: Observer,
+    *,
+    trusted: Collection[str] = (),
+    with_keras: bool = False,
+    photographs: str | None = None,
+) -> tuple[Record, ...]:
+    """Check stored artifacts again, where they lie; the records are written anew.
 
-    ``trusted`` names the factories and model files whose code may run. A record whose model cannot be had without
-    is not written anew: it comes back as an ERROR. Nothing is written beside lone files and in folders that cannot be
-    written. Raises UsageError if a path holds no artifact with a record.
+    What Keras answered is read from the reference beside an artifact, and no code of its model runs. Where there is
+    none, or where Keras is wanted (``with_keras``), Keras builds the model again: ``trusted`` names the factories and
+    model files whose code may run then. On ``photographs`` that Keras saw, accuracy is measured again. A record whose
+    model or reference cannot be had is not written anew: it comes back as an ERROR. Nothing is written
+    beside lone files and in folders that cannot be written. Raises UsageError if a path holds no artifact with a
+    record, and for other photographs.
     """
     stored, alone = lone.apart(paths)
     records: list[Record] = []
-    for directory, found in _by_directory(stored):
+    for directory, found in by_directory(stored):
         with _workspace(directory) as workspace:
-            cells = [_cell_or_refusal(record, trusted) for record in found]
-            again = CellRun(directory=directory, workspace=workspace, observer=observer, recheck=True)
-            made = again.run(tuple(cell for cell in cells if isinstance(cell, Cell)), jobs=None)
-            records += (made[cell] if isinstance(cell, Cell) else cell for cell in cells)
+            asked = [
+                recheck_of(directory, record, trusted, with_keras=with_keras, photographs=photographs)
+                for record in found
+            ]
+            kept = {each.cell: each.kept for each in asked if isinstance(each, Recheck) and each.kept is not None}
+            again = CellRun(directory=directory, workspace=workspace, observer=observer, recheck=True, kept=kept)
+            made = again.run(tuple(each.cell for each in asked if isinstance(each, Recheck)), jobs=None)
+            records += (made[each.cell] if isinstance(each, Recheck) else each for each in asked)
             store.write_manifest(directory)
-    again_alone = partial(_recheck_one, observer=observer)
+    again_alone = partial(_recheck_one, observer=observer, with_keras=with_keras, photographs=photographs)
     return (*records, *lone.rechecked(alone, again_alone, trusted))
 
 
-def _recheck_one(path: Path, trusted: Collection[str], *, observer: Observer) -> tuple[Record, ...]:
-    return recheck((path,), observer, trusted=trusted)
+def _recheck_one(
+    path: Path, trusted: Collection[str], *, observer: Observer, with_keras: bool, photographs: str | None
+) -> tuple[Record, ...]:
+    return recheck((path,), observer, trusted=trusted, with_keras=with_keras, photographs=photographs)
 
 
 def bench(
@@ -118,7 +135,7 @@ def bench(
     """
     stored, alone = lone.apart(paths)
     records: list[Record] = []
-    for directory, found in _by_directory(stored):
+    for directory, found in by_directory(stored):
         with _workspace(directory):
             records += _bench_records(directory, found, settings, observer, with_keras=with_keras, trusted=trusted)
     return (*records, *(lone.measured(path, settings) for path in alone))
@@ -192,49 +209,6 @@ def _bench_records(
     finally:
         store.write_manifest(directory)
     return measured
-
-
-def _by_directory(paths: Sequence[Path]) -> Iterator[tuple[Path, list[Record]]]:
-    """Each artifact directory with the records that ``paths`` name in it."""
-    wanted: dict[Path, list[Record]] = {}
-    for path in paths:
-        directory, records = _stored(path)
-        known = wanted.setdefault(directory, [])
-        known.extend(record for record in records if record not in known)
-    yield from wanted.items()
-
-
-def _stored(path: Path) -> tuple[Path, list[Record]]:
-    directory = path if (path / store.MANIFEST).is_file() else path.parent.parent
-    if path != directory and not (directory / store.MANIFEST).is_file():
-        directory = path.parent if (path.parent / store.MANIFEST).is_file() else directory
-    if not (directory / store.MANIFEST).is_file():
-        raise UsageError(
-            f"{path} is neither an artifact directory nor an artifact in one (no {store.MANIFEST})",
-            hint=f"kexport all -o {path}",
-        )
-    records = [
-        record for record in store.read_records(directory) if record.artifact and _named(path, directory, record)
-    ]
-    if not records:
-        raise UsageError(f"{path} has no artifact with a record", hint=f"kexport verify {directory}")
-    return directory, records
-
-
-def _named(path: Path, directory: Path, record: Record) -> bool:
-    assert record.artifact is not None
-    artifact = directory / record.artifact.path
-    return path.resolve() in (artifact.resolve(), *artifact.resolve().parents)
-
-
-def _cell_or_refusal(record: Record, trusted: Collection[str]) -> Cell | Record:
-    """The cell of a record, or the record as the ERROR that says why its model cannot be had."""
-    try:
-        return cell_of(record, trusted=trusted)
-    except UsageError as error:
-        return replace(
-            record, status=Status.ERROR, reason=error.message, hint=error.hint or "", exit_code=error.exit_code
-        )
 
 
 __all__ = ["CELL", "PREPARE", "Event", "Observer", "Request", "bench", "flow", "recheck", "run"]

@@ -108,10 +108,15 @@ def _request(what: Measurement, record: Record) -> BenchRequest:
     return BenchRequest(
         runtime=runtime.name,
         path=str(what.directory / record.artifact.path),
-        settings=replace(what.settings, batch=fixed or what.settings.batch),
+        settings=replace(what.settings, batch=_rows(fixed, what.settings.batch)),
         low=low,
         high=high,
     )
+
+
+def _rows(fixed: int | None, asked: int) -> int:
+    """Rows of a run: a file that is fixed to some is run as often as it takes where that comes out even."""
+    return asked if fixed is None or asked % fixed == 0 else fixed
 
 
 def _keras(what: Measurement, record: Record, known: dict[str, BenchRecord]) -> BenchRecord:

@@ -16,7 +16,8 @@ from kexport.evidence.scores import Measure
 from kexport.images import given
 from kexport.pipeline import memory
 from kexport.pipeline.ask import Question
-from kexport.pipeline.events import Event, Observer
+from kexport.pipeline.events import ENDED, Event, Observer
+from kexport.pipeline.kept import Kept
 from kexport.pipeline.reproduce import reproduce
 from kexport.pipeline.runners import local
 from kexport.pipeline.runners.jobs import Job, Outcome, Progress, default_jobs
@@ -61,8 +62,9 @@ class CellRun:
 
     ``live`` are models of this program, by name: they are prepared here, before any process is started. ``data`` are
     the files of its arrays, and ``own`` is a figure of its own, with which cells are made here as well.
-    ``recheck`` compares the published artifacts again instead of making new ones. Failures that lie with the
-    request or with this environment are not stored at once: `keep_failures` does, unless they are the whole run.
+    ``recheck`` compares the published artifacts again instead of making new ones; those whose reference is ``kept``
+    beside them need no Keras. Failures that lie with the request or with this environment are not stored at once:
+    `keep_failures` does, unless they are the whole run.
     """
 
     directory: Path
@@ -73,13 +75,14 @@ class CellRun:
     live: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Path] = field(default_factory=dict)
     own: Measure | None = None
+    kept: Mapping[Cell, Kept] = field(default_factory=dict)
     _waiting: dict[str, Waiting] = field(default_factory=dict)
     _made: dict[Cell, Record] = field(default_factory=dict)
     _threads: int = 1
 
     def run(self, cells: tuple[Cell, ...], *, jobs: int | None) -> dict[Cell, Record]:
         """Every cell's record, whatever happened to it. EnvironmentFailure for a model that cannot fit into memory."""
-        groups = self._groups(cells)
+        groups = self._groups(tuple(cell for cell in cells if cell not in self.kept))
         for group in groups:
             memory.check(group.model, available_bytes=machine.memory_bytes())
         budget = min(int(machine.memory_bytes() * MEMORY_SHARE), machine.available_bytes())
@@ -87,6 +90,7 @@ class CellRun:
         count = jobs or default_jobs(machine.cores(), budget, min(largest, budget // 2))
         self._threads = max(1, machine.cores() // count)
         first = [job for group in groups for job in self._first(group)]
+        first += [self._cell(self._furnished(cell), 0, "") for cell in cells if cell in self.kept]
         local.run(
             first, jobs=count, memory_bytes=budget, observe=self._tell, on_done=self._continue, cores=machine.cores()
         )
@@ -107,6 +111,13 @@ class CellRun:
             for index, (key, group) in enumerate(shared.items())
         ]
 
+    def _furnished(self, cell: Cell) -> Group:
+        """A group of one cell whose folder needs no Keras process: it is made from what is kept."""
+        folder = self.workspace / f"kept{len(self._waiting)}"
+        folder.mkdir()
+        self.kept[cell].furnish(folder, cell)
+        return Group(index=-1, folder=folder, model=cell.model, cells=(cell,))
+
     def _first(self, group: Group) -> Iterable[Job]:
         """The Keras process of a model; the cells of one that is live, which is prepared at once."""
         group.folder.mkdir()
@@ -124,7 +135,7 @@ class CellRun:
         return self._prepared_here(group, request) if group.model.live else [self._prepare(group, request)]
 
     def _prepared_here(self, group: Group, request: PrepareRequest) -> Iterable[Job]:
-        clock, start = self._clock(f"{group.model.name} keras"), time.monotonic()
+        clock, start = self._clock(self._keras_label(group)), time.monotonic()
         answer = attempt(lambda: prepare_live(self.live[group.model.live], request, clock), clock)
         return self._answered(group, group.cells, answer, time.monotonic() - start, machine.peak_memory_bytes())
 
@@ -135,11 +146,14 @@ class CellRun:
                 question=Question.write("prepare", request, group.folder),
                 group=group,
                 cells=group.cells,
-                label=f"{group.model.name} keras",
+                label=self._keras_label(group),
             ),
             memory_bytes=memory.keras_bytes(group.model),
             priority=memory.parameters(group.model),
         )
+
+    def _keras_label(self, group: Group) -> str:
+        return f"{group.model.name} keras{' (no stored reference)' if self.recheck else ''}"
 
     def _cell(self, group: Group, number: int, refusal: str) -> Job | None:
         """The process of one cell; nothing where it was made here."""
@@ -203,6 +217,7 @@ class CellRun:
     ) -> Iterable[Job]:
         """After a Keras process its cells; after the last cell of a model its folder is removed."""
         if isinstance(answer, Prepared):
+            self._observe(self._keras_label(group), ENDED, seconds, peak_bytes)
             jobs = [self._cell(group, number, answer.refusal) for number in range(len(group.cells))]
             return filter(None, jobs)
         for cell in cells:
@@ -251,4 +266,6 @@ def failed(cell: Cell, failure: Failure, directory: Path) -> Record:
         exit_code=error.exit_code,
         cost=Cost(seconds=failure.seconds, peak_memory_bytes=failure.peak_memory_bytes),
         versions=machine.versions(),
+        made=machine.today(),
+        machine=machine.hardware(),
     )

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+ENDED = "ended"
+"""The step of what is no cell, and over: the Keras process of a model."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Event:

@@ -22,6 +22,7 @@ from kexport.pipeline.ask import ask
 from kexport.pipeline.bench import alone
 from kexport.records import Artifact, Record, Status
 from kexport.registry import Format
+from kexport.store import references
 
 Recheck = Callable[[Path, Collection[str]], tuple[Record, ...]]
 
@@ -144,5 +145,9 @@ def rechecked(paths: Sequence[Path], recheck: Recheck, trusted: Collection[str])
             place.parent.mkdir(parents=True, exist_ok=True)
             place.symlink_to(path.resolve())
             shutil.copyfile(path.with_name(f"{path.name}.json"), place.with_name(f"{place.name}.json"))
+            for kind in references.Kind:
+                name = references.name_of(found.record, kind)
+                if name is not None and path.with_name(name).is_file():
+                    shutil.copyfile(path.with_name(name), place.with_name(name))
             store.write_manifest(Path(folder))
             yield from recheck(place, trusted)

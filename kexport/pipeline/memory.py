@@ -107,3 +107,12 @@ def cell_bytes(cell: Cell, refusal: str) -> int:
         return int(_KERAS_GIB * GIB + engine.weight_copies * weights + 2 * _image_bytes(cell.model))
     images = _CALIBRATION_IMAGES if cell.scheme in CALIBRATED else 1
     return int(_CELL_GIB * GIB + _CELL_WEIGHT_COPIES * weights + images * _image_bytes(cell.model))
+
+
+def work(cell: Cell) -> float:
+    """About how much time a cell takes against others: a start, and what grows with its weights."""
+    scheme = _QUANTIZING if cell.scheme in CALIBRATED else 1.0
+    return _STARTING + scheme * parameters(cell.model)
+
+
+_STARTING, _QUANTIZING = 8e6, 6.0  # in parameters: what starting processes takes; calibrating against writing

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from kexport import files
 from kexport.evidence import execution, parity, tolerances, views
 from kexport.records import ParityRecord
-from kexport.sources import catalog, prepared
+from kexport.sources import catalog, prepared, stored
 from kexport.sources.prepared import Prepared
 from kexport.specs import CALIBRATED, Boundary, Cell
 
@@ -32,8 +33,7 @@ def prove(path: Path, cell: Cell, ready: Prepared, folder: Path, *, threads: int
 
     Raises ArtifactError for a file that does not run.
     """
-    name = prepared.CALIBRATED if cell.scheme in CALIBRATED else prepared.REFERENCE
-    expected = prepared.load_reference(folder, name)
+    expected = prepared.load_reference(folder, reference_name(cell))
     ran = execution.execute(path, cell, ready.facts, expected, threads=threads, own=own)
     step = 0.0 if cell.io is Boundary.FLOAT32 else views.PROBABILITY_STEP
     activations = ready.facts.activations
@@ -44,5 +44,16 @@ def prove(path: Path, cell: Cell, ready: Prepared, folder: Path, *, threads: int
         effective=ran.effective,
         outputs=found,
         checks=parity.judge(found, bounds_of(cell)),
+        reference_sha256=_kept(folder / reference_name(cell)),
     )
     return Proof(parity=record, notes=ran.notes)
+
+
+def reference_name(cell: Cell) -> str:
+    """The file of a prepared folder that holds what the cell is judged by."""
+    return prepared.CALIBRATED if cell.scheme in CALIBRATED else prepared.REFERENCE
+
+
+def _kept(path: Path) -> str:
+    """The digest of a reference that is kept beside its artifacts; nothing for one too large to be."""
+    return files.file_digest(path) if stored.fits(path) else ""

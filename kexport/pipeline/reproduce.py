@@ -59,21 +59,26 @@ def options_of(cell: Cell) -> dict[str, Any]:
 
 
 def model_of(
-    facts: SourceFacts, *, weights: WeightsSpec | None = None, trusted: Collection[str] = frozenset()
+    facts: SourceFacts,
+    *,
+    weights: WeightsSpec | None = None,
+    trusted: Collection[str] = frozenset(),
+    built: bool = True,
 ) -> ModelSpec:
     """The `ModelSpec` that an artifact was made from, with other ``weights`` if given.
 
-    ``trusted`` are the factories and model files, as the record calls them, whose code the user allows to run.
-    Raises SourceError for a model of a Python program, which is gone, and for a factory that is not trusted.
+    ``trusted`` are the factories and model files, as the record calls them, whose code the user allows to run;
+    ``built``: it will be built. Raises SourceError then for a model of a Python program, which is gone, and for a
+    factory that is not trusted.
     """
     told = {name: facts.options[name] for name in KEPT if facts.options.get(name) is not None}
     options: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
-    if facts.kind == "live":
+    if built and facts.kind == "live":
         raise SourceError(
             f"the artifact was made from a model of a Python program ({facts.source}), which is not there any more",
             hint='model.save("model.keras"), then kexport export model.keras',
         )
-    if facts.kind == "factory" and facts.source not in trusted:
+    if built and facts.kind == "factory" and facts.source not in trusted:
         raise SourceError(
             f"the record names Python code, {facts.source}, which would run: expected --trust with that name",
             hint=f"--trust {shlex.quote(facts.source)}, if that code is yours",
@@ -83,6 +88,7 @@ def model_of(
         return ModelSpec(
             application=facts.application,
             file=facts.source if facts.kind == "file" else None,
+            live=facts.source if facts.kind == "live" else "",
             factory=facts.source if facts.kind == "factory" else None,
             weights=own if weights is None or not facts.application else weights,
             trust=facts.kind == "file" and facts.source in trusted,
@@ -90,12 +96,12 @@ def model_of(
         )
 
 
-def cell_of(record: Record, *, trusted: Collection[str] = ()) -> Cell:
-    """The cell that a stored record was made from; ``trusted`` as in `restored.model_of`. Raises UsageError."""
+def cell_of(record: Record, *, trusted: Collection[str] = (), built: bool = True) -> Cell:
+    """The cell of a stored record; ``trusted`` and ``built`` as in `model_of`. Raises UsageError."""
     assert record.artifact is not None
     if record.source is None:
         raise StoreError("the record does not say what its artifact was made from", hint="kexport verify DIR")
-    model = model_of(record.source, trusted=trusted)
+    model = model_of(record.source, trusted=trusted, built=built)
     batch = batch_of(record.artifact)
     search = record.quantization.search if record.quantization else None
     with _possible():

@@ -61,7 +61,8 @@ class Status(StrEnum):
 class Record:
     """Everything about one cell.
 
-    ``exit_code`` is that of the error which ended the cell: 1 a check, 2 the request, 3 this environment.
+    ``exit_code`` is that of the error which ended the cell: 1 a check, 2 the request, 3 this environment. ``made`` is
+    the day (UTC) on which, and ``machine`` what, the artifact was judged on; empty in records of 0.1.
     """
 
     model: str
@@ -81,6 +82,8 @@ class Record:
     benchmarks: tuple[BenchRecord, ...] = ()
     cost: Cost | None = None
     versions: dict[str, str] = field(default_factory=dict)
+    made: str = ""
+    machine: dict[str, str] = field(default_factory=dict)
     schema: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:

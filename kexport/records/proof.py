@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from enum import StrEnum
+
+
+def _require_digest(name: str, digest: str) -> None:
+    if digest and not re.fullmatch("[0-9a-f]{64}", digest):
+        raise ValueError(f"{name} {digest!r}: expected 64 hexadecimal digits")
 
 
 class Compared(StrEnum):
@@ -68,13 +74,21 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class ParityRecord:
-    """An artifact against its Keras reference. ``effective`` names what really executed."""
+    """An artifact against its Keras reference. ``effective`` names what really executed.
+
+    ``reference_sha256`` is the digest of the file with Keras's answers that lies beside the artifact
+    (`kexport.store.references`); empty in records of 0.1, and where they are too many to be kept.
+    """
 
     samples: int
     runtime: str
     effective: str
     outputs: tuple[OutputParity, ...]
     checks: tuple[Check, ...]
+    reference_sha256: str = ""
+
+    def __post_init__(self) -> None:
+        _require_digest("reference_sha256", self.reference_sha256)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +125,8 @@ class AccuracyRecord:
     (`kexport.evidence.accuracy`). ``overlap`` counts the images that the calibration set holds too. ``logits_sqnr_db``
     is over the ``logits_images`` whose softmax is not saturated, None if all are. ``non_finite`` images gave NaN or
     infinity: they count as wrong and fail the artifact. ``caveats`` are to be read before any number: Keras itself at
-    chance, classes that were guessed, a range or a resize that was assumed.
+    chance, classes that were guessed, a range or a resize that was assumed. ``answers_sha256`` is the digest of the
+    file with Keras's answers on these images that lies beside the artifact; empty where they are too many to be kept.
     """
 
     images: int
@@ -139,6 +154,10 @@ class AccuracyRecord:
     notes: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
     scores: tuple[Score, ...] = ()
+    answers_sha256: str = ""
+
+    def __post_init__(self) -> None:
+        _require_digest("answers_sha256", self.answers_sha256)
 
     @property
     def headline(self) -> Score | None:

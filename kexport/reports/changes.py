@@ -138,6 +138,7 @@ def _accuracy(old: Record, new: Record, limits: Thresholds) -> Iterator[Change]:
     if ours.top1 is not None and theirs.top1 is not None:
         right = 100 * ours.top1, 100 * theirs.top1
         yield from _lower(new, "accuracy", "top-1 %", right, limit=limits.accuracy_points, enough=math.inf)
+    yield from _scores(old, new, limits)
     before = {score.name: score for score in ours.scores}
     for score in theirs.scores:
         if score.name in before:
@@ -152,6 +153,22 @@ def _figure(record: Record, before: Score, after: Score, limits: Thresholds) -> 
         what = f"{after.name} {after.unit}".strip()
         yield change(record, "accuracy", what, f"{before.value:.6g}", f"{after.value:.6g}",
                      regression=not worse <= limits.accuracy_points * size + _ROUNDING)  # fmt: skip
+
+
+def _scores(old: Record, new: Record, limits: Thresholds) -> Iterator[Change]:
+    """The figures of networks that are no classifiers, by name: points as top-1's, others in per cent of themselves."""
+    assert old.accuracy is not None
+    assert new.accuracy is not None
+    known = {score.name: score for score in old.accuracy.scores}
+    for score in new.accuracy.scores:
+        before = known.get(score.name)
+        if before is None or _alike(before.value, score.value):
+            continue
+        worse = (score.value - before.value) * (1 if score.lower_is_better else -1)
+        limit = limits.accuracy_points * (1 if score.unit == "%" else abs(before.value) / 100)
+        what = f"{score.name} {score.unit}".rstrip()
+        yield change(new, "accuracy", what, f"{before.value:.4g}", f"{score.value:.4g}",
+                     regression=not worse <= limit)  # fmt: skip
 
 
 def _size(old: Record, new: Record, limits: Thresholds) -> Iterator[Change]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ _WIDE = 10_000
 class Fitting:
     """A table of text cells that rich can print. Columns that are ``numeric`` stand to the right, and never wrap.
 
-    ``styles`` are those of cells with exactly that text; ``boxed`` draws lines around the cells.
+    ``styles`` are those of cells with exactly that text; ``boxed`` draws lines around the cells. Where it is too wide,
+    the ``spare`` columns are left out, the first of them first, and named below.
     """
 
     header: tuple[str, ...]
@@ -27,17 +28,31 @@ class Fitting:
     title: str = ""
     boxed: bool = True
     styles: Mapping[str, str] = field(default_factory=dict)
+    spare: tuple[str, ...] = ()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         """The table if every number and every word of it fits beside the others, else a block of lines per row."""
         from rich.measure import Measurement
+        from rich.text import Text
 
-        table = self._table()
-        least = Measurement.get(console, options.update(width=_WIDE), table).minimum
-        if least <= options.max_width:
-            yield table
-        else:
-            yield from self._blocks()
+        for count in range(len(self.spare) + 1):
+            table = self._without(self.spare[:count])._table()  # noqa: SLF001 - its own
+            if Measurement.get(console, options.update(width=_WIDE), table).minimum <= options.max_width:
+                yield table
+                if count:
+                    yield Text(f"not shown at this width: {', '.join(self.spare[:count])}", style="dim")
+                return
+        yield from self._blocks()
+
+    def _without(self, names: tuple[str, ...]) -> Fitting:
+        """The table without these columns."""
+        kept = [index for index, name in enumerate(self.header) if name not in names]
+        return replace(
+            self,
+            header=tuple(self.header[index] for index in kept),
+            rows=tuple(tuple(row[index] for index in kept) for row in self.rows),
+            numeric=tuple(self.numeric[index] for index in kept),
+        )
 
     def _table(self) -> Table:
         from rich.table import Table

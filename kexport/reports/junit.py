@@ -7,11 +7,12 @@ GitHub actions and Azure read: testsuites / testsuite / testcase / failure | err
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from kexport.records import Check, Record, Status
+from kexport.reports import origin
 
 # What XML 1.0 cannot carry, not even escaped (section 2.2, production Char).
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -40,6 +41,7 @@ def _cases(record: Record) -> Iterator[Element]:
     checks = record.parity.checks if record.parity is not None else ()
     explained = record.status is Status.FAIL and not all(check.passed for check in checks)
     case = _case(record, "export", seconds=sum(record.cost.seconds.values()) if record.cost is not None else 0.0)
+    _state(case, dict(_facts(record)))
     if not explained:
         _end(case, record)
     yield case
@@ -47,8 +49,31 @@ def _cases(record: Record) -> Iterator[Element]:
         yield _checked(record, check)
 
 
+def _facts(record: Record) -> Iterator[tuple[str, str]]:
+    """What a reader wants to know of a cell, whether it passed or not."""
+    yield "status", str(record.status)
+    yield from origin.origin([record])
+    if record.artifact is not None:
+        yield "size_bytes", str(record.artifact.size_bytes)
+        yield "sha256", record.artifact.sha256
+    if record.parity is not None:
+        yield "effective", record.parity.effective
+    scored = record.accuracy
+    if scored is not None and scored.top1_drop_points is not None:
+        yield "top1_drop_points", f"{scored.top1_drop_points:g} ({scored.low_points:g} to {scored.high_points:g})"
+    if record.reproduce:
+        yield "reproduce", record.reproduce
+
+
+def _state(case: Element, values: Mapping[str, str]) -> None:
+    properties = SubElement(case, "properties")
+    for name, value in values.items():
+        SubElement(properties, "property", name=name, value=legal(value))
+
+
 def _checked(record: Record, check: Check) -> Element:
     case = _case(record, check.name)
+    _state(case, {"value": f"{check.value:g}", "bound": f"{check.bound:g}", "why": check.why})
     if not check.passed:
         message = f"{check.name} is {check.value:g}, the bound is {check.bound:g}"
         _add(case, "failure", kind=Status.FAIL, message=message, lines=(check.why, *_help(record)))

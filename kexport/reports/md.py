@@ -54,6 +54,8 @@ def _table(table: Table) -> Iterator[str]:
     yield from map(_row, table.rows)
     for note in table.notes:
         yield f"\n{escape(note, star=True)}"
+    if table.origin:
+        yield f"\n<sub>{escape(table.origin)}</sub>"
 
 
 def _row(cells: Sequence[str] | Iterator[str]) -> str:

@@ -33,6 +33,11 @@ def drawing(figure: Any) -> Any:
     return needed("markupsafe").Markup(made)
 
 
+def plotly_script() -> Any:
+    """Plotly's own script as markup, for pages that draw for themselves."""
+    return needed("markupsafe").Markup(needed("plotly.offline").get_plotlyjs())
+
+
 def needed(module: str) -> Any:
     """The module, imported. MissingDependencyError with the command that installs it."""
     try:

@@ -6,11 +6,12 @@ Sizes in MB are 10**6 bytes, as keras.io has them; memory in MiB; latency in mil
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from kexport.evidence.latency import REMEDY, Latency, summarize
 from kexport.records import BenchRecord, OutputParity, Record
+from kexport.reports import origin, trust
 
 NONE = "-"
 RUNTIMES = {"keras": "Keras", "onnxruntime": "ONNX Runtime", "litert": "LiteRT", "savedmodel": "SavedModel"}
@@ -19,13 +20,19 @@ Condition = tuple[str, str, str, int, int]  # model, scheme, device, threads, ba
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A title, a header, rows of text, and notes below. The first ``text_columns`` are not numbers."""
+    """A title, a header, rows of text, and notes below. The first ``text_columns`` are not numbers.
+
+    ``spare`` are columns that a narrow terminal may leave out, the first of them first. ``origin`` says where the
+    numbers come from: weights, date, machine, versions.
+    """
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     text_columns: int
     notes: tuple[str, ...] = ()
+    spare: tuple[str, ...] = ()
+    origin: str = ""
 
 
 def caveats(records: Iterable[Record]) -> tuple[str, ...]:
@@ -40,15 +47,32 @@ def caveats(records: Iterable[Record]) -> tuple[str, ...]:
 
 def parity_table(records: Sequence[Record]) -> Table:
     """One row per cell. With several outputs the worst one is shown."""
-    header = ("model", "format", "scheme", "engine", "status", "MB", "max logits error", "SQNR dB", "top-1 agreement")
-    return Table(title="Parity", header=header, rows=tuple(map(_parity_row, records)), text_columns=5)
+    header = (
+        "model", "format", "scheme", "weights", "engine", "status", "MB", "max logits error", "SQNR dB",
+        "top-1 agreement",
+    )  # fmt: skip
+    return Table(
+        title="Parity",
+        header=header,
+        rows=tuple(map(_parity_row, records)),
+        text_columns=6,
+        notes=tuple(_doubts(records)),
+        spare=("engine", "weights", "max logits error"),
+        origin=origin.line(records),
+    )
+
+
+def _doubts(records: Iterable[Record]) -> Iterator[str]:
+    for record in records:
+        if why := trust.of_parity(record):
+            yield f"* {record.model} {record.format} {record.scheme}: {why}"
 
 
 def size_table(records: Sequence[Record]) -> Table:
     """One row per artifact: bytes against the parameters that it holds, and what making it took."""
     header = ("model", "format", "scheme", "MB", "parameters", "bytes per parameter", "seconds", "peak MiB")
     rows = tuple(_size_row(record) for record in records if record.artifact is not None)
-    return Table(title="Size and cost", header=header, rows=rows, text_columns=3)
+    return Table(title="Size and cost", header=header, rows=rows, text_columns=3, origin=origin.line(records))
 
 
 def benchmark_table(records: Sequence[Record]) -> Table:
@@ -64,7 +88,16 @@ def benchmark_table(records: Sequence[Record]) -> Table:
         if latency.noisy
     )
     rows = tuple(_benchmark_row(*session) for session in sessions)
-    return Table(title="Latency", header=header, rows=rows, text_columns=6, notes=notes)
+    spare = ("effective", "peak MiB", "p99 ms", "p90 ms", "rows/s", "device", "samples", "batch")
+    return Table(
+        title="Latency",
+        header=header,
+        rows=rows,
+        text_columns=6,
+        notes=notes,
+        spare=spare,
+        origin=origin.line(records),
+    )
 
 
 def comparison_table(records: Sequence[Record]) -> Table:
@@ -84,10 +117,23 @@ def comparison_table(records: Sequence[Record]) -> Table:
         *(f"{labels[name]} ms" for name in runtimes), *(f"{labels[name]} speed-up" for name in others),
     )  # fmt: skip
     rows = tuple(
-        (*map(str, key), *(milliseconds(medians.get(name)) for name in runtimes), *_speed_ups(medians, others))
+        (*map(str, key), *(_median(medians.get(name)) for name in runtimes), *_speed_ups(medians, others))
         for key, medians in compared.items()
     )
-    return Table(title="Runtimes compared", header=header, rows=rows, text_columns=3)
+    notes = ("* a session that the machine was too noisy for, or with too few samples",) if _starred(rows) else ()
+    return Table(
+        title="Runtimes compared",
+        header=header,
+        rows=rows,
+        text_columns=3,
+        notes=notes,
+        spare=("device", "batch"),
+        origin=origin.line(records),
+    )
+
+
+def _starred(rows: Iterable[Sequence[str]]) -> bool:
+    return any(cell.endswith(trust.STAR) for row in rows for cell in row)
 
 
 def worst(values: Iterable[float], pick: Callable[[Iterable[float]], float]) -> float | None:
@@ -100,17 +146,18 @@ def worst(values: Iterable[float], pick: Callable[[Iterable[float]], float]) -> 
 
 def _parity_row(record: Record) -> tuple[str, ...]:
     outputs: tuple[OutputParity, ...] = record.parity.outputs if record.parity is not None else ()
-    artifact = record.artifact
+    artifact, doubt = record.artifact, trust.of_parity(record)
     return (
         record.model,
         record.format,
         record.scheme,
+        origin.weights(record) or NONE,
         artifact.engine if artifact is not None else NONE,
         str(record.status),
         megabytes(artifact.size_bytes if artifact is not None else None),
-        number(worst((output.logits_max_abs_error for output in outputs), max), ".1e"),
-        number(worst((output.sqnr_db for output in outputs), min), ".1f"),
-        number(worst((output.top1_agreement for output in outputs), min), ".3f"),
+        trust.starred(number(worst((output.logits_max_abs_error for output in outputs), max), ".1e"), doubt),
+        trust.starred(number(worst((output.sqnr_db for output in outputs), min), ".1f"), doubt),
+        trust.starred(number(worst((output.top1_agreement for output in outputs), min), ".3f"), doubt),
     )
 
 
@@ -161,26 +208,37 @@ def _latency(session: BenchRecord) -> Latency:
     return summarize(session.samples_seconds, batch=session.batch)
 
 
-def _medians(records: Iterable[Record]) -> dict[Condition, dict[str, float]]:
-    """Condition -> runtime -> median seconds; a Keras session counts for every scheme of its model."""
+def _median(latency: Latency | None) -> str:
+    return NONE if latency is None else trust.starred(milliseconds(latency.median_seconds), trust.of_latency(latency))
+
+
+def _medians(records: Iterable[Record]) -> dict[Condition, dict[str, Latency]]:
+    """Condition -> runtime -> its latency; a Keras session counts for every scheme of its model."""
     sessions = _sessions(records)
     schemes: dict[str, set[str]] = {}
     for record, _ in sessions:
         schemes.setdefault(record.model, set()).add(record.scheme)
-    found: dict[Condition, dict[str, float]] = {}
+    found: dict[Condition, dict[str, Latency]] = {}
     for record, session in sessions:
-        median = _latency(session).median_seconds
+        latency = _latency(session)
         for scheme in schemes[record.model] if session.runtime == "keras" else {record.scheme}:
             key = (record.model, scheme, session.device, session.threads, session.batch)
             medians = found.setdefault(key, {})
-            medians[session.runtime] = min(median, medians.get(session.runtime, math.inf))
+            known = medians.get(session.runtime, latency)
+            medians[session.runtime] = min(latency, known, key=lambda each: each.median_seconds)
     return found
 
 
-def _speed_ups(medians: dict[str, float], runtimes: Iterable[str]) -> tuple[str, ...]:
+def _speed_ups(medians: dict[str, Latency], runtimes: Iterable[str]) -> tuple[str, ...]:
     keras = medians.get("keras")
-    known = (medians.get(name) for name in runtimes)
-    return tuple(f"{keras / median:.1f}x" if keras is not None and median else NONE for median in known)
+    return tuple(_speed_up(keras, medians.get(name)) for name in runtimes)
+
+
+def _speed_up(keras: Latency | None, other: Latency | None) -> str:
+    if keras is None or other is None or not other.median_seconds:
+        return NONE
+    doubt = trust.of_latency(keras) or trust.of_latency(other)
+    return trust.starred(f"{keras.median_seconds / other.median_seconds:.1f}x", doubt)
 
 
 def megabytes(size_bytes: int | None) -> str:

@@ -33,7 +33,7 @@ def tables(records: Sequence[Record]) -> tuple[RenderableType, ...]:
 
 def shown(table: Table) -> tuple[RenderableType, ...]:
     """One table and its notes."""
-    return (_rich(table), *_notes(table))
+    return (_rich(table), *_notes(table), *_origin(table))
 
 
 def verdict_text(records: Sequence[Record]) -> Text:
@@ -52,6 +52,7 @@ def _rich(table: Table) -> Fitting:
         rows=table.rows,
         numeric=tuple(index >= table.text_columns for index in range(len(table.header))),
         styles={str(status): style for status, style in STYLES.items()},
+        spare=table.spare,
     )
 
 
@@ -59,6 +60,12 @@ def _caveats(records: Sequence[Record]) -> tuple[RenderableType, ...]:
     from rich.text import Text
 
     return tuple(Text(f"Note first: {caveat}", style="bold yellow") for caveat in caveats(records))
+
+
+def _origin(table: Table) -> tuple[RenderableType, ...]:
+    from rich.text import Text
+
+    return (Text(table.origin, style="dim"),) if table.origin else ()
 
 
 def _notes(table: Table) -> tuple[RenderableType, ...]:

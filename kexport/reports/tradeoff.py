@@ -10,10 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kexport.evidence.latency import Latency, summarize
+from kexport.evidence.latency import REMEDY, Latency, summarize
 from kexport.records import BenchRecord, Record, Score
 from kexport.records.proof import POINTS, TOP1
+from kexport.reports import origin, trust
 from kexport.reports.tables import NONE, RUNTIMES, Table, megabytes, milliseconds, number
+from kexport.reports.trust import starred
 
 BASELINE = "float32"
 MIXED = ("figure", "drop")
@@ -28,13 +30,16 @@ class Row:
     ``metric`` is the figure of the network that gates hold: top-1, or another one with its own units.
 
     ``compression`` and ``speed_up`` are how many times smaller and faster than float32. ``slower`` is true where the
-    intervals of both medians lie apart and this one above, None where float32 was not measured alike.
+    intervals of both medians lie apart and this one above, None where float32 was not measured alike or where one of
+    both is not to be trusted. ``latency_doubt`` and ``accuracy_doubt`` say why these figures are not.
     """
 
     model: str
     scheme: str
     format: str
-    size_bytes: int
+    status: str
+    size_bytes: int | None
+    weights: str = ""
     compression: float | None = None
     images: int | None = None
     keras_top1: float | None = None
@@ -59,6 +64,10 @@ class Row:
     metric_value: float | None = None
     metric_drop: float | None = None
     metric_drop_unit: str | None = None
+    latency_doubt: str = ""
+    accuracy_doubt: str = ""
+    made: str = ""
+    reason: str = ""
 
 
 _ACCURACY = (
@@ -69,14 +78,15 @@ _ACCURACY = (
 
 def rows(records: Sequence[Record]) -> tuple[Row, ...]:
     """As `every_row`, but none where all is float32 and accuracy was not measured: nothing is traded then."""
-    traded = any(record.artifact and (record.accuracy or record.scheme != BASELINE) for record in records)
-    return every_row(records) if traded else ()
+    made = [record for record in records if record.artifact is not None]
+    traded = any(record.accuracy or record.scheme != BASELINE for record in made)
+    return every_row(made) if traded else ()
 
 
 def every_row(records: Sequence[Record]) -> tuple[Row, ...]:
-    """A row per artifact and measuring condition, float32 first within a model and format."""
+    """A row per cell and measuring condition, float32 first within a model and format; also of cells that failed."""
     made = [record for record in records if record.artifact is not None]
-    ordered = sorted(made, key=lambda each: (each.model, each.format, each.scheme != BASELINE, each.scheme))
+    ordered = sorted(records, key=lambda each: (each.model, each.format, each.scheme != BASELINE, each.scheme))
     sizes = {_place(record): _size(record) for record in made if record.scheme == BASELINE}
     speeds = {_place(record): _latencies(record) for record in made if record.scheme == BASELINE}
     return tuple(
@@ -88,13 +98,21 @@ def tradeoff_table(records: Sequence[Record]) -> Table:
     """The rows as text; below them what Keras reached, what flatters the numbers, and what is slower here."""
     found = rows(records)
     classifiers = all(row.metric in (None, TOP1) for row in found)
+    figures = ("top-1 %", "drop points") if classifiers else MIXED
     header = (
-        "model", "scheme", "format", "MB", "compression", *(("top-1 %", "drop points") if classifiers else MIXED),
-        "95 % interval", "agreement", "median ms", "speed-up",
+        "model", "scheme", "format", "weights", "MB", "compression", *figures, "95 % interval", "agreement",
+        "median ms", "speed-up",
     )  # fmt: skip
-    notes = tuple(dict.fromkeys((*_keras_notes(found), *_image_notes(records if found else ()), *_speed_notes(found))))
-    cells = tuple(_cells(row, classifiers=classifiers) for row in found)
-    return Table(title="Size against accuracy", header=header, rows=cells, text_columns=3, notes=notes)
+    notes = (*_keras_notes(found), *_image_notes(records if found else ()), *_speed_notes(found), *_doubts(found))
+    return Table(
+        title="Size against accuracy",
+        header=header,
+        rows=tuple(_cells(row, classifiers=classifiers) for row in found),
+        text_columns=4,
+        notes=tuple(dict.fromkeys(notes)),
+        spare=("weights", "compression", "speed-up", "95 % interval", figures[0], "agreement"),
+        origin=origin.line(records),
+    )
 
 
 def _rows(record: Record, baseline_bytes: int | None, baseline: dict[Condition, Latency]) -> Iterator[Row]:
@@ -105,8 +123,13 @@ def _rows(record: Record, baseline_bytes: int | None, baseline: dict[Condition, 
         "model": record.model,
         "scheme": record.scheme,
         "format": record.format,
-        "size_bytes": size,
+        "status": str(record.status),
+        "size_bytes": size if record.artifact is not None else None,
+        "weights": origin.weights(record),
         "compression": baseline_bytes / size if baseline_bytes and size else None,
+        "accuracy_doubt": trust.of_accuracy(record),
+        "made": record.made,
+        "reason": record.reason,
         **known,
     }
     latencies = _latencies(record)
@@ -135,6 +158,7 @@ def _figure(figure: Score | None) -> dict[str, Any]:
 def _speed(condition: Condition, latency: Latency, baseline: Latency | None) -> dict[str, Any]:
     runtime, device, threads, batch = condition
     median = latency.median_seconds
+    doubt = trust.of_latency(latency) or (trust.of_latency(baseline) if baseline is not None else "")
     return {
         "runtime": runtime,
         "device": device,
@@ -142,7 +166,8 @@ def _speed(condition: Condition, latency: Latency, baseline: Latency | None) -> 
         "batch": batch,
         "median_seconds": median,
         "speed_up": baseline.median_seconds / median if baseline is not None and median else None,
-        "slower": None if baseline is None else latency.low_seconds > baseline.high_seconds,
+        "slower": None if baseline is None or doubt else latency.low_seconds > baseline.high_seconds,
+        "latency_doubt": doubt,
     }
 
 
@@ -180,13 +205,14 @@ def _cells(row: Row, *, classifiers: bool) -> tuple[str, ...]:
         row.model,
         row.scheme,
         row.format,
+        row.weights or NONE,
         megabytes(row.size_bytes),
         NONE if row.compression is None else f"{row.compression:.2f}x",
-        *figure,
+        *(starred(each, row.accuracy_doubt) for each in figure),
         interval,
-        number(row.top1_agreement, ".4f"),
-        milliseconds(row.median_seconds),
-        NONE if row.speed_up is None else f"{row.speed_up:.2f}x",
+        starred(number(row.top1_agreement, ".4f"), row.accuracy_doubt),
+        starred(milliseconds(row.median_seconds), row.latency_doubt),
+        NONE if row.speed_up is None else starred(f"{row.speed_up:.2f}x", row.latency_doubt),
     )
 
 
@@ -196,6 +222,16 @@ def _told(name: str | None, value: float | None, unit: str | None) -> str:
         return NONE
     text = f"{value:.2f}" if unit in ("%", POINTS) else f"{value:.4g}"
     return " ".join(filter(None, (name, text, unit)))
+
+
+def _doubts(found: Iterable[Row]) -> Iterator[str]:
+    """What the stars stand for."""
+    for row in found:
+        place = f"{row.model} {row.format} {row.scheme}"
+        if row.latency_doubt and row.median_seconds is not None:
+            yield f"* {place}, {row.threads} threads, batch {row.batch}: {row.latency_doubt}; {REMEDY}"
+        if row.accuracy_doubt:
+            yield f"* {row.model} on the photographs: {row.accuracy_doubt}"
 
 
 def _keras_notes(found: Iterable[Row]) -> Iterator[str]:
@@ -226,6 +262,8 @@ def _image_notes(records: Iterable[Record]) -> Iterator[str]:
 def _speed_notes(found: Iterable[Row]) -> Iterator[str]:
     for row in found:
         if row.scheme == BASELINE or row.speed_up is None or row.median_seconds is None or row.speed_up >= 1:
+            continue
+        if row.latency_doubt:
             continue
         runtime = RUNTIMES.get(row.runtime or "", row.runtime)
         slower = "slower here" if row.slower else "not faster here (the intervals overlap)"

@@ -1,6 +1,6 @@
 """A model made ready for its cells: what only Keras can say, on disk, so that the cells need no Keras.
 
-A folder with ``facts.json`` (`Prepared`), ``reference.npz`` (inputs and the outputs of Keras on them),
+A folder with ``facts.json`` (`Prepared`), ``reference.npz`` (inputs and the outputs of Keras on them: `stored`),
 the graph (`graph_file`) unless the native graph cannot express the model, and where a cell needs the Keras model:
 ``weights.npz`` to build it again, or SavedModels of a model that only the program has that asks.
 """
@@ -8,16 +8,21 @@ the graph (`graph_file`) unless the native graph cannot express the model, and w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from kexport import machine
 from kexport.records import SourceFacts, decode_as, encode
+from kexport.sources import stored
+from kexport.sources.layer_samples import Walk
+from kexport.sources.stored import Recipe, Reference
 
 Tensors = Mapping[str, npt.NDArray[Any]]
+MAKERS = ("keras", "tensorflow", "tensorflow-cpu")
 FACTS, REFERENCE, KERAS_WEIGHTS = "facts.json", "reference.npz", "weights.npz"
 CALIBRATED = "calibrated.npz"
 """The reference of calibrated schemes: the first calibration images, which lie in the ranges that were measured."""
@@ -33,22 +38,6 @@ class Prepared:
     peak_memory_bytes: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reference:
-    """Inputs, and what Keras made of them: arrays by public name, the batch axis first.
-
-    ``logits`` are the outputs with their last softmax or sigmoid left out, where that hides them. ``again`` and
-    ``logits_again`` are the first rows once more, rounded otherwise (`kexport.sources.rounding`): nothing where that
-    was not asked.
-    """
-
-    inputs: Tensors
-    outputs: Tensors
-    logits: Tensors = field(default_factory=dict)
-    again: Tensors = field(default_factory=dict)
-    logits_again: Tensors = field(default_factory=dict)
-
-
 def save(prepared: Prepared, folder: Path) -> None:
     """Write the facts; the last file of the folder, so that its presence means that all is there."""
     (folder / FACTS).write_text(encode(prepared))
@@ -60,25 +49,23 @@ def load(folder: Path) -> Prepared:
     return prepared
 
 
-def save_reference(reference: Reference, folder: Path, name: str = REFERENCE) -> None:
-    """Write the reference's arrays."""
-    arrays = {
-        f"{kind.name}:{name}": array
-        for kind in fields(Reference)
-        for name, array in getattr(reference, kind.name).items()
-    }
-    with (folder / name).open("wb") as file:
-        np.savez(file, **arrays)
+def save_reference(
+    reference: Reference,
+    folder: Path,
+    name: str = REFERENCE,
+    *,
+    made: Recipe | None = None,
+    walked: Walk | None = None,
+    facts: SourceFacts | None = None,
+) -> None:
+    """Write the reference as it will be kept beside artifacts (`kexport.sources.stored`)."""
+    makers = {name: version for name, version in machine.versions().items() if name in MAKERS}
+    stored.save(reference, folder / name, made=made, walked=walked, facts=facts, versions=makers)
 
 
 def load_reference(folder: Path, name: str = REFERENCE) -> Reference:
-    """Read the reference's arrays back."""
-    found: dict[str, dict[str, npt.NDArray[Any]]] = {kind.name: {} for kind in fields(Reference)}
-    with np.load(folder / name, allow_pickle=False) as arrays:
-        for key in arrays.files:
-            kind, _, public = key.partition(":")
-            found[kind][public] = arrays[key]
-    return Reference(**found)
+    """Read the reference back. Raises StoreError where it is damaged."""
+    return stored.load(folder / name)
 
 
 def save_weights(model: Any, folder: Path) -> None:
@@ -98,3 +85,9 @@ def assign_weights(model: Any, path: Path) -> None:
     with np.load(path, allow_pickle=False) as arrays:
         for place, weight in enumerate(model.weights):
             weight.assign(arrays[str(place)])
+
+
+__all__ = [
+    "CALIBRATED", "FACTS", "KERAS_WEIGHTS", "REFERENCE", "Prepared", "Recipe", "Reference", "Tensors", "assign_weights",
+    "load", "load_reference", "save", "save_reference", "save_weights",
+]  # fmt: skip

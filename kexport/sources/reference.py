@@ -13,12 +13,14 @@ import numpy.typing as npt
 
 from kexport import files
 from kexport.records import Signature, SourceFacts
-from kexport.sources import final, labels, preprocessing, rounding
+from kexport.sources import final, labels, preprocessing, rounding, stored
 from kexport.sources.keras_walk import input_names, output_names, packed, run
+from kexport.sources.layer_samples import Taps
 from kexport.sources.loading import factory, words
 from kexport.sources.loading.served import Served
 from kexport.sources.prepared import Reference
 from kexport.sources.preprocessing import Feeding
+from kexport.sources.stored import Recipe
 from kexport.specs import ModelSpec
 
 AGAIN = 2
@@ -65,9 +67,18 @@ def seeded(model: Any, spec: ModelSpec, inputs: tuple[Signature, ...]) -> dict[s
     return preprocessing.reference_inputs(fed, inputs, seed=spec.weights.seed or 0)
 
 
+def recipe(model: Any, spec: ModelSpec, inputs: tuple[Signature, ...]) -> Recipe:
+    """How `seeded` inputs are made again without the model."""
+    return stored.recipe(preprocessing.feedings(model, spec), inputs, seed=spec.weights.seed or 0)
+
+
 def compute(model: Any, given: Mapping[str, npt.NDArray[Any]]) -> Reference:
-    """Keras's outputs. Layers run one after the other, and one row at a time, so that memory stays small."""
-    return Reference(inputs=given, outputs=_rows(model, given, _infer))
+    """Keras's outputs, and samples of what its layers give for the first row.
+
+    Layers run one after the other, and one row at a time, so that memory stays small.
+    """
+    taps = Taps(model, _infer)
+    return Reference(inputs=given, outputs=_rows(model, given, taps), layers=taps.samples)
 
 
 def with_logits(model: Any, reference: Reference, hidden: Collection[str]) -> Reference:

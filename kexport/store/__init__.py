@@ -4,6 +4,8 @@ Layout::
 
     DIR/<Model>/<Model>-float32.onnx              an artifact; a SavedModel is a folder
     DIR/<Model>/<Model>-float32.onnx.json         its record
+    DIR/<Model>/<Model>-reference-<12 digits>.npz what Keras answered, by which it was judged (`references`)
+    DIR/<Model>/<Model>-answers-<12 digits>.npz   what Keras answered on photographs
     DIR/manifest.json                             sha256 and size of every file above, written last
     DIR/.kexport.lock, DIR/.kexport.holder        the lock and who holds it
     DIR/.kexport-<pid>-<random>/                  staging of a running process

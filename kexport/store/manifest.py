@@ -13,6 +13,7 @@ from kexport.documents import adapter, mistakes
 from kexport.errors import StoreError, UsageError
 from kexport.files import STAGING, file_digest, files_of, left_overs, listing_digest, read, relative, write
 from kexport.records import Record, Status
+from kexport.store import references
 from kexport.store.directory import read_all, read_file, record_paths
 from kexport.store.lock import HOLDER, LOCK
 from kexport.version import __version__
@@ -27,15 +28,18 @@ REPORTS = {".csv", ".html", ".json", ".jsonl", ".log", ".md", ".pdf", ".png", ".
 
 
 def write_manifest(directory: Path) -> Path:
-    """State sha256 and size of every record and of every file of its artifact; to be written last.
+    """State sha256 and size of every record, of its reference and of every file of its artifact; to be written last.
 
     A file artifact is stated as its record has it, so that what changed since is found by `verify`.
     StoreError naming every damaged record.
     """
+    records = read_all(directory)
+    references.prune(directory, records.values())
     files: dict[str, dict[str, Any]] = {}
-    for path, record in read_all(directory).items():
+    for path, record in records.items():
         files[relative(path, directory)] = _entry(path)
         files |= _artifact_entries(directory, record)
+        files |= {name: _entry(directory / name) for name in references.names(directory, record)}
     manifest = {"files": files, "kexport": __version__, "schema": MANIFEST_SCHEMA}
     write(directory / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
     return directory / MANIFEST
@@ -169,6 +173,8 @@ def _check_records(directory: Path, listed: Mapping[str, _Entry]) -> list[str]:
         try:
             record = read_file(path)
             problem = _contradiction(record) or _check_listed(directory, record, listed)
+            for kind in references.Kind:
+                references.find(directory, record, kind)
         except StoreError as error:
             problem = error.message
         if problem:

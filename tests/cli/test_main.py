@@ -92,8 +92,18 @@ def test_interrupt_is_130(call, monkeypatch: pytest.MonkeyPatch) -> None:  # typ
 
     monkeypatch.setitem(listing._LISTS, "models", interrupt)
     ended = call("list")
+    assert (ended.code, ended.err) == (130, "interrupted\n")
+
+
+@pytest.mark.parametrize("more", [(), ("--resume",)])
+def test_after_an_interrupt_the_last_line_goes_on(call, recorded, more: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    recorded.answer = interrupt
+    ended = call("export", "ResNet50", "-o", "a b", *more)
     assert ended.code == 130
-    assert "--resume" in ended.err
+    assert ended.err.splitlines()[-1] == "kexport export ResNet50 -o 'a b' --resume"
 
 
 def test_a_bug_shows_its_traceback_and_asks_for_a_report() -> None:
@@ -179,4 +189,4 @@ def test_no_absolute_path_of_this_machine_in_the_help() -> None:
 
 def test_the_last_line_can_be_copied() -> None:
     last = verdict.text((), directory=Path("a b/$x"), seconds=1.0).splitlines()[-1]
-    assert last == "records: a b/$x/<Model>/*.json · report: kexport report 'a b/$x'"
+    assert last == "kexport report 'a b/$x'"

@@ -61,7 +61,7 @@ def test_success_is_told(call: Call, recorded: Recorded) -> None:
     assert lines[3] == "[2/2] ResNet50 tflite float32: PASS  1.0 s, 1024 MiB"
     assert lines[4] == "2 cells: 2 PASS"
     assert lines[5].startswith("peak memory of any process: 3.00 GiB · wall time: ")
-    assert lines[6] == "records: out/<Model>/*.json · report: kexport report out"
+    assert lines[6:] == ["records: out/<Model>/*.json; what to type next:", "kexport report out"]
 
 
 def test_failure_is_told_with_its_command(call: Call, recorded: Recorded) -> None:

@@ -84,7 +84,7 @@ MIXED = (FAILED, record(), BROKEN, IMPOSSIBLE)
 
 class TestRender:
     def test_presence_registers_a_format(self) -> None:
-        assert formats() == ("csv", "json", "junit", "md", "summary")
+        assert formats() == ("csv", "html", "json", "junit", "md", "summary")
 
     def test_unknown_format(self) -> None:
         with pytest.raises(UnknownNameError, match="unknown report format 'jnit': did you mean junit"):
@@ -114,12 +114,12 @@ class TestVerdict:
 class TestTables:
     def test_parity_shows_the_worst_output_and_nan(self) -> None:
         good, bad = tables.parity_table((record(), FAILED)).rows
-        assert good == ("ResNet50", "onnx", "float32", "native", "PASS", "102.4", "2.5e-05", "101.2", "1.000")
-        assert bad[4:] == ("FAIL", "102.4", "nan", "-3.0", "1.000")
+        assert good == ("ResNet50", "onnx", "float32", "-", "native", "PASS", "102.4", "2.5e-05", "101.2", "1.000")
+        assert bad[5:] == ("FAIL", "102.4", "nan", "-3.0", "1.000")
 
     def test_cells_without_artifact_have_dashes(self) -> None:
         (row,) = tables.parity_table((BROKEN,)).rows
-        assert row == ("VGG16", "tflite", "float32", "-", "ERROR", "-", "-", "-", "-")
+        assert row == ("VGG16", "tflite", "float32", "-", "-", "ERROR", "-", "-", "-", "-")
         assert tables.size_table((BROKEN,)).rows == ()
 
     def test_size_and_cost(self) -> None:

@@ -14,10 +14,11 @@ from kexport.formats import WrittenFile, write
 from kexport.formats.write import Choice
 from kexport.graph import Graph
 from kexport.graph import file as graph_file
+from kexport.images.answers_file import ANSWERS
 from kexport.passes import optimize as optimized
 from kexport.passes.embed import embedded
 from kexport.pipeline import int8, resume
-from kexport.pipeline.proof import Proof, bounds_of, prove
+from kexport.pipeline.proof import Proof, bounds_of, prove, reference_name
 from kexport.pipeline.steps import Clock, Step, follow
 from kexport.pipeline.tasks import Task
 from kexport.quantization import mixed
@@ -28,6 +29,8 @@ from kexport.sources import build, embedding, prepared
 from kexport.sources.loading import served
 from kexport.sources.prepared import Prepared
 from kexport.specs import QUANTIZED, Cell
+from kexport.store import references
+from kexport.store.references import Kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,9 +151,11 @@ def score(state: Making) -> Making:
 
 
 def publish(state: Making) -> Making:
-    """The file under its name, complete or not at all, and its record after it."""
+    """The file under its name, complete or not at all, what it was judged by, and its record after both."""
     record, directory = _record(state), Path(state.request.directory)
     files.publish(state.staged, directory / state.cell.model.name / state.cell.file_name)
+    references.keep(directory, record, state.folder / reference_name(state.cell))
+    references.keep(directory, record, state.folder / ANSWERS, Kind.ANSWERS)
     store.write_record(directory, record, state.cell.file_name)
     return replace(state, record=record)
 
@@ -195,6 +200,8 @@ def _record(state: Making) -> Record:
         quantization=state.quantized,
         cost=_cost(state),
         versions={**machine.versions(), resume.REQUEST: resume.fingerprint(cell)},
+        made=machine.today(),
+        machine=machine.hardware(),
     )
 
 

@@ -17,7 +17,7 @@ from kexport.pipeline.steps import Clock, Step, follow
 from kexport.pipeline.tasks import Task
 from kexport.records import SourceFacts
 from kexport.sources import build as sources
-from kexport.sources import embedding, prepared, reference
+from kexport.sources import embedding, layer_samples, prepared, reference
 from kexport.sources.loading import live
 from kexport.sources.loading.served import Served
 from kexport.sources.prepared import Prepared
@@ -89,7 +89,9 @@ def compute_reference(state: Preparing) -> Preparing:
     request = state.request
     given = scoring.photographs(facts, state.folder, calibration=request.calibration, images=request.evaluation)
     outputs, facts = inputs.choose(state.model, spec, facts, given)
-    prepared.save_reference(outputs, state.folder)
+    made = reference.recipe(state.model, spec, facts.inputs)
+    walked = layer_samples.walk(state.model)
+    prepared.save_reference(outputs, state.folder, made=made, walked=walked, facts=facts)
     return replace(state, facts=facts)
 
 

@@ -8,16 +8,18 @@ from pathlib import Path
 
 from kexport import files, machine, runtimes, store
 from kexport.errors import ArtifactError, SourceError
-from kexport.evidence import parity, verdict
+from kexport.evidence import parity, scoring, verdict
+from kexport.images.evaluation import FACTS
 from kexport.pipeline import resume
-from kexport.pipeline.proof import prove
+from kexport.pipeline.proof import prove, reference_name
 from kexport.pipeline.steps import Clock
 from kexport.pipeline.tasks import Task
 from kexport.pipeline.tasks.cell import CellRequest
-from kexport.records import Artifact, ParityRecord, Record
+from kexport.records import AccuracyRecord, Artifact, ParityRecord, Record
 from kexport.runtimes import precheck
-from kexport.sources import prepared
+from kexport.sources import prepared, stored
 from kexport.sources.prepared import Prepared
+from kexport.store import references
 
 
 def recheck_cell(request: CellRequest, clock: Clock) -> Record:
@@ -26,36 +28,41 @@ def recheck_cell(request: CellRequest, clock: Clock) -> Record:
     Raises SourceError, and leaves the record alone, if Keras's weights are not those that it was made from.
     """
     directory = Path(request.directory)
-    stored = store.read_record(directory, request.cell)
+    before = store.read_record(directory, request.cell)
     ready = prepared.load(Path(request.folder))
-    _require_same_weights(stored, ready)
-    found, problems = _found(request, stored, ready, clock)
+    _require_same_weights(before, ready, Path(request.folder) / reference_name(request.cell))
+    found, problems = _found(request, before, ready, clock)
+    scored = before.accuracy if problems else _scored(request, before, ready, clock)
+    problems = (*problems, *scoring.problems(scored))
     ending = verdict.of(problems, found, ready.facts, reproduce=request.reproduce)
     record = replace(
-        stored,
+        before,
         status=ending.status,
         reason=ending.reason,
         hint=f"{ending.hint} makes it again" if problems else ending.hint,
-        reproduce=request.reproduce if problems else stored.reproduce,
+        reproduce=request.reproduce if problems else before.reproduce,
         traceback="",
         parity=found,
-        accuracy=None if problems else stored.accuracy,
-        versions={**machine.versions(), resume.REQUEST: stored.versions.get(resume.REQUEST, "")},
+        accuracy=None if problems else scored,
+        versions=_versions(request, before),
+        made=machine.today(),
+        machine=machine.hardware(),
     )
+    references.keep(directory, record, Path(request.folder) / reference_name(request.cell))
     store.write_record(directory, record, request.cell.file_name)
     return record
 
 
 def _found(
-    request: CellRequest, stored: Record, ready: Prepared, clock: Clock
+    request: CellRequest, record: Record, ready: Prepared, clock: Clock
 ) -> tuple[ParityRecord | None, tuple[str, ...]]:
     """What the file computes, and everything that speaks against it. A file that was changed is not run."""
-    assert stored.artifact is not None
-    path = Path(request.directory) / stored.artifact.path
-    changes = tuple(_changes(stored.artifact, path))
+    assert record.artifact is not None
+    path = Path(request.directory) / record.artifact.path
+    changes = tuple(_changes(record.artifact, path))
     if changes:
         return None, changes
-    own = not request.cell.format.engine(stored.artifact.engine).from_model
+    own = not request.cell.format.engine(record.artifact.engine).from_model
     try:
         precheck.require_sound(runtimes.for_format(request.cell.format), path)
         with clock.step("parity"):
@@ -65,14 +72,33 @@ def _found(
     return proof.parity, tuple(parity.failures(proof.parity.checks))
 
 
-def _require_same_weights(stored: Record, ready: Prepared) -> None:
-    before = stored.source.weights_sha256 if stored.source else ""
-    if before != ready.facts.weights_sha256:
-        raise SourceError(
-            f"weights {ready.facts.weights} are not those that the artifact was made from: "
-            f"sha256 {ready.facts.weights_sha256[:12]}, the record has {before[:12]}",
-            hint=stored.reproduce,
-        )
+def _scored(request: CellRequest, record: Record, ready: Prepared, clock: Clock) -> AccuracyRecord | None:
+    """The record's accuracy, measured again where photographs were left in the folder."""
+    assert record.artifact is not None
+    path, folder = Path(request.directory) / record.artifact.path, Path(request.folder)
+    if not (folder / FACTS).is_file():
+        return record.accuracy
+    with clock.step("accuracy"):
+        return scoring.score(path, request.cell, ready.facts, folder, threads=request.threads)
+
+
+def _versions(request: CellRequest, record: Record) -> dict[str, str]:
+    """Those of today, but for Keras and TensorFlow: the reference says which of them answered."""
+    header = stored.header(Path(request.folder) / reference_name(request.cell))
+    today = {name: version for name, version in machine.versions().items() if name not in prepared.MAKERS}
+    return {**today, **header.versions, resume.REQUEST: record.versions.get(resume.REQUEST, "")}
+
+
+def _require_same_weights(record: Record, ready: Prepared, reference: Path) -> None:
+    """What Keras built, or what the reference was computed with, is what the artifact was made from."""
+    before = record.source.weights_sha256 if record.source else ""
+    for now in (ready.facts.weights_sha256, stored.header(reference).weights_sha256):
+        if before != now:
+            raise SourceError(
+                f"weights {ready.facts.weights} are not those that the artifact was made from: "
+                f"sha256 {now[:12]}, the record has {before[:12]}",
+                hint=record.reproduce,
+            )
 
 
 def _changes(artifact: Artifact, path: Path) -> Iterator[str]:

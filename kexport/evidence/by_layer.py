@@ -1,0 +1,216 @@
+"""Step: an artifact's inner values against those of Keras, layer by layer, in bounded memory.
+
+Every tensor of the file that has the name of a Keras layer is compared with a sample of what that layer gave
+(`kexport.sources.layer_samples`), as it comes; none is kept. A layer whose value the file does not have went into the
+next one (a convolution and its BatchNormalization are one), so that a tensor speaks for a group of layers. What a layer
+read wrongly is not its fault: those are named that leave the tolerance while all they read keeps it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from kexport import metrics
+from kexport.runtimes.inner import Inner
+from kexport.sources.layer_samples import LayerFact, sample
+
+Samples = npt.NDArray[np.float32]
+TOLERANCE_DB = {"float32": 60.0, "float16": 30.0}
+QUANTIZED_DB = 10.0
+"""Decibels below which a layer's value has left its tolerance: rounding leaves float32 above 90, float16 above 45."""
+_WEIGHTED = ("Conv", "Dense", "LSTM", "GRU", "RNN", "Embedding")
+_LEAST_GAIN, _MOST_GAIN = 1e-3, 1e3
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerError:
+    """One tensor against Keras: which layers it stands for, and how far it is off.
+
+    ``error`` is the largest difference over the largest value of Keras; ``sqnr_db`` that of the sample. ``given_db`` is
+    the worst of what it reads, ``added`` the noise that it adds as a share of its own signal. ``rescaled``: channels
+    have factors of their own in the file, which was taken out.
+    """
+
+    layer: str
+    kind: str
+    group: tuple[str, ...]
+    tensor: str
+    shape: tuple[int, ...]
+    error: float
+    sqnr_db: float
+    given_db: float
+    added: float
+    leaves: bool
+    rescaled: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByLayer:
+    """A file against Keras by layer, in the order of Keras; ``first`` are the layers where it begins to differ."""
+
+    artifact: str
+    scheme: str
+    tolerance_db: float
+    layers: tuple[LayerError, ...]
+    first: tuple[str, ...]
+    unseen: int
+    notes: tuple[str, ...] = ()
+
+
+def compare(
+    values: Iterable[Inner],
+    samples: Mapping[str, Samples],
+    walked: Sequence[LayerFact],
+    *,
+    artifact: str,
+    scheme: str,
+    own: bool,
+) -> ByLayer:
+    """Judge the ``values`` of a file; ``own``: kexport wrote it, so that channels of int8 may be rescaled."""
+    facts = {fact.name: fact for fact in walked if fact.name in samples}
+    seen: dict[str, tuple[Inner, float, float, bool]] = {}
+    for inner in values:
+        fact = facts.get(inner.layer)
+        if fact is not None and inner.value.size == math.prod(fact.shape):
+            error, sqnr, rescaled = _differ(inner, fact, samples[fact.name], own=own)
+            seen[fact.name] = (_without_value(inner), error, sqnr, rescaled)
+    integers = any(inner.quantized for inner, *_ in seen.values())
+    tolerance = QUANTIZED_DB if integers else TOLERANCE_DB.get(scheme, QUANTIZED_DB)
+    every = {fact.name: fact for fact in walked}
+    made = tuple(
+        _judged(fact, *seen[fact.name], every=every, seen=seen, tolerance=tolerance)
+        for fact in walked if fact.name in seen
+    )  # fmt: skip
+    roots = [each for each in made if each.leaves and each.given_db >= tolerance]
+    return ByLayer(
+        artifact=artifact,
+        scheme=scheme,
+        tolerance_db=tolerance,
+        layers=made,
+        first=tuple(_blamed(each, every) for each in roots),
+        unseen=len(walked) - sum(1 + len(each.group) for each in made),
+    )
+
+
+def _judged(  # one row needs all that is known of the others
+    fact: LayerFact,
+    inner: Inner,
+    error: float,
+    sqnr: float,
+    rescaled: bool,
+    *,
+    every: Mapping[str, LayerFact],
+    seen: Mapping[str, tuple[Inner, float, float, bool]],
+    tolerance: float,
+) -> LayerError:
+    group, given = _read(fact, every, seen)
+    noises = [_noise(seen[name][2]) for name in given]
+    before = max(noises, default=0.0)
+    return LayerError(
+        layer=fact.name,
+        kind=fact.kind,
+        group=group,
+        tensor=inner.name,
+        shape=fact.shape,
+        error=error,
+        sqnr_db=sqnr,
+        given_db=_decibels(before),
+        added=max(0.0, _noise(sqnr) - before) if not math.isnan(sqnr) else math.nan,
+        leaves=not sqnr >= tolerance,
+        rescaled=rescaled,
+    )
+
+
+def _read(
+    fact: LayerFact, every: Mapping[str, LayerFact], seen: Mapping[str, object]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The layers that went into this one, and those with a tensor of their own that it reads."""
+    group: list[str] = []
+    given: list[str] = []
+    pending = list(fact.inputs)
+    while pending:
+        name = pending.pop()
+        if name in seen:
+            given.append(name)
+        elif name in every and name not in group:
+            group.append(name)
+            pending += every[name].inputs
+    order = list(every)
+    return tuple(sorted(group, key=order.index)), tuple(dict.fromkeys(given))
+
+
+def _blamed(each: LayerError, every: Mapping[str, LayerFact]) -> str:
+    """The layer with weights among those of a tensor; where there is none, or there are several, the tensor's own."""
+    names = (*each.group, each.layer)
+    weighted = [name for name in names if any(word in every[name].kind for word in _WEIGHTED)]
+    return weighted[-1] if weighted else each.layer
+
+
+def _differ(inner: Inner, fact: LayerFact, expected: Samples, *, own: bool) -> tuple[float, float, bool]:
+    """Error, SQNR and whether channels were rescaled; of the two layouts of a feature map the one that fits."""
+    found = [_figures(actual, expected) for actual in _layouts(inner.value, fact)]
+    error, sqnr = max(found, key=lambda figures: -math.inf if math.isnan(figures[1]) else figures[1])
+    if own and inner.quantized:
+        fitted = [_figures(_fitted(actual, expected), expected) for actual in _layouts(inner.value, fact)]
+        other = max(fitted, key=lambda figures: -math.inf if math.isnan(figures[1]) else figures[1])
+        if other[1] > sqnr + _FITTED_DB:
+            return (*other, True)
+    return error, sqnr, False
+
+
+_FITTED_DB = 3.0
+"""How much better channels have to fit with factors of their own before these are believed."""
+
+
+def _layouts(value: npt.NDArray[np.float32], fact: LayerFact) -> list[Samples]:
+    axes = value.shape[1:]
+    turned = (fact.shape[-1], *fact.shape[:-1])
+    found = []
+    if axes == fact.shape or len(fact.shape) != _FEATURE_MAP:
+        found.append(sample(value, fact.shape))
+    if axes == turned and len(fact.shape) == _FEATURE_MAP:
+        found.append(sample(np.moveaxis(value, 1, -1), fact.shape))
+    return found or [np.full((1, 1), np.nan, np.float32)]
+
+
+_FEATURE_MAP = 3  # height, width, channels
+
+
+def _figures(actual: Samples, expected: Samples) -> tuple[float, float]:
+    if actual.shape != expected.shape:
+        return math.nan, math.nan
+    ours, theirs = expected.astype(np.float64), actual.astype(np.float64)
+    size = float(np.abs(ours).max())
+    error = float(np.abs(theirs - ours).max())
+    return (error / size if size else (0.0 if error == 0 else math.inf)), metrics.sqnr_db(ours, theirs)
+
+
+def _fitted(actual: Samples, expected: Samples) -> Samples:
+    """Each channel divided by the factor that brings it nearest; one that has none keeps its numbers."""
+    ours, theirs = expected.astype(np.float64), actual.astype(np.float64)
+    if ours.shape != theirs.shape:
+        return actual
+    gain = (ours * theirs).sum(axis=0) / np.maximum(np.square(ours).sum(axis=0), np.finfo(np.float64).tiny)
+    gain = np.where((gain > _LEAST_GAIN) & (gain < _MOST_GAIN), gain, 1.0)
+    fitted: Samples = (theirs / gain).astype(np.float32)
+    return fitted
+
+
+def _noise(sqnr_db: float) -> float:
+    return math.inf if math.isnan(sqnr_db) else 10.0 ** (-sqnr_db / 10.0)
+
+
+def _decibels(noise: float) -> float:
+    return math.inf if noise == 0 else -10.0 * math.log10(noise) if math.isfinite(noise) else math.nan
+
+
+def _without_value(inner: Inner) -> Inner:
+    return Inner(name=inner.name, layer=inner.layer, value=np.zeros(0, np.float32), quantized=inner.quantized)
+
+
+__all__ = ["QUANTIZED_DB", "TOLERANCE_DB", "ByLayer", "LayerError", "compare"]

@@ -1,0 +1,102 @@
+"""Where a file begins to differ from Keras: each in a process of its own, from what was stored of Keras's layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from kexport import files, machine
+from kexport.errors import StoreError, UsageError
+from kexport.evidence import artifact_file
+from kexport.evidence.by_layer import ByLayer
+from kexport.pipeline import kept, lone
+from kexport.pipeline.artifacts import by_directory
+from kexport.pipeline.ask import ask
+from kexport.pipeline.events import Event, Observer
+from kexport.pipeline.kept import Kept
+from kexport.pipeline.runners.jobs import Progress
+from kexport.pipeline.tasks.by_layer import ByLayerRequest
+from kexport.records import Record
+from kexport.registry import Engine
+from kexport.sources import stored
+from kexport.specs import Format
+
+SHOWN = ("onnx", "tflite")
+
+
+def by_layer(paths: Sequence[Path], observer: Observer, *, reference: Path | None = None) -> tuple[ByLayer, ...]:
+    """Every ONNX and TFLite artifact that ``paths`` name; with a ``reference`` the files themselves, of any maker.
+
+    Raises UsageError where there is nothing to compare, StoreError where nothing was stored of Keras's layers.
+    """
+    asked = [_alone(path, reference) for path in paths] if reference is not None else list(_stored(paths))
+    if not asked:
+        raise UsageError(
+            f"{', '.join(map(str, paths))}: no ONNX or TFLite artifact, and only those show inner values",
+            hint="kexport export MODEL --formats onnx,tflite",
+        )
+    return tuple(_answer(request, observer) for request in asked)
+
+
+def _answer(request: ByLayerRequest, observer: Observer) -> ByLayer:
+    def tell(progress: Progress) -> None:
+        observer.observe(
+            Event(
+                label=request.artifact,
+                step=progress.step,
+                seconds=progress.seconds,
+                memory_bytes=progress.memory_bytes,
+            )
+        )
+
+    found: ByLayer = ask("by_layer", request, what=f"the layers of {request.artifact}", tell=tell)
+    return found
+
+
+def _stored(paths: Sequence[Path]) -> Iterator[ByLayerRequest]:
+    stored_ones, alone = lone.apart(paths)
+    for directory, records in by_directory(stored_ones):
+        for record in records:
+            if record.artifact is not None and record.format in SHOWN:
+                path = directory / record.artifact.path
+                yield _request(path, record, kept.of(directory, record))
+    for path in alone:
+        found = artifact_file.read(path).record
+        if found is not None and found.format in SHOWN:
+            yield _request(path, found, kept.beside(path, found))
+
+
+def _request(path: Path, record: Record, known: Kept | None) -> ByLayerRequest:
+    assert record.artifact is not None
+    if known is None or not stored.header(known.reference).layers:
+        raise StoreError(
+            f"{record.artifact.path}: nothing is stored of what Keras's layers gave",
+            hint=f"kexport parity --with-keras {path}, then again",
+        )
+    if not path.is_file():
+        raise UsageError(f"{path} is missing", hint=record.reproduce or "kexport verify DIR")
+    changed = files.file_digest(path) != record.artifact.sha256
+    return ByLayerRequest(
+        path=str(path),
+        artifact=record.artifact.path,
+        format=record.format,
+        scheme=record.scheme,
+        reference=str(known.reference),
+        facts=known.facts,
+        own=record.artifact.engine == Engine.NATIVE,
+        note="the file was changed since its record was written" if changed else "",
+        threads=machine.cores(),
+    )
+
+
+def _alone(path: Path, reference: Path) -> ByLayerRequest:
+    """A file of any maker. Its weights cannot be told from here: that they are those of the reference is the user's."""
+    form = next((form for form in Format if str(form) in SHOWN and path.suffix == form.suffix), None)
+    if form is None or not path.is_file():
+        raise UsageError(f"{path}: expected an ONNX or TFLite file beside --reference", hint="kexport parity --help")
+    if not stored.header(reference).layers:
+        raise UsageError(f"{reference} holds nothing of Keras's layers", hint="kexport parity --with-keras DIR")
+    return ByLayerRequest(
+        path=str(path), artifact=path.name, format=str(form), scheme="float32", reference=str(reference), own=False,
+        threads=machine.cores(),
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""For test runs of other projects: `plugin` is pytest's, and is imported by pytest alone."""
