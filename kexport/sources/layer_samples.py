@@ -82,11 +82,15 @@ class Taps:
         """Run the layer."""
         result = self._call(layer, *args, **kwargs)
         fact = self._facts.get(id(layer))
-        if fact is not None and fact.name not in self.samples and not isinstance(result, (list, tuple, dict)):
-            value = np.asarray(result)
-            if value.dtype.kind == "f" and value.shape == (1, *fact.shape):
-                self.samples[fact.name] = sample(value, fact.shape)
+        if fact is not None and fact.name not in self.samples and _is_value(result, fact):
+            self.samples[fact.name] = sample(np.asarray(result), fact.shape)
         return result
+
+
+def _is_value(result: Any, fact: LayerFact) -> bool:
+    """Whether a layer gave real numbers for one row, in the shape that it states."""
+    dtype = str(getattr(result, "dtype", ""))
+    return "float" in dtype and "bfloat" not in dtype and tuple(getattr(result, "shape", ())) == (1, *fact.shape)
 
 
 def _walked(model: Any) -> tuple[list[tuple[Any, LayerFact]], dict[int, str]]:
@@ -104,7 +108,7 @@ def _inside(function: Any, makers: dict[int, str], prefix: str) -> Iterator[tupl
         nested = functional(node.operation)
         name = f"{prefix}{node.operation.name}"
         if nested is not None:
-            inner = {id(tensor): maker for tensor, maker in zip(nested.inputs, given, strict=True)}
+            inner = {id(tensor): maker for tensor, maker in zip(nested.inputs, given, strict=False)}
             yield from _inside(nested, inner, prefix=f"{name}/")
             makers.update(_shown(node.outputs, nested.outputs, inner))
             continue
@@ -120,7 +124,7 @@ def _inside(function: Any, makers: dict[int, str], prefix: str) -> Iterator[tupl
 
 
 def _shown(outer: Sequence[Any], inner: Sequence[Any], makers: Mapping[int, str]) -> dict[int, str]:
-    return {id(one): makers.get(id(other), "") for one, other in zip(outer, inner, strict=True)}
+    return {id(one): makers.get(id(other), "") for one, other in zip(outer, inner, strict=False)}
 
 
 __all__ = ["LayerFact", "Taps", "Walk", "places", "sample", "walk"]
