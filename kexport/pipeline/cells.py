@@ -90,7 +90,8 @@ class CellRun:
         count = jobs or default_jobs(machine.cores(), budget, min(largest, budget // 2))
         self._threads = max(1, machine.cores() // count)
         first = [job for group in groups for job in self._first(group)]
-        first += [self._cell(self._furnished(cell), 0, "") for cell in cells if cell in self.kept]
+        again = (self._cell(self._furnished(cell), 0, "") for cell in cells if cell in self.kept)
+        first += [job for job in again if job is not None]
         local.run(
             first, jobs=count, memory_bytes=budget, observe=self._tell, on_done=self._continue, cores=machine.cores()
         )

@@ -58,7 +58,7 @@ class Check(pytest.Item):
         if self.problem:
             raise CheckFailed(self.problem)
 
-    def repr_failure(self, excinfo: Any) -> str:
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> str:  # noqa: ARG002
         """The problem, without a traceback through here."""
         return str(excinfo.value)
 
