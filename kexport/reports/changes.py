@@ -4,74 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 from kexport.evidence.latency import Latency, summarize
-from kexport.records import BenchRecord, OutputParity, Preprocessing, Record, Score, Signature, Status
+from kexport.records import BenchRecord, OutputParity, Preprocessing, Record, Score, Signature
+from kexport.reports.change import KINDS, Change, Thresholds, change, passes
 from kexport.reports.summary import digested
 from kexport.reports.tables import NONE, RUNTIMES, milliseconds, worst
 
-KINDS = (
-    "status",
-    "missing",
-    "new",
-    "parity",
-    "agreement",
-    "accuracy",
-    "size",
-    "latency",
-    "operators",
-    "contract",
-    "source",
-)
-_RANK = {Status.PASS: 0, Status.UNPROVEN: 1}
-_WORST_RANK = 2
 _MACHINE = ("processor", "instructions", "cores", "memory_gib")
 _SHARE_OF_BOUND = 0.1
 _INAUDIBLE_DB = 60.0
 _FINE, _ROUNDING = 0.05, 1e-12
-
-
-@dataclass(frozen=True, kw_only=True)
-class Thresholds:
-    """From where on a change is a regression.
-
-    ``parity_factor``: errors of float files may grow so many times, or up to a tenth of their bound. ``sqnr_db``: how
-    much SQNR may fall, of what is below 60 dB. ``agreement`` is a share, ``accuracy_points`` points of top-1,
-    ``size_percent`` and ``latency_percent`` growth in per cent, ``operators`` a number of nodes.
-    """
-
-    parity_factor: float = 2.0
-    sqnr_db: float = 1.0
-    agreement: float = 0.01
-    accuracy_points: float = 0.5
-    size_percent: float = 1.0
-    latency_percent: float = 5.0
-    operators: int = 0
-
-    def __post_init__(self) -> None:
-        for each in fields(self):
-            if not getattr(self, each.name) >= 0:
-                raise ValueError(f"{each.name} {getattr(self, each.name)}: expected 0 or more")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """One thing that differs in one cell: what it was, what it is, and whether that is a regression."""
-
-    model: str
-    format: str
-    scheme: str
-    kind: str
-    what: str
-    before: str
-    after: str
-    regression: bool = False
-
-    @property
-    def cell(self) -> str:
-        """As `Cell.label`."""
-        return f"{self.model} {self.format} {self.scheme}"
 
 
 def between(old: Record, new: Record, limits: Thresholds) -> Iterator[Change]:
@@ -84,19 +28,6 @@ def between(old: Record, new: Record, limits: Thresholds) -> Iterator[Change]:
     yield from _operators(old, new, limits)
     yield from _contract(old, new)
     yield from _source(old, new)
-
-
-def change(record: Record, kind: str, what: str, before: str, after: str, *, regression: bool = False) -> Change:
-    """A change of the cell of ``record``."""
-    return Change(
-        model=record.model, format=record.format, scheme=record.scheme, kind=kind, what=what, before=before,
-        after=after, regression=regression,
-    )  # fmt: skip
-
-
-def passes(record: Record) -> int:
-    """0 for PASS, 1 for UNPROVEN, 2 for all else."""
-    return _RANK.get(record.status, _WORST_RANK)
 
 
 def _status(old: Record, new: Record) -> Iterator[Change]:
@@ -314,3 +245,6 @@ def _counted(operations: dict[str, int], names: list[str]) -> str:
 
 def _signatures(specs: tuple[Signature, ...]) -> str:
     return ", ".join(f"{spec.name} {list(spec.shape)} {spec.dtype}" for spec in specs)
+
+
+__all__ = ["KINDS", "Change", "Thresholds", "between", "change", "passes", "told", "unjudged"]
