@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import html
 import math
+import shlex
 from typing import Any
 
+from kexport.options import TABLE
 from kexport.quantization.ranking import LayerDamage, Ranking
 from kexport.reports import page
 from kexport.reports.md import markdown
@@ -86,9 +88,15 @@ def render_html(ranking: Ranking) -> str:
     """
     largest = max((ranking.noise_share(layer) for layer in ranking.layers), default=0.0)
     rows = [
-        {"layer": layer, "cells": _cells(ranking, layer), "part": _part(ranking.noise_share(layer), largest)}
+        {
+            "layer": layer,
+            "cells": _cells(ranking, layer),
+            "values": _values(ranking, layer),
+            "part": _part(ranking.noise_share(layer), largest),
+        }
         for layer in ranking.worst_first
     ]
+    costly = _costly(ranking)
     return page.filled(
         "damage.html.jinja",
         title=title(ranking),
@@ -96,8 +104,39 @@ def render_html(ranking: Ranking) -> str:
         ranking=ranking,
         header=HEADER,
         rows=rows,
+        costly=costly,
+        acts=_acts(ranking, costly),
         figure=page.drawing(figure(ranking)),
     )
+
+
+def _values(ranking: Ranking, layer: LayerDamage) -> tuple[float, ...]:
+    """What the cells are sorted by."""
+    sqnr = _clipped(layer)
+    return ranking.noise_share(layer), sqnr, layer.place, ranking.parameter_share(layer), layer.multiplications
+
+
+def _costly(ranking: Ranking) -> tuple[str, ...]:
+    """The layers that together make most of the noise, `MARKED` at most; none where nothing costs anything."""
+    chosen: list[str] = []
+    share = 0.0
+    for layer in ranking.worst_first[:MARKED]:
+        if share < MOST_OF_IT and ranking.noise_share(layer) > 0:
+            share += ranking.noise_share(layer)
+            chosen.append(layer.name)
+    return tuple(chosen)
+
+
+def _acts(ranking: Ranking, costly: tuple[str, ...]) -> str:
+    """The command that leaves the ``costly`` layers in float32: by name where an option takes names."""
+    words = ["kexport", "export", ranking.model, "--schemes", "int8", "--calibration", ranking.calibration]
+    if any(option.flag == KEEP for option in TABLE):
+        return shlex.join([*words, *(word for name in costly for word in (KEEP, name))])
+    return shlex.join([*words, "--max-drop", "0.5", "--eval", "photos"])
+
+
+KEEP = "--keep-float"
+MOST_OF_IT = 0.5
 
 
 def figure(ranking: Ranking) -> Any:
@@ -114,10 +153,20 @@ def figure(ranking: Ranking) -> Any:
         hovertemplate="%{hovertext}<extra></extra>",
         marker={"color": [_WORST_COLOUR if layer in marked else _BAR_COLOUR for layer in ranking.layers]},
     )
+    names = [
+        {
+            "x": layer.place + 1, "y": min(_clipped(layer), high), "text": html.escape(layer.name), "showarrow": False,
+            "textangle": -35, "xanchor": "left", "yanchor": "bottom", "yshift": 4, "font": {"size": 11},
+        }
+        for layer in marked
+    ]  # fmt: skip
     text = f"layers in the order of the network, 1 to {len(values)}; the {MARKED} worst are red"
     axes = {"xaxis": {"title": {"text": text}}, "yaxis": {"title": {"text": "SQNR dB, worse upwards"}}}
     axes["yaxis"]["range"] = [high, low]  # type: ignore[assignment]
-    return objects.Figure(columns, layout={**axes, "template": "none", "height": 360, "showlegend": False})
+    return objects.Figure(columns, layout={**axes, **_LAYOUT, "annotations": names})
+
+
+_LAYOUT = {"template": "none", "height": 420, "showlegend": False, "margin": {"t": 90, "r": 90, "b": 60, "l": 60}}
 
 
 def _part(share: float, largest: float) -> str:

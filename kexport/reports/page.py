@@ -28,7 +28,7 @@ def plotly_objects() -> Any:
 
 def drawing(figure: Any) -> Any:
     """A figure as markup for `filled`, with the script that draws it; nothing is fetched."""
-    config = {"displaylogo": False, "plotlyServerURL": ""}
+    config = {"displayModeBar": False, "displaylogo": False, "plotlyServerURL": "", "responsive": True}
     made = figure.to_html(full_html=False, include_plotlyjs=True, div_id="plot", config=config)
     return needed("markupsafe").Markup(made)
 
