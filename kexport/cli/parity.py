@@ -41,6 +41,14 @@ ORDER = 40
     metavar="FILE",
     help="With --by-layer: stored answers of Keras, for files of any maker, e.g. --reference M-reference-012.npz",
 )
+@click.option(
+    "-o",
+    "--output",
+    "reproduce",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="With --by-layer: inputs, the layer's values and a script that shows the first difference, e.g. -o difference",
+)
 @trusted_option
 @json_option
 def command(
@@ -50,6 +58,7 @@ def command(
     photographs: str | None,
     by_layer: bool,
     reference: Path | None,
+    reproduce: Path | None,
     trusted: tuple[str, ...],
     as_json: bool,
 ) -> int:
@@ -60,7 +69,9 @@ def command(
     Example: kexport parity artifacts/ResNet50/ResNet50-float32.onnx
     """
     if by_layer:
-        return _by_layer(paths or ARTIFACTS, reference, as_json=as_json)
+        return _by_layer(paths or ARTIFACTS, reference, reproduce, as_json=as_json)
+    if reproduce is not None:
+        raise UsageError("-o is for --by-layer: expected both", hint="kexport parity FILE --by-layer -o difference")
     if photographs is not None and with_keras:
         raise UsageError("--eval and --with-keras: expected one of them", hint="kexport export MODEL --eval FOLDER")
     if reference is not None:
@@ -75,7 +86,7 @@ def command(
     return tell(records, as_json=as_json, seconds=time.monotonic() - started)
 
 
-def _by_layer(paths: tuple[Path, ...], reference: Path | None, *, as_json: bool) -> int:
+def _by_layer(paths: tuple[Path, ...], reference: Path | None, reproduce: Path | None, *, as_json: bool) -> int:
     """The tables to stdout, the verdicts to stderr; 1 where a layer leaves its tolerance."""
     from kexport.pipeline.by_layer import by_layer
     from kexport.records import encode
@@ -83,11 +94,14 @@ def _by_layer(paths: tuple[Path, ...], reference: Path | None, *, as_json: bool)
     from kexport.reports.by_layer import layer_table, verdict
 
     with progress.create() as observer:
-        found = by_layer(paths, observer, reference=reference)
+        found = by_layer(paths, observer, reference=reference, reproduce=reproduce)
     if as_json:
         output.data(encode(found))
     else:
         output.renderables([item for each in found for item in terminal.shown(layer_table(each))])
     for each in found:
         output.message(verdict(each))
+        if each.first and reproduce is not None:
+            script = reproduce / Path(each.artifact).name / "reproduce.py"
+            output.message(f"{script} shows it again without kexport")
     return 1 if any(each.first for each in found) else 0

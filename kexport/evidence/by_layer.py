@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,8 @@ class LayerError:
 
     ``error`` is the largest difference over the largest value of Keras; ``sqnr_db`` that of the sample. ``given_db`` is
     the worst of what it reads, ``added`` the noise that it adds as a share of its own signal. ``rescaled``: channels
-    have factors of their own in the file, which was taken out.
+    have factors of their own in the file, which was taken out. ``axes`` are those of the tensor in the file, without
+    the batch, ``affine`` its scale and zero point where it holds integers.
     """
 
     layer: str
@@ -47,6 +48,8 @@ class LayerError:
     added: float
     leaves: bool
     rescaled: bool = False
+    axes: tuple[int, ...] = ()
+    affine: tuple[float, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +126,8 @@ def _judged(  # one row needs all that is known of the others
         added=max(0.0, _noise(sqnr) - before) if not math.isnan(sqnr) else math.nan,
         leaves=not sqnr >= tolerance,
         rescaled=rescaled,
+        axes=inner.value.shape[1:],
+        affine=inner.affine,
     )
 
 
@@ -210,7 +215,8 @@ def _decibels(noise: float) -> float:
 
 
 def _without_value(inner: Inner) -> Inner:
-    return Inner(name=inner.name, layer=inner.layer, value=np.zeros(0, np.float32), quantized=inner.quantized)
+    """The value's axes are kept, and none of its numbers."""
+    return replace(inner, value=np.empty((0, *inner.value.shape[1:]), np.float32))
 
 
 __all__ = ["QUANTIZED_DB", "TOLERANCE_DB", "ByLayer", "LayerError", "compare"]

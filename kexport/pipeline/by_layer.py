@@ -9,7 +9,7 @@ from kexport import files, machine
 from kexport.errors import StoreError, UsageError
 from kexport.evidence import artifact_file
 from kexport.evidence.by_layer import ByLayer
-from kexport.pipeline import kept, lone
+from kexport.pipeline import kept, lone, reproduction
 from kexport.pipeline.artifacts import by_directory
 from kexport.pipeline.ask import ask
 from kexport.pipeline.events import Event, Observer
@@ -24,8 +24,12 @@ from kexport.specs import Format
 SHOWN = ("onnx", "tflite")
 
 
-def by_layer(paths: Sequence[Path], observer: Observer, *, reference: Path | None = None) -> tuple[ByLayer, ...]:
+def by_layer(
+    paths: Sequence[Path], observer: Observer, *, reference: Path | None = None, reproduce: Path | None = None
+) -> tuple[ByLayer, ...]:
     """Every ONNX and TFLite artifact that ``paths`` name; with a ``reference`` the files themselves, of any maker.
+
+    What shows the first difference again goes into a folder of the artifact's name in ``reproduce``.
 
     Raises UsageError where there is nothing to compare, StoreError where nothing was stored of Keras's layers.
     """
@@ -35,7 +39,11 @@ def by_layer(paths: Sequence[Path], observer: Observer, *, reference: Path | Non
             f"{', '.join(map(str, paths))}: no ONNX or TFLite artifact, and only those show inner values",
             hint="kexport export MODEL --formats onnx,tflite",
         )
-    return tuple(_answer(request, observer) for request in asked)
+    found = tuple(_answer(request, observer) for request in asked)
+    if reproduce is not None:
+        for request, each in zip(asked, found, strict=True):
+            reproduction.write(request, each, reproduce / Path(each.artifact).name)
+    return found
 
 
 def _answer(request: ByLayerRequest, observer: Observer) -> ByLayer:

@@ -23,12 +23,17 @@ _PARTS = re.compile(r"[/;:]")
 
 @dataclass(frozen=True, kw_only=True)
 class Inner:
-    """One value of the file as real numbers; ``quantized``: it is stored as integers."""
+    """One value of the file as real numbers; ``affine`` has scale and zero point where it is stored as integers."""
 
     name: str
     layer: str
     value: npt.NDArray[np.float32]
-    quantized: bool = False
+    affine: tuple[float, int] | None = None
+
+    @property
+    def quantized(self) -> bool:
+        """Whether the file has integers."""
+        return self.affine is not None
 
 
 def chosen(names: Sequence[str], layers: Collection[str]) -> dict[str, str]:

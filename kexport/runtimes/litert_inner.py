@@ -51,4 +51,4 @@ def _inner(interpreter: Any, detail: Mapping[str, Any], layer: str) -> Inner:
     if not scale:
         return Inner(name=detail["name"], layer=layer, value=value[:1].astype(np.float32))
     real = (value[:1].astype(np.float32) - zero) * np.float32(scale)
-    return Inner(name=detail["name"], layer=layer, value=real.astype(np.float32), quantized=True)
+    return Inner(name=detail["name"], layer=layer, value=real.astype(np.float32), affine=(float(scale), int(zero)))

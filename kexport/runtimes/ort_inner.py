@@ -39,7 +39,7 @@ def values(
             with copy.open("r+b") as file:
                 file.truncate(size)
                 file.seek(size)
-                file.write(_outputs(part))
+                file.write(outputs(part))
             session = runtimes.open_session(OrtSession, copy, options=SessionOptions(threads=threads))
             found = session.run(filled(session, inputs))
             del session
@@ -77,7 +77,7 @@ def _parts(wanted: Mapping[str, str], shapes: Mapping[str, Sequence[int]]) -> It
         yield part
 
 
-def _outputs(names: Sequence[str]) -> bytes:
+def outputs(names: Sequence[str]) -> bytes:
     """A model that has nothing but these outputs."""
     import onnx
 
@@ -93,4 +93,4 @@ def _inner(name: str, layer: str, value: Tensor, affine: Affine | None) -> Inner
         return Inner(name=name, layer=layer, value=value[:1].astype(np.float32))
     scale, zero = affine
     real = (value[:1].astype(np.float32) - np.float32(zero)) * np.float32(scale)
-    return Inner(name=name, layer=layer, value=real, quantized=True)
+    return Inner(name=name, layer=layer, value=real, affine=(float(scale), int(zero)))

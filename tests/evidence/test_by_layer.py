@@ -29,7 +29,8 @@ IN_FILE = ("relu", "left", "right", "sum", "flat", "top")
 
 def found(changes: dict[str, np.ndarray], *, own: bool = True, quantized: bool = False) -> ByLayer:
     values = {name: TRUE[name] for name in IN_FILE} | changes
-    inner = [Inner(name=name, layer=name, value=value, quantized=quantized) for name, value in values.items()]
+    affine = (1.0, 0) if quantized else None
+    inner = [Inner(name=name, layer=name, value=value, affine=affine) for name, value in values.items()]
     return compare(inner, SAMPLES, WALK, artifact="a.onnx", scheme="float32", own=own)
 
 

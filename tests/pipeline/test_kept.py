@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -237,6 +238,13 @@ def test_by_layer_without_keras(made: Path, without_keras: Callable[..., tuple[i
     assert code == 1, told
     assert "begins to differ from Keras in expanded_conv_" in told
     assert "FIRST" in out
+    code, _, told = without_keras("parity", str(path), "--by-layer", "-o", str(made.parent / "difference"))
+    script = made.parent / "difference" / path.name / "reproduce.py"
+    assert f"{script} shows it again without kexport" in told
+    done = subprocess.run(
+        [sys.executable, script.name, str(path)], cwd=script.parent, capture_output=True, text=True, check=True
+    )
+    assert re.search(r"expanded_conv_\w+ \(expanded_conv_\w+\): largest difference .* SQNR \d+\.\d dB", done.stdout)
     (copy,) = (made / "elsewhere.onnx",)
     shutil.copyfile(path, copy)
     code, _, told = without_keras("parity", str(copy), "--by-layer", "--reference", str(reference_of(made)))
