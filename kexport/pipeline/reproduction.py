@@ -50,7 +50,7 @@ def write(request: ByLayerRequest, found: ByLayer, folder: Path) -> Path | None:
         return None
     files.prepare(folder)
     reference = stored.load(Path(request.reference))
-    np.savez(folder / INPUTS, **_inputs(request, reference))
+    np.savez(folder / INPUTS, **_inputs(request, reference))  # type: ignore[arg-type]  # no input is allow_pickle
     np.savez(folder / EXPECTED, expected=reference.layers[worst.layer], places=places(worst.shape))
     onnx = request.format == "onnx"
     scale, zero = worst.affine or (0.0, 0)
