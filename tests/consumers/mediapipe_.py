@@ -20,7 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HEADER = ("file", "input", "output", "loads", "metadata", "same top-1", "largest difference of its score")
+HEADER = (
+    "file",
+    "input",
+    "output",
+    "loads",
+    "metadata as its classes read it",
+    "same top-1",
+    "largest difference of its score",
+)
 
 
 def client(file: str, images: Sequence[str]) -> None:
@@ -34,7 +42,27 @@ def client(file: str, images: Sequence[str]) -> None:
         for path in images:
             (top,) = classifier.classify(mp.Image.create_from_file(path)).classifications[0].categories
             found.append((top.index, top.category_name, top.score))
-    print(json.dumps({"version": mp.__version__, "found": found}))
+    print(json.dumps({"version": mp.__version__, "found": found, "read": _read_back(Path(file).read_bytes())}))
+
+
+def _read_back(content: bytes) -> str:
+    """The metadata through MediaPipe's own generated classes: normalisation, size and file of labels."""
+    from mediapipe.tasks.metadata import metadata_schema_py_generated as metadata
+    from mediapipe.tasks.metadata import schema_py_generated as schema
+
+    model = schema.Model.GetRootAsModel(content, 0)
+    entries = [model.Metadata(place) for place in range(model.MetadataLength())]
+    found = [entry for entry in entries if entry.Name() == b"TFLITE_METADATA"]
+    if not found:
+        return "none"
+    stored = model.Buffers(found[0].Buffer()).DataAsNumpy().tobytes()
+    whole = metadata.ModelMetadataT.InitFromObj(metadata.ModelMetadata.GetRootAsModelMetadata(stored, 0))
+    (graph,) = whole.subgraphMetadata
+    image, classes = graph.inputTensorMetadata[0], graph.outputTensorMetadata[0]
+    unit, size = image.processUnits[0].options, image.content.contentProperties.defaultSize
+    files = [file.name.decode() for file in classes.associatedFiles or ()]
+    numbers = f"mean {unit.mean[0]:g}, std {unit.std[0]:g}"
+    return f"{image.name.decode()} {size.width}x{size.height}, {numbers}, {', '.join(files) or 'no labels'}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +80,6 @@ def compared(python: str, file: Path, photographs: Sequence[Path]) -> tuple[Row,
 
     about = kexport.inspect(file, resize="squash")
     border = (about.contents.inputs[0].dtype, about.contents.outputs[0].dtype)
-    standard = "yes" if "TFLITE_METADATA" in about.contents.others else "no"
     with tempfile.TemporaryDirectory() as folder:
         images = [str(path) for path in _sized(photographs, about.contract.size, Path(folder))]
         done = subprocess.run(
@@ -60,7 +87,7 @@ def compared(python: str, file: Path, photographs: Sequence[Path]) -> tuple[Row,
         )
         if done.returncode:
             reason = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no word")
-            return Row(file=file.name, cells=(*border, f"no: {reason[:90]}", standard, "-", "-"), right=False), ""
+            return Row(file=file.name, cells=(*border, f"no: {reason[:90]}", "-", "-", "-"), right=False), ""
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         ours = kexport.classify(file, images, top=1, resize="squash").images
     tops = [image.answers[0].guesses[0] for image in ours]
@@ -68,7 +95,7 @@ def compared(python: str, file: Path, photographs: Sequence[Path]) -> tuple[Row,
         top.index == index and top.name == name for top, (index, name, _) in zip(tops, answer["found"], strict=True)
     ]
     apart = max(abs(top.value - score) for top, (_, _, score) in zip(tops, answer["found"], strict=True))
-    cells = (*border, "yes", standard, f"{sum(same)} of {len(same)}", f"{apart:.1e}")
+    cells = (*border, "yes", answer["read"], f"{sum(same)} of {len(same)}", f"{apart:.1e}")
     return Row(file=file.name, cells=cells, right=all(same)), answer["version"]
 
 
