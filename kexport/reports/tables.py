@@ -57,7 +57,7 @@ def parity_table(records: Sequence[Record]) -> Table:
         rows=tuple(map(_parity_row, records)),
         text_columns=6,
         notes=tuple(_doubts(records)),
-        spare=("engine", "weights", "max logits error"),
+        spare=("engine", "weights", "max logits error", "top-1 agreement"),
         origin=origin.line(records),
     )
 
@@ -88,7 +88,10 @@ def benchmark_table(records: Sequence[Record]) -> Table:
         if latency.noisy
     )
     rows = tuple(_benchmark_row(*session) for session in sessions)
-    spare = ("effective", "peak MiB", "p99 ms", "p90 ms", "rows/s", "device", "samples", "batch")
+    spare = (
+        "effective", "first ms", "load ms", "peak MiB", "p99 ms", "p90 ms", "rows/s", "device", "samples", "batch",
+        "interval ms",
+    )  # fmt: skip
     return Table(
         title="Latency",
         header=header,

@@ -9,7 +9,9 @@ import pytest
 from rich.console import Console
 
 from kexport.cli import output
+from kexport.reports import terminal
 from kexport.reports.fitting import Fitting
+from tests.reports import made_up
 
 TABLE = Fitting(
     title="Latency",
@@ -88,3 +90,20 @@ def test_a_list_in_a_narrow_terminal_becomes_blocks(monkeypatch: pytest.MonkeyPa
         "name        VGG16", "parameters  138,357,544", "top-1 %     -", "installed   yes",
         "name        a", "parameters  1", "top-1 %     71.3", "installed   -",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_every_table_of_a_run_stays_a_table_at_80_columns(width: int) -> None:
+    """Columns are left out and named; no line is too long, and no row becomes a block."""
+    records = [record for record in made_up.run(models=40) if record.model in ("VGG16", "EfficientNetV2B0")]
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    for item in terminal.tables(records):
+        console.print(item)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= width
+    titles = [line.strip() for line in lines if line.strip() in ("Parity", "Size against accuracy", "Latency")]
+    assert len(titles) == 3
+    assert sum(line.startswith("┏") for line in lines) == 4
+    named = sum(line.startswith("not shown at this width: ") for line in lines)
+    assert named >= 3 if width == 80 else named <= 2
+    assert sum("weights: random:0 · made: 2026-01-31" in line for line in lines) == 4
