@@ -14,7 +14,7 @@ from kexport.registry import CALIBRATED, QUANTIZED, Engine, EngineNames, Format,
 
 __all__ = [
     "CALIBRATED", "DEFAULT_OPSET", "MAX_OPSET", "MIN_OPSET", "QUANTIZED", "SERVING_BATCH", "Boundary", "Cell", "Engine",
-    "EngineNames", "Format", "ModelSpec", "Scheme", "WeightsSpec", "check_max_drop", "integer_io_hint",
+    "EngineNames", "Format", "Kernels", "ModelSpec", "Scheme", "WeightsSpec", "check_max_drop", "integer_io_hint",
 ]  # fmt: skip
 
 MIN_OPSET = 13
@@ -31,6 +31,13 @@ class Boundary(StrEnum):
     FLOAT32 = "float32"
     INT8 = "int8"
     UINT8 = "uint8"
+
+
+class Kernels(StrEnum):
+    """How large int8 kernels may become, as ``--kernels`` names it."""
+
+    PORTABLE = "portable"  # no two products exceed int16: every CPU computes alike
+    FULL = "full"  # the whole range: for CPUs with VNNI
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from kexport.options.kinds import BatchSize, Name, Names, Number, Sizes, Switch,
 
 if TYPE_CHECKING:
     from kexport.registry import Format, Scheme
-    from kexport.specs import Boundary
+    from kexport.specs import Boundary, Kernels
 
 __all__ = [
     "DEFAULT_TIMEOUT_MINUTES", "PYTHON", "TABLE", "CellOptions", "ExportOptions", "Goes", "ModelOptions", "Option",
@@ -102,6 +102,11 @@ class CellOptions:
         "What int8 may lose on the data of --eval, of top-1 or of another network's own figure: the fewest layers stay "
         "float32 for it",
         "--schemes int8 --max-drop 0.5", metavar="POINTS",
+    )  # fmt: skip
+    kernels: Kernels | None = option(  # noqa: RUF009 - a field
+        Name(of="kernels"), Goes.CELL,
+        "Range of int8 kernels: the same decisions on every CPU, or all of it for CPUs with VNNI",
+        "--schemes int8 --kernels full", metavar="portable|full", unless="portable",
     )  # fmt: skip
 
     integer_head: bool = option(

@@ -222,6 +222,7 @@ def _legal(kind: str) -> Iterable[str]:
         "scheme": registry.Scheme,
         "engine": registry.EngineNames(),
         "io": specs.Boundary,
+        "kernels": specs.Kernels,
     }
     return kinds[kind]
 
@@ -229,6 +230,6 @@ def _legal(kind: str) -> Iterable[str]:
 def _member(kind: str, name: str) -> str:
     known = {str(member): member for member in _legal(kind)}
     if name not in known:
-        hint = "kexport export --help" if kind == "io" else f"kexport list {kind}s"
+        hint = "kexport export --help" if kind in ("io", "kernels") else f"kexport list {kind}s"
         raise UnknownNameError(kind=kind, value=name, legal=known, hint=hint)
     return known[name]

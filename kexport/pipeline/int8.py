@@ -23,7 +23,7 @@ from kexport.quantization.scales.limits import scale_limits
 from kexport.records import DropSearch, QuantizationRecord, decode_as, encode
 from kexport.runtimes.ort_graph import GraphSession
 from kexport.sources.prepared import Prepared
-from kexport.specs import Boundary, Cell, Scheme
+from kexport.specs import Boundary, Cell, Kernels, Scheme
 
 FOLDER, FACTS, LOCK = "int8", "quantization.json", "int8.lock"
 MOST_ALIKE = 0.1  # of the images: with more near-duplicates, a fit is judged on what it has seen
@@ -51,7 +51,7 @@ def plan_of(
     if cell.scheme is Scheme.DYNAMIC:
         plan = weights_only(graph)
         return plan, _facts(plan, kind="none", fit_to_deploy=True)
-    place = folder / _folder(cell)
+    place = folder / (_folder(cell) if cell.kernels is None else f"{_folder(cell)}-{cell.kernels}")
     with _locked(folder / LOCK):
         if not plan_file.exists(place):
             _make(cell, graph, ready, place, threads=threads, tell=tell, own=own)
@@ -90,6 +90,7 @@ def _make(
         seconds=time.perf_counter() - start,
         peak_memory_bytes=machine.peak_memory_bytes(),
         search=search,
+        kernels=cell.kernels,
         notes=(
             *images.notes,
             *plan.notes,
@@ -120,7 +121,10 @@ def _bounded(
 
     def make(kept: frozenset[str]) -> QuantPlan:
         stream = partial(images.batches, _batch(images))
-        return quantize(graph, stream, compile_, keep_float=kept, refused=_refused, fit=fit, integer_head=head)
+        portable = cell.kernels != Kernels.FULL
+        return quantize(
+            graph, stream, compile_, keep_float=kept, refused=_refused, fit=fit, integer_head=head, portable=portable
+        )
 
     if cell.max_drop is None:
         return make(frozenset()), None

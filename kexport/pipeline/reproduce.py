@@ -17,7 +17,7 @@ from kexport.errors import SourceError, StoreError
 from kexport.images.given import PREFIX
 from kexport.options import Goes, command, of
 from kexport.records import Artifact, Record, SourceFacts
-from kexport.specs import SERVING_BATCH, Boundary, Cell, Engine, Format, ModelSpec, Scheme, WeightsSpec
+from kexport.specs import SERVING_BATCH, Boundary, Cell, Engine, Format, Kernels, ModelSpec, Scheme, WeightsSpec
 
 _FIELDS = ModelSpec.__dataclass_fields__
 KEPT = (*(each.name for each in of(Goes.MODEL) if each.kept and each.name in _FIELDS), "include_top")
@@ -108,6 +108,8 @@ def cell_of(record: Record, *, trusted: Collection[str] = (), built: bool = True
         form, scheme, io = Format(record.format), Scheme(record.scheme), Boundary.FLOAT32
         if scheme in form.integer_io:
             io = Boundary(record.artifact.inputs[0].dtype)
+        said = record.quantization.kernels if record.quantization else None
+        kernels = Kernels(said) if said else None
     engine = record.artifact.engine
     unless_said = SERVING_BATCH if form.static_batch else None
     photographs = _photographs(record.source)
@@ -121,6 +123,7 @@ def cell_of(record: Record, *, trusted: Collection[str] = (), built: bool = True
         calibration=(record.quantization.calibration if record.quantization else photographs) or None,
         evaluation=record.source.reference_images if record.source.reference_images != photographs else None,
         max_drop=search.bound_points if search else None,
+        kernels=kernels,
         io=io,
     )
 

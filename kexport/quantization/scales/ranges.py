@@ -1,7 +1,8 @@
 """From what was observed to scales: which reals the 256 numbers of a value stand for.
 
 The range of a value is the one with the least mean squared error over its histogram: rounding costs
-``scale^2 / 12`` everywhere, clipping costs what lies outside. Values that share a scale are judged together.
+``scale^2 / 12`` everywhere, clipping costs what lies outside. Values that share a scale are judged together. What a
+silu reads is judged by what it makes (`silu`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from kexport.graph import Graph
 from kexport.quantization.observe.statistics import Observed
 from kexport.quantization.plan import HIGHEST, LOWEST, PROBABILITY, Affine, Precision, shares_scale
+from kexport.quantization.scales import silu
 from kexport.quantization.scales.bounds import clips_to_unit, is_sigmoid, split_product, useful_range, within_unit
 from kexport.quantization.scales.legal import legal
 
@@ -95,12 +97,24 @@ def _fitted(graph: Graph, group: Sequence[str], observed: Mapping[str, Observed]
         return affine(0.0, max(_unseen(observed[name]) for name in group))
     if not search:
         return affine(lowest, highest)
+    at_silu = _at_silu(graph, group, observed)
+    if at_silu is not None:
+        return at_silu
     lattice = _lattice(group, observed)
     if lattice is not None:
         wider = [affine(lowest * width, highest * width) for width in WIDTHS]
         return wider[int(np.argmin([_lattice_error(lattice, trial) for trial in wider]))]
     trials = [affine(low, high) for low in _shrunk(lowest) for high in _shrunk(highest)]
     return trials[int(np.argmin(_errors(histogram, trials)))]
+
+
+def _at_silu(graph: Graph, group: Sequence[str], observed: Mapping[str, Observed]) -> Affine | None:
+    """For a value that a silu alone reads: what makes the least error of its product."""
+    if len(group) != 1 or not silu.is_read(graph, group[0]):
+        return None
+    seen = observed[group[0]]
+    tried = [affine(low, high) for low, high in silu.ends(seen)]
+    return tried[int(np.argmin([silu.error(seen, trial) for trial in tried]))]
 
 
 def _lattice(group: Sequence[str], observed: Mapping[str, Observed]) -> Histogram | None:
