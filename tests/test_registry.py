@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import ast
 import copy
+import json
 import pickle
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,3 +114,53 @@ def test_only_its_folder_knows_a_format() -> None:
     }
     assert named == {MEASURES_WITH_ONNX}
     assert list(named_formats(ast.parse("Format.ONNX\nFormat('onnx')\nFormat(name)"))) == [1, 2]
+
+
+SCHEME_WALK = """
+import json, sys
+from pathlib import Path
+from kexport.evidence import tolerances
+from kexport.formats.write import choose
+from kexport.graph import Graph, Node, TensorSpec
+from kexport.operations import Clip
+from kexport.registry import Format, Scheme
+from kexport.specs import Cell, ModelSpec
+cell = Cell(model=ModelSpec(application="MobileNet"), format=Format.ONNX, scheme=Scheme("plain"))
+node = Node(name="cut", operation=Clip(minimum=0.0, maximum=1.0), inputs=("x",), shape=(None, 3))
+graph = Graph(name="small", inputs=(TensorSpec(name="x", shape=(None, 3)),), nodes=(node,), outputs={"y": "cut"})
+path = Path(sys.argv[1])
+choose(cell, "").engine.write(graph, cell, path, {})
+bound, = tolerances.load("onnx", "plain")
+print(json.dumps({"bytes": path.stat().st_size, "name": cell.file_name, "bound": bound.limit}))
+"""
+
+
+def test_a_scheme_is_three_files(tmp_path: Path) -> None:
+    """The walk: its name, the engine that writes it, its bounds; the command, file names and the proof follow."""
+    for folder in ("kexport", "parity"):
+        shutil.copytree(PACKAGE.parent / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    engine = tmp_path / "kexport" / "formats" / "onnx" / "engines" / "native.py"
+    put(tmp_path / "kexport" / "registry.py", '    FLOAT16 = "float16"\n', '    PLAIN = "plain"\n')
+    put(engine, "    schemes=(Scheme.FLOAT32, ", "Scheme.PLAIN, ")
+    bound = '[onnx.plain]\nsqnr_db = { at_least = 50.0, why = "as float32" }\n\n'
+    put(tmp_path / "parity" / "tolerances.toml", "\n\n", bound)
+    told = json.loads(output(["-c", SCHEME_WALK, str(tmp_path / "small.onnx")], tmp_path))
+    assert told.pop("bytes") > 0
+    assert told == {"name": "MobileNet-plain.onnx", "bound": 50.0}
+    assert "plain" in output(["-m", "kexport", "list", "schemes"], tmp_path)
+
+
+def put(path: Path, after: str, text: str) -> None:
+    """Text behind the first place where ``after`` stands."""
+    before, found, behind = path.read_text(encoding="utf-8").partition(after)
+    assert found, f"{path.name} has no {after!r}"
+    path.write_text(f"{before}{after}{text}{behind}", encoding="utf-8")
+
+
+def output(words: list[str], folder: Path) -> str:
+    """What python writes with the package of ``folder``."""
+    alone = {"PYTHONPATH": str(folder), "PATH": "", "COLUMNS": "120"}
+    command = [sys.executable, *words]
+    return subprocess.run(
+        command, cwd=folder, env=alone, capture_output=True, text=True, timeout=120, check=True
+    ).stdout
