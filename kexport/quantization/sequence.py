@@ -26,6 +26,7 @@ from kexport.quantization.observe.positions import Inputs, image_size, taps_of
 from kexport.quantization.observe.statistics import Observed, apart
 from kexport.quantization.observe.targets import Target, targets
 from kexport.quantization.plan import Affine, Kernel, Precision
+from kexport.quantization.scales import silu
 from kexport.quantization.scales.bounds import split_gate
 
 MOST_TAPS = 1200  # weights per output of a kernel that is fitted
@@ -96,7 +97,7 @@ def _fitted(network: Network) -> tuple[str, ...]:
     """The linear nodes whose kernels are fitted and rounded together.
 
     Kernels with more than `MOST_TAPS` weights per output are rounded to the nearest: their errors average out, and
-    their covariance would not fit in memory. The gate of a hard swish keeps its form.
+    their covariance would not fit in memory. The gate of a hard swish or silu keeps its form.
     """
     return tuple(
         node.name
@@ -110,9 +111,9 @@ def _fitted(network: Network) -> tuple[str, ...]:
 
 
 def reads_cut(graph: Graph, node: Node) -> bool:
-    """The gate of a hard swish reads u cut at -1/2: its mean differs from float's, and that is right."""
+    """The gate of a hard swish reads u cut at -1/2: its mean differs from float's, and that is right; silu's alike."""
     gate = split_gate(graph, node.inputs[0])
-    return gate is not None and gate.name == node.name
+    return (gate is not None and gate.name == node.name) or silu.undoes(graph, node)
 
 
 def inputs_of(network: Network, batches: Batches) -> dict[str, Stored]:

@@ -47,9 +47,9 @@ def _survey(
     head: bool,
 ) -> Network:
     everything = assign.assign(graph, integer_head=head)
-    precisions = assign.assign(graph, keep_float=keep_float, stored=stored, integer_head=head)
     seen = observe.observe(graph, batches, compile_, values=ranges.needed(graph, everything))
     graph, seen = equalize.equalize(graph, everything, seen)
+    precisions = assign.assign(graph, keep_float=keep_float, stored=stored, integer_head=head)
     values = ranges.choose(graph, precisions, seen)
     heads = assign.heads(graph, precisions) if head else frozenset()
     return Network(graph=graph, precisions=precisions, values=values, observed=seen, heads=heads)

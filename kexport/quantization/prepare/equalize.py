@@ -8,7 +8,8 @@ noise, and ``s = (largest range / range)^alpha`` takes the alpha with the least 
 
 relu6 stays: the channel with the largest range keeps s = 1, so one that was seen at six still ends there; the
 others end above all that was ever seen of them. A split hard swish (`rewrites`) takes
-part: its gate becomes a depthwise convolution that undoes s.
+part: its gate becomes a depthwise convolution that undoes s. So does a silu, with such a convolution before its
+sigmoid.
 """
 
 from __future__ import annotations
@@ -71,7 +72,12 @@ def _applied(graph: Graph, node: Node, reach: Reach, factors: Factors) -> Graph:
     changed |= {reader.node.name: _scaled_reader(reader.node, inverse) for reader in reach.readers}
     if reach.gate:
         changed[reach.gate.name] = _gate_conv(reach.gate, inverse)
-    return replace(graph, nodes=tuple(changed.get(each.name, each) for each in graph))
+    nodes = [changed.get(each.name, each) for each in graph]
+    if reach.silu:
+        undo = _undo(node, reach.silu.sigmoid, inverse)
+        place = next(index for index, each in enumerate(nodes) if each.name == reach.silu.sigmoid.name)
+        nodes[place : place + 1] = [undo, replace(reach.silu.sigmoid, inputs=(undo.name,))]
+    return replace(graph, nodes=tuple(nodes))
 
 
 def _scaled_maker(node: Node, factors: Array) -> Node:
@@ -101,9 +107,18 @@ def _gate_conv(gate: Node, factors: Array) -> Node:
     return replace(gate, operation=Conv(kernel=kernel, bias=operation.offset, groups=channels))
 
 
+def _undo(node: Node, sigmoid: Node, factors: Array) -> Node:
+    """``u`` from ``s u``, for a sigmoid."""
+    channels = len(factors)
+    operation = Conv(kernel=factors.reshape(1, 1, 1, channels), groups=channels)
+    return replace(sigmoid, name=f"{sigmoid.name}/argument", operation=operation, inputs=(node.name,))
+
+
 def _rescale(seen: dict[str, Observed], node: Node, reach: Reach, factors: Factors) -> None:
     if reach.gate:  # below -1/2, before scaling, the gate is closed
         seen[node.name] = replace(seen[node.name], low=np.maximum(seen[node.name].low, np.float32(-0.5)))
+    if reach.silu:
+        seen[f"{reach.silu.sigmoid.name}/argument"] = seen[node.name]
     for value in reach.values:
         if value in seen:
             seen[value] = seen[value].scaled(factors)

@@ -5,7 +5,7 @@ Rounding of the value and of the readers' weights counts: factors that suit one 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +16,15 @@ from kexport.operations import Conv, Dense
 from kexport.quantization.observe.statistics import Observed
 from kexport.quantization.prepare.reach import Reach, Reader
 from kexport.quantization.scales.bounds import useful_range
+from kexport.quantization.scales.silu import FLAT
 
 Factors = npt.NDArray[np.float64]
 ALPHAS = (0.25, 0.5, 0.75, 1.0)
 DEPTHS = (1.0, 1.5, 2.0, 3.0, 4.0, 8.0)
 LARGEST_FACTOR = 64.0
 WORTH = 0.7  # of the noise: what an equalised hard swish, which costs more time, has to come down to
+DROWNED = 0.03  # of the signal: what an equalised silu, which costs more time still, has to bring back
+ROUNDING = 12.0  # a step's square by the noise of rounding to it
 
 
 def least_noise(graph: Graph, node: Node, reach: Reach, seen: Mapping[str, Observed]) -> Factors | None:
@@ -32,12 +35,21 @@ def least_noise(graph: Graph, node: Node, reach: Reach, seen: Mapping[str, Obser
     high = np.clip(here.high, lowest, highest).astype(np.float64)
     if not max(-low.min(), high.max()) > 0:
         return None
-    trials = _trials(low, high)
+    power, cost = here.power, noise_of
+    if reach.silu:
+        low, power, cost = np.maximum(low, FLAT), seen[reach.silu.product.name].power, lost_of
     readers = [(Weights.of(reader.node), reader.share, _again(reader, seen)) for reader in reach.readers]
-    noises = [noise_of(readers, factors, low, high, here.power) for factors in trials]
-    best = int(np.argmin(noises))
-    wanted = WORTH if reach.gate else 1.0
-    return trials[best] if noises[best] < wanted * noises[0] else None
+    trials = _trials(low, high)
+    costs = [cost(readers, factors, low, high, power) for factors in trials]
+    best = int(np.argmin(costs))
+    return trials[best] if _pays(reach, costs[0], costs[best]) else None
+
+
+def _pays(reach: Reach, before: float, after: float) -> bool:
+    """Whether the factors are worth the time that they cost."""
+    if reach.silu:
+        return before - after > DROWNED
+    return after < (WORTH if reach.gate else 1.0) * before
 
 
 def _trials(low: Factors, high: Factors) -> list[Factors]:
@@ -80,9 +92,24 @@ class Weights:
 
 
 def noise_of(readers: Sequence[Heard], factors: Factors, low: Factors, high: Factors, power: Factors) -> float:
-    """The mean inverse signal-to-noise ratio at the readers' outputs, activations' and weights' rounding together."""
+    """The mean of `noises` over channels, all readers together."""
+    return sum(float(each.mean()) for each in noises(readers, factors, low, high, power))
+
+
+def lost_of(readers: Sequence[Heard], factors: Factors, low: Factors, high: Factors, power: Factors) -> float:
+    """The part of the channels' signal that noise drowns: a channel of noise alone is lost, and no more than that."""
+    ratios = [each / ROUNDING for each in noises(readers, factors, low, high, power)]
+    return float(np.mean([(ratio / (1 + ratio)).mean() for ratio in ratios]))
+
+
+def noises(
+    readers: Sequence[Heard], factors: Factors, low: Factors, high: Factors, power: Factors
+) -> Iterator[Factors]:
+    """By reader, the inverse signal-to-noise ratio of its channels, activations' and weights' rounding together.
+
+    The noise of a rounding counts as the square of its step, which is `ROUNDING` times as much.
+    """
     step = _step(low * factors, high * factors)
-    total = 0.0
     for weights, share, again in readers:
         shape = (len(weights.squares), 1, -1)
         scale, energy = factors.reshape(shape), power.reshape(shape)
@@ -91,8 +118,7 @@ def noise_of(readers: Sequence[Heard], factors: Factors, low: Factors, high: Fac
         own = 0.0 if again is None else _step(again[0] * factors, again[1] * factors)
         values = (share * step**2 + own**2) * (np.square(1 / scale) @ weights.squares)
         rounding = ((energy * np.square(scale)) @ weights.used) * np.square(steps)
-        total += float(((values + rounding) / np.maximum(signal, 1e-30)).mean())
-    return total
+        yield (values + rounding) / np.maximum(signal, 1e-30)
 
 
 def _step(low: Factors, high: Factors) -> float:

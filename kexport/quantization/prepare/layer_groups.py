@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from kexport.graph import Graph, Node
 from kexport.operations import Conv, Dense
 from kexport.quantization.plan import Precision
+from kexport.quantization.scales import silu
 from kexport.quantization.scales.bounds import split_gate
 
 
@@ -32,8 +33,8 @@ def layer_groups(graph: Graph, precisions: Mapping[str, Precision]) -> tuple[tup
 
 
 def _is_layer(graph: Graph, node: Node) -> bool:
-    """Whether the node holds weights of the network; the gate of a split hard swish is part of an activation."""
-    if not isinstance(node.operation, (Conv, Dense)):
+    """Whether the node holds weights of the network; the gate of a hard swish or silu is part of an activation."""
+    if not isinstance(node.operation, (Conv, Dense)) or silu.undoes(graph, node):
         return False
     gate = split_gate(graph, node.inputs[0])
     return gate is None or gate.name != node.name

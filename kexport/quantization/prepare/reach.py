@@ -11,6 +11,10 @@ from kexport.graph import Graph, Node
 from kexport.operations import Activation, Conv, Dense, GlobalPool, Multiply, Pad, Pool, Reshape, ScaleShift
 from kexport.quantization.plan import Precision, shares_scale
 from kexport.quantization.scales.bounds import split_gate
+from kexport.quantization.scales.silu import Silu
+from kexport.quantization.scales.silu import find as find_silu
+
+MAPS = 4  # axes of what a convolution makes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,17 +32,27 @@ class Reader:
 
 @dataclass(frozen=True, kw_only=True)
 class Reach:
-    """Everything between a linear node and its linear readers: ``values`` scale along, ``readers`` undo it."""
+    """Everything between a linear node and its linear readers: ``values`` scale along, ``readers`` undo it.
+
+    ``gate`` is the addition of a split hard swish in between, ``silu`` a silu: both pass the factors on at the cost of
+    a convolution of one tap.
+    """
 
     values: tuple[str, ...]
     readers: tuple[Reader, ...]
     gate: Node | None = None
+    silu: Silu | None = None
+
+    @property
+    def costs(self) -> bool:
+        """Whether passing the factors on takes time."""
+        return self.gate is not None or self.silu is not None
 
 
 def every_reach(graph: Graph, name: str) -> Reach | None:
-    """The reach of a node that no hard swish reads, whatever computes in which precision."""
+    """The reach of a node that no hard swish or silu reads, whatever computes in which precision."""
     reach = reach_of(graph, graph.producers[name], dict.fromkeys(graph.producers, Precision.INT8))
-    return None if reach is None or reach.gate else reach
+    return None if reach is None or reach.costs else reach
 
 
 def reach_of(graph: Graph, node: Node, precisions: Mapping[str, Precision]) -> Reach | None:
@@ -48,13 +62,14 @@ def reach_of(graph: Graph, node: Node, precisions: Mapping[str, Precision]) -> R
         return None
     if operation.activation not in (None, Activation.RELU, Activation.RELU6):
         return None
-    gate = _added(split_gate(graph, node.name))
-    start = _product(graph, node, gate) if gate else node.name
-    found = _readers(graph, start, precisions)
+    gate, silu = _added(split_gate(graph, node.name)), find_silu(graph, node.name)
+    silu = None if silu is None or silu.undo is not None or len(node.shape) != MAPS else silu
+    start = _product(graph, node, gate) if gate else silu.product.name if silu else node.name
+    found = _readers(graph, start, precisions, stored=silu is not None)
     if found is None or node.name in graph.outputs.values():
         return None
     values, readers = found
-    return Reach(values=tuple(dict.fromkeys((node.name, *values))), readers=tuple(readers), gate=gate)
+    return Reach(values=tuple(dict.fromkeys((node.name, *values))), readers=tuple(readers), gate=gate, silu=silu)
 
 
 def _added(gate: Node | None) -> Node | None:

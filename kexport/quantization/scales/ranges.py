@@ -110,11 +110,11 @@ def _fitted(graph: Graph, group: Sequence[str], observed: Mapping[str, Observed]
 
 def _at_silu(graph: Graph, group: Sequence[str], observed: Mapping[str, Observed]) -> Affine | None:
     """For a value that a silu alone reads: what makes the least error of its product."""
-    if len(group) != 1 or not silu.is_read(graph, group[0]):
+    judge = silu.judge(graph, group[0], observed[group[0]]) if len(group) == 1 else None
+    if judge is None:
         return None
-    seen = observed[group[0]]
-    tried = [affine(low, high) for low, high in silu.ends(seen)]
-    return tried[int(np.argmin([silu.error(seen, trial) for trial in tried]))]
+    tried = [affine(low, high) for low, high in judge.ends]
+    return tried[int(np.argmin([judge.error(trial) for trial in tried]))]
 
 
 def _lattice(group: Sequence[str], observed: Mapping[str, Observed]) -> Histogram | None:

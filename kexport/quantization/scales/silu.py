@@ -3,53 +3,137 @@
 ``u * sigmoid(u)`` hardly changes far below zero: of numbers from -50 to 50, those below -5 would be wasted. So a range
 is judged by what rounding and clipping do to the product, sample by sample. (A trained EfficientNetB0 with nothing
 rounded but these values: 9.0 dB at the logits with the range that is best for the values, 15.3 with this one.)
+
+Equalised channels (`kexport.quantization.prepare.equalize`) keep their factors up to the product; a depthwise
+convolution of one tap undoes them before the sigmoid, which is not homogeneous.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from kexport.graph import Graph
-from kexport.operations import Multiply
+from kexport.graph import Graph, Node
+from kexport.operations import Conv, Multiply
 from kexport.quantization.observe.statistics import Observed
 from kexport.quantization.plan import Affine
 from kexport.quantization.scales.bounds import is_sigmoid
 
-LOWS = (-2.5, -3.0, -3.5, -4.0, -4.5, -5.0, -6.0, -8.0, -12.0)  # below which a silu is nearly flat
+FLAT = -4.0
+"""Below it a silu is nearly flat: less than 0.08 is left of it."""
+
+LOWS = (-2.5, -3.0, -3.5, -4.0, -4.5, -5.0, -6.0, -8.0, -12.0)
 HIGHS = np.linspace(1.0, 0.3, 15)  # of the largest that was seen
+OPEN = np.linspace(3.0, 10.0, 8)  # where a sigmoid may be taken as one, and below zero as none
 MOST_SAMPLES = 10_000
 
+Real = npt.NDArray[np.floating]
 
-def is_read(graph: Graph, value: str) -> bool:
-    """Whether nothing but ``value * sigmoid(value)`` reads it."""
+
+@dataclass(frozen=True, kw_only=True)
+class Silu:
+    """The nodes of ``value * sigmoid(value)``; ``undo`` stands before the sigmoid of an equalised value."""
+
+    sigmoid: Node
+    product: Node
+    undo: Node | None = None
+
+    @property
+    def inverse(self) -> Real:
+        """What makes the value the sigmoid's argument, channel by channel."""
+        if self.undo is None or not isinstance(self.undo.operation, Conv):
+            return np.ones(1)
+        return self.undo.operation.kernel.reshape(-1).astype(np.float64)
+
+
+def find(graph: Graph, value: str) -> Silu | None:
+    """The silu that reads a value, if nothing else does."""
     readers = graph.consumers.get(value, ())
-    gates = [node for node in readers if is_sigmoid(node.operation)]
     products = [node for node in readers if isinstance(node.operation, Multiply)]
-    if len(readers) != 2 or len(gates) != 1 or len(products) != 1 or value in graph.outputs.values():
+    if len(readers) != 2 or len(products) != 1 or value in graph.outputs.values():
+        return None
+    (other,) = (node for node in readers if node is not products[0])
+    undo = other if _is_one_tap(other) else None
+    sigmoid = graph.only_reader(undo.name) if undo else other
+    if sigmoid is None or not is_sigmoid(sigmoid.operation) or graph.only_reader(sigmoid.name) is not products[0]:
+        return None
+    return Silu(sigmoid=sigmoid, product=products[0], undo=undo)
+
+
+def undoes(graph: Graph, node: Node) -> bool:
+    """Whether the node undoes the factors of an equalised value before its sigmoid."""
+    return _before_sigmoid(graph, node.name) is not None
+
+
+def _before_sigmoid(graph: Graph, value: str) -> Silu | None:
+    """The silu whose sigmoid reads ``value``, which its ``undo`` makes."""
+    node = graph.producers.get(value)
+    silu = find(graph, node.inputs[0]) if node is not None and _is_one_tap(node) else None
+    return silu if silu is not None and silu.undo is node else None
+
+
+def _is_one_tap(node: Node) -> bool:
+    operation = node.operation
+    if not isinstance(operation, Conv) or operation.activation is not None or operation.bias is not None:
         return False
-    return graph.only_reader(gates[0].name) is products[0] and set(products[0].inputs) == {value, gates[0].name}
+    return operation.kernel.shape[:3] == (1, 1, 1) and operation.groups == operation.kernel.shape[3]
 
 
-def ends(observed: Observed) -> Iterator[tuple[float, float]]:
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """The ranges that may be best for a value, and what the product loses where it is stored so."""
+
+    ends: tuple[tuple[float, float], ...]
+    error: Callable[[Affine], float]
+
+
+def judge(graph: Graph, value: str, observed: Observed) -> Judge | None:
+    """For what a silu alone reads, or its sigmoid alone; None for others."""
+    silu, gate = find(graph, value), _before_sigmoid(graph, value)
+    if silu is not None:
+        inverse = silu.inverse
+        return Judge(ends=tuple(_ends(observed, inverse)), error=lambda trial: _error(observed, trial, inverse))
+    if gate is not None:
+        inverse = gate.inverse
+        return Judge(ends=tuple(_open_ends(observed)), error=lambda trial: _gate_error(observed, trial, inverse))
+    return None
+
+
+def _ends(observed: Observed, inverse: Real) -> Iterator[tuple[float, float]]:
     """The ranges that may be best: from some number below zero, or all that was seen, to a part of the largest."""
     lowest, highest = (min(observed.extremes[0], 0.0), max(observed.extremes[1], 0.0))
-    lows = sorted({max(lowest, low) for low in LOWS} | {lowest})
+    depth = 1.0 / float(inverse.min())
+    lows = sorted({max(lowest, low * part) for low in LOWS for part in {1.0, depth}} | {lowest})
     yield from ((low, float(high)) for low in lows for high in highest * HIGHS)
 
 
-def error(observed: Observed, trial: Affine) -> float:
+def _open_ends(observed: Observed) -> Iterator[tuple[float, float]]:
+    lowest, highest = observed.extremes
+    yield from ((max(lowest, -low), min(highest, high)) for low in OPEN for high in OPEN)
+
+
+def _error(observed: Observed, trial: Affine, inverse: Real) -> float:
     """The mean squared error of the product where the value is stored so."""
-    real = observed.samples.reshape(-1)
-    real = real[:: max(1, real.size // MOST_SAMPLES)]
+    real = _few(observed)
     stored = trial.dequantize(trial.quantize(real))
-    return float(np.square(silu(stored) - silu(real)).mean())
+    return float(np.square(stored * _sigmoid(stored * inverse) - real * _sigmoid(real * inverse)).mean())
 
 
-def silu(real: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """``x * sigmoid(x)``, without overflow."""
-    wide = real.astype(np.float64)
-    result: npt.NDArray[np.float64] = wide * (0.5 + 0.5 * np.tanh(0.5 * wide))
-    return result
+def _gate_error(observed: Observed, trial: Affine, inverse: Real) -> float:
+    """The same where what the sigmoid reads is stored so; its samples are those of the silu's argument."""
+    real = _few(observed)
+    moved = _sigmoid(trial.dequantize(trial.quantize(real))) - _sigmoid(real)
+    return float(np.square(real / inverse * moved).mean())
+
+
+def _few(observed: Observed) -> Real:
+    step = max(1, observed.samples.size // MOST_SAMPLES)
+    return observed.samples[::step].astype(np.float64)
+
+
+def _sigmoid(real: Real) -> Real:
+    """Without overflow."""
+    return 0.5 + 0.5 * np.tanh(0.5 * real)
