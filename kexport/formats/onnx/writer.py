@@ -16,6 +16,7 @@ import numpy as np
 from kexport.formats import WrittenFile
 from kexport.formats.onnx.emitter import Emitter, Layout
 from kexport.formats.onnx.operators.network import emit_node
+from kexport.formats.onnx.prepare import prepare
 from kexport.formats.onnx.stream import model_bytes, write_model
 from kexport.graph import Graph, Node, TensorSpec
 from kexport.operations import Activate, Activation
@@ -41,7 +42,7 @@ def write(
     Same graph, same options: same bytes. Raises UnsupportedError above 2 GB, and for weights that float16
     cannot hold; nothing is written then.
     """
-    emitter = emit(graph.with_batch(batch), opset=opset, dtype="float16" if scheme == "float16" else "float32")
+    emitter = emit(prepare(graph.with_batch(batch)), opset=opset, dtype="float16" if scheme == "float16" else "float32")
     return write_emitted(emitter, path, metadata=metadata)
 
 

@@ -131,7 +131,8 @@ def _gate_error(observed: Observed, trial: Affine, inverse: Real) -> float:
 
 def _few(observed: Observed) -> Real:
     step = max(1, observed.samples.size // MOST_SAMPLES)
-    return observed.samples[::step].astype(np.float64)
+    few: Real = observed.samples[::step].astype(np.float64)
+    return few
 
 
 def _sigmoid(real: Real) -> Real:
