@@ -9,7 +9,6 @@ import numpy as np
 from kexport.graph import Graph, Node
 from kexport.operations import Activate, Activation, Conv, Dense, ScaleShift
 
-
 IMAGE = 4  # axes
 FEW_CHANNELS = 15  # of an image; from 16 on, XNNPACK adds and multiplies in long enough rows
 
