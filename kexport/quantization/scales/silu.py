@@ -94,11 +94,9 @@ def judge(graph: Graph, value: str, observed: Observed) -> Judge | None:
     """For what a silu alone reads, or its sigmoid alone; None for others."""
     silu, gate = find(graph, value), _before_sigmoid(graph, value)
     if silu is not None:
-        inverse = silu.inverse
-        return Judge(ends=tuple(_ends(observed, inverse)), error=lambda trial: _error(observed, trial, inverse))
+        return Judge(ends=tuple(_ends(observed, silu.inverse)), error=_error(_few(observed), silu.inverse))
     if gate is not None:
-        inverse = gate.inverse
-        return Judge(ends=tuple(_open_ends(observed)), error=lambda trial: _gate_error(observed, trial, inverse))
+        return Judge(ends=tuple(_open_ends(observed)), error=_gate_error(_few(observed), gate.inverse))
     return None
 
 
@@ -115,18 +113,25 @@ def _open_ends(observed: Observed) -> Iterator[tuple[float, float]]:
     yield from ((max(lowest, -low), min(highest, high)) for low in OPEN for high in OPEN)
 
 
-def _error(observed: Observed, trial: Affine, inverse: Real) -> float:
+def _error(real: Real, inverse: Real) -> Callable[[Affine], float]:
     """The mean squared error of the product where the value is stored so."""
-    real = _few(observed)
-    stored = trial.dequantize(trial.quantize(real))
-    return float(np.square(stored * _sigmoid(stored * inverse) - real * _sigmoid(real * inverse)).mean())
+    product = real * _sigmoid(real * inverse)
+
+    def error(trial: Affine) -> float:
+        stored = trial.dequantize(trial.quantize(real))
+        return float(np.square(stored * _sigmoid(stored * inverse) - product).mean())
+
+    return error
 
 
-def _gate_error(observed: Observed, trial: Affine, inverse: Real) -> float:
+def _gate_error(real: Real, inverse: Real) -> Callable[[Affine], float]:
     """The same where what the sigmoid reads is stored so; its samples are those of the silu's argument."""
-    real = _few(observed)
-    moved = _sigmoid(trial.dequantize(trial.quantize(real))) - _sigmoid(real)
-    return float(np.square(real / inverse * moved).mean())
+    gate, factor = _sigmoid(real), real / inverse
+
+    def error(trial: Affine) -> float:
+        return float(np.square(factor * (_sigmoid(trial.dequantize(trial.quantize(real))) - gate)).mean())
+
+    return error
 
 
 def _few(observed: Observed) -> Real:
@@ -137,4 +142,5 @@ def _few(observed: Observed) -> Real:
 
 def _sigmoid(real: Real) -> Real:
     """Without overflow."""
-    return 0.5 + 0.5 * np.tanh(0.5 * real)
+    open_: Real = 0.5 + 0.5 * np.tanh(0.5 * real)
+    return open_
