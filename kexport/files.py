@@ -19,10 +19,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from kexport import disk
 from kexport.errors import EnvironmentFailure, StoreError, UsageError
 
 STAGING = ".kexport-"
 NEEDED_BYTES = 64 * 2**20
+_MOST_SHOWN = 400
 
 
 PACKAGE = Path(__file__).parent
@@ -82,8 +84,8 @@ def publish(staged_path: Path, final_path: Path) -> None:
     Between two folders there is a moment with neither; if the swap fails the old one is put back.
     Both paths must be on one file system. StoreError if the system refuses.
     """
-    with foreign_errors(final_path):
-        final_path.parent.mkdir(parents=True, exist_ok=True)
+    with foreign_errors(final_path, needed_bytes=size_bytes(staged_path) if staged_path.exists() else 0):
+        final_path.parent.mkdir(exist_ok=True)  # not its parents: a directory that was removed stays removed
         _sync_tree(staged_path)
         if final_path.is_dir() or (staged_path.is_dir() and final_path.exists()):
             _swap(staged_path, final_path)
@@ -93,9 +95,9 @@ def publish(staged_path: Path, final_path: Path) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
-    with foreign_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a small file whole or not at all. Its folder is made, and not the folders around that."""
+    with foreign_errors(path, needed_bytes=len(text.encode())):
+        path.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f"{STAGING}{os.getpid()}-", dir=path.parent) as folder:
             staged = Path(folder) / path.name
             staged.write_text(text, encoding="utf-8")
@@ -182,27 +184,37 @@ def alive(process_id: int) -> bool:
 
 
 @contextmanager
-def foreign_errors(path: Path) -> Iterator[None]:
-    """An OSError inside becomes a StoreError or UsageError about ``path``."""
+def foreign_errors(path: Path, *, needed_bytes: int | None = None) -> Iterator[None]:
+    """An OSError inside becomes a StoreError or UsageError about ``path``, with ``needed_bytes`` to write."""
     try:
         yield
     except OSError as error:
-        raise _foreign(error, path) from error
+        raise _foreign(error, path, needed_bytes) from error
 
 
-def _foreign(error: OSError, path: Path) -> UsageError | StoreError:
+def _foreign(error: OSError, path: Path, needed_bytes: int | None = None) -> UsageError | StoreError:
     """The system's refusal in this program's words."""
+    if disk.is_full(error):
+        needed = "" if needed_bytes is None else f", {disk.told(needed_bytes)} needed"
+        free = disk.told(disk.free_bytes(path))
+        return StoreError(f"cannot write to {_shown(path)}: no space left: {free} free{needed}", hint=disk.HINT)
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         return UsageError(f"{path} is not a folder, or leads through a file", hint="choose another directory with -o")
     causes = {
         errno.EROFS: "its file system is read-only",
         errno.EACCES: "no permission to write there",
         errno.EPERM: "no permission to write there",
-        errno.ENOSPC: "no space left",
-        errno.EDQUOT: "the disk quota is used up",
+        errno.ENOENT: "the folder is gone: it was removed while the run wrote into it",
+        errno.ENAMETOOLONG: "the name is too long for its file system",
     }
     cause = causes.get(error.errno or 0, error.strerror or str(error))
-    return StoreError(f"cannot write to {path}: {cause}", hint="choose another directory with -o")
+    return StoreError(f"cannot write to {_shown(path)}: {cause}", hint="choose another directory with -o")
+
+
+def _shown(path: Path) -> str:
+    """A path in a message: the middle of a very long one says nothing."""
+    text = str(path)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:100]}...{text[-60:]} ({len(text)} characters)"
 
 
 def _require_writable(directory: Path, needed_bytes: int) -> None:

@@ -116,16 +116,26 @@ def _tree(process_id: int) -> list[psutil.Process]:
         return []
 
 
+PARENT = "KEXPORT_PARENT"
+
+
+def as_parent() -> dict[str, str]:
+    """What a child finds in its environment, so that it knows its parent from whoever takes it over."""
+    return {PARENT: str(os.getpid())}
+
+
 def end_with_parent() -> None:
     """Let this process be killed as soon as its parent ends, also where that was killed. Linux only: elsewhere nothing.
 
-    Source: prctl(2), PR_SET_PDEATHSIG; a parent that ended in between has left this process to another.
+    Source: prctl(2), PR_SET_PDEATHSIG; a parent that ended before, while this process was starting, has left it to
+    another (`as_parent`).
     """
     if sys.platform != "linux":
         return
     import ctypes
 
-    parent = os.getppid()
+    told = os.environ.get(PARENT, "")
+    parent = int(told) if told.isdecimal() else os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(1, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)

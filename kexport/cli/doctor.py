@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -63,6 +66,7 @@ def examine() -> Iterator[Finding]:
     yield _exporting(tuple(name for name in EXPORTING if find_spec(name) is None))
     if "keras" in versions:
         yield _keras(versions["keras"])
+    yield _bounds(versions, required())
     yield _ok("cores", str(machine.cores()))
     yield _memory(machine.memory_bytes())
     yield _memory(machine.available_bytes(), name="memory available now")
@@ -91,8 +95,7 @@ def _exporting(absent: tuple[str, ...]) -> Finding:
 
 
 def _keras(version: str) -> Finding:
-    parts = tuple(int(part) for part in version.split(".")[:3] if part.isdecimal())
-    if parts >= KERAS_AT_LEAST:
+    if _parts(version) >= KERAS_AT_LEAST:
         return _ok("keras security fixes", "present")
     wanted = ".".join(map(str, KERAS_AT_LEAST))
     return Finding(
@@ -101,6 +104,32 @@ def _keras(version: str) -> Finding:
         value=f"absent from {version}: a model file can run code",
         cure=f"pip install 'keras>={wanted}'",
     )
+
+
+def required() -> dict[str, str]:
+    """The lowest version of each package that kexport asks for: those that its tests have run with."""
+    try:
+        lines = metadata.requires("kexport") or []
+    except metadata.PackageNotFoundError:  # run from a checkout
+        return {}
+    found = (re.match(r"([\w.-]+)(?:\[[^]]*\])?>=([\d.]+)", line) for line in lines)
+    return {match[1].lower(): match[2] for match in found if match}
+
+
+def _bounds(versions: Mapping[str, str], lowest: Mapping[str, str]) -> Finding:
+    old = [name for name, bound in lowest.items() if name in versions and _parts(versions[name]) < _parts(bound)]
+    if not old:
+        return _ok("package versions", "none is older than kexport's tests have run with")
+    return Finding(
+        level=Level.WARNING,
+        name="package versions",
+        value=", ".join(f"{name} {versions[name]} is older than {lowest[name]}" for name in old),
+        cure="pip install " + " ".join(shlex.quote(f"{name}>={lowest[name]}") for name in old),
+    )
+
+
+def _parts(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
 def _memory(usable: int, *, name: str = "memory") -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def folder(_context: click.Context, _parameter: click.Parameter, text: str | Non
         return None
     if not text:
         raise UsageError("-o '': expected the name of a folder", hint="-o artifacts, or -o . for the present folder")
-    if Path(text).is_file():
+    if os.path.isfile(text):  # noqa: PTH113 - a name that is too long is no file, and not an error here
         raise click.BadParameter(f"Directory {text!r} is a file.", param_hint="'-o' / '--output'")
     return Path(text)
 

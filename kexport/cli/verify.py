@@ -9,20 +9,27 @@ import rich_click as click
 from kexport.cli import output
 
 ORDER = 80
+WITHOUT_KEY = "; without --key nobody can tell who made the files, or whether all of it was changed together"
 
 
 @click.command("verify")
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False, exists=True), metavar="DIR")
-def command(directory: Path) -> int:
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Public key of who signed the folder: then every change since is seen, e.g. --key public.pem",
+)
+def command(directory: Path, key: Path | None) -> int:
     """Check hashes, records and completeness of a folder of artifacts; exit 1 when anything is wrong.
 
-    Example: kexport verify artifacts
+    Example: kexport verify artifacts --key public.pem
     """
     from kexport import store
 
-    problems = store.verify(directory)
+    problems = store.verify(directory) if key is None else store.check(directory, key)
     if problems:
         output.data("\n".join(problems))
     count = "no problem" if not problems else f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
-    output.message(f"{directory}: {count} found")
+    output.message(f"{directory}: {count} found{WITHOUT_KEY if key is None else ''}")
     return 1 if problems else 0

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kexport.errors import MissingDependencyError, SourceError, UsageError
+from kexport.files import regular
 from kexport.records import Preprocessing, Resize
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -92,7 +93,7 @@ def _hidden(path: Path, folder: Path) -> bool:
 def _decode(path: Path, mode: str, *, upright: bool) -> Any:
     pillow = _pillow()
     try:
-        with pillow.open(path) as image:
+        with regular(path) as file, pillow.open(file) as image:
             _check_form(path, image)
             turn = _TURNS.get(_orientation(image)) if upright else None
             found = image.convert(mode)

@@ -11,6 +11,7 @@ crashes, hangs or fails takes no other with it.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,12 +23,13 @@ from kexport import files, store
 from kexport.errors import EnvironmentFailure, UsageError
 from kexport.evidence.benchmark import BenchSettings
 from kexport.evidence.scores import Measure
-from kexport.pipeline import lone, resume
+from kexport.pipeline import lone, resume, space
 from kexport.pipeline.artifacts import by_directory
 from kexport.pipeline.bench import Measurement, measure_all
 from kexport.pipeline.cells import CellRun
 from kexport.pipeline.events import Event, Observer
 from kexport.pipeline.kept import Recheck, recheck_of
+from kexport.pipeline.runners.local import termination_as_exception
 from kexport.pipeline.steps import names
 from kexport.pipeline.tasks.cell import CELL
 from kexport.pipeline.tasks.prepare import PREPARE
@@ -67,12 +69,14 @@ def run(request: Request, observer: Observer) -> tuple[Record, ...]:
     before any work if the directory cannot be used, and UsageError or EnvironmentFailure, leaving no file behind,
     if every cell ended with that same error; whatever else goes wrong is in the records.
     """
+    space.require_names(request.cells, request.directory)
     with _workspace(request.directory) as workspace:
         kept = _resumed(request) if request.resume else {}
         todo = tuple(cell for cell in request.cells if cell not in kept)
+        space.require(todo, request.directory)
         made = _make(request, todo, workspace, observer)
         records = [kept.get(cell) or made[cell] for cell in request.cells]
-        store.write_manifest(request.directory)
+        _state(request.directory, workspace)
         if request.bench is not None:
             records = _bench_records(request.directory, records, request.bench, observer)
     return tuple(records)
@@ -144,7 +148,7 @@ def bench(
 @contextmanager
 def _workspace(directory: Path) -> Iterator[Path]:
     created = files.prepare(directory)
-    with store.lock(directory):
+    with termination_as_exception(), store.lock(directory):
         try:
             with files.staging(directory) as workspace:
                 yield workspace
@@ -177,6 +181,12 @@ def _make(request: Request, cells: tuple[Cell, ...], workspace: Path, observer: 
         _refuse(tuple(made.values()))
     run.keep_failures()
     return made
+
+
+def _state(directory: Path, workspace: Path) -> None:
+    """The manifest, also on a full disk: what was prepared for cells is needed no more."""
+    shutil.rmtree(workspace, ignore_errors=True)
+    store.write_manifest(directory)
 
 
 def _refuse(records: tuple[Record, ...]) -> None:

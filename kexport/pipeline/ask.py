@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kexport import machine
+from kexport import files, machine
 from kexport.errors import KexportError, StoreError
 from kexport.pipeline import tasks
 from kexport.pipeline.runners import local
 from kexport.pipeline.runners.jobs import Job, Outcome, Progress
 from kexport.pipeline.tasks import Failure
-from kexport.pipeline.worker import FAILED
+from kexport.pipeline.worker import FAILED, NO_ROOM
 from kexport.records import decode_as, encode
 
 Tell = Callable[[Progress], None]
@@ -35,10 +35,11 @@ class Question:
 
     @classmethod
     def write(cls, task: str, request: Any, folder: Path, *, name: str = "") -> Question:
-        """Write the request into ``folder``; ``name`` tells several questions there apart."""
+        """Write the request into ``folder``; ``name`` tells several questions there apart. StoreError on refusal."""
         stem = name or task
         question = cls(task=task, asked=folder / f"{stem}.json", answered=folder / f"{stem}-answer.json")
-        question.asked.write_text(encode(request), encoding="utf-8")
+        with files.foreign_errors(folder):
+            question.asked.write_text(encode(request), encoding="utf-8")
         return question
 
     @property
@@ -49,6 +50,8 @@ class Question:
     def answer(self, outcome: Outcome) -> Any:
         """What came back: the answer, or a `Failure`, also where the process ended without either."""
         failed = Path(f"{self.answered}{FAILED}")
+        if outcome.exit_code == NO_ROOM:
+            return Failure.full(step=outcome.step)
         try:
             if failed.exists():
                 return decode_as(Failure, failed.read_bytes())

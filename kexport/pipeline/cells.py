@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from kexport import machine, store
-from kexport.errors import KexportError
+from kexport import disk, files, machine, store
+from kexport.errors import KexportError, StoreError
 from kexport.evidence.scores import Measure
 from kexport.images import given
-from kexport.pipeline import memory
+from kexport.pipeline import full_disk, memory
 from kexport.pipeline.ask import Question
 from kexport.pipeline.events import ENDED, Event, Observer
 from kexport.pipeline.kept import Kept
@@ -25,6 +26,7 @@ from kexport.pipeline.steps import Clock
 from kexport.pipeline.tasks import Failure
 from kexport.pipeline.tasks.cell import CellRequest, make_cell
 from kexport.pipeline.tasks.prepare import PrepareRequest, prepare_live
+from kexport.pipeline.waiting import Group, Waiting
 from kexport.pipeline.worker import attempt
 from kexport.records import Cost, Record
 from kexport.sources.loading import live
@@ -34,26 +36,8 @@ from kexport.specs import CALIBRATED, Cell, ModelSpec
 MEMORY_SHARE = 0.8
 CELL_FIRST = 2**40
 """Cells come before the next model's Keras process: their folder can go."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Group:
-    """The cells that share a model and its images, and the folder where they find it prepared."""
-
-    index: int
-    folder: Path
-    model: ModelSpec
-    cells: tuple[Cell, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Waiting:
-    """A job that was started: its question, for which cells, and how a display calls it."""
-
-    question: Question
-    group: Group
-    cells: tuple[Cell, ...]
-    label: str
+ALONE = 2**62
+"""What a job is said to take that must run beside no other: one that was killed, likely for memory, is tried so."""
 
 
 @dataclass(kw_only=True)
@@ -78,7 +62,13 @@ class CellRun:
     kept: Mapping[Cell, Kept] = field(default_factory=dict)
     _waiting: dict[str, Waiting] = field(default_factory=dict)
     _made: dict[Cell, Record] = field(default_factory=dict)
+    _unstored: dict[Cell, Record] = field(default_factory=dict)
+    _reserve: disk.Reserve = field(init=False)
     _threads: int = 1
+
+    def __post_init__(self) -> None:
+        with files.foreign_errors(self.directory):
+            self._reserve = disk.Reserve(self.workspace)
 
     def run(self, cells: tuple[Cell, ...], *, jobs: int | None) -> dict[Cell, Record]:
         """Every cell's record, whatever happened to it. EnvironmentFailure for a model that cannot fit into memory."""
@@ -100,7 +90,7 @@ class CellRun:
     def keep_failures(self) -> None:
         """Store the failures that lie with the request or with this environment."""
         for cell, record in self._made.items():
-            if not record.published and record.exit_code != KexportError.exit_code:
+            if not record.published and (record.exit_code != KexportError.exit_code or cell in self._unstored):
                 self._keep_failure(cell, record)
 
     def _groups(self, cells: tuple[Cell, ...]) -> list[Group]:
@@ -121,7 +111,8 @@ class CellRun:
 
     def _first(self, group: Group) -> Iterable[Job]:
         """The Keras process of a model; the cells of one that is live, which is prepared at once."""
-        group.folder.mkdir()
+        with files.foreign_errors(self.directory):
+            group.folder.mkdir()
         first = group.cells[0]
         for text in {first.evaluation, first.calibration} & set(self.data):
             (group.folder / given.name_of(str(text))).symlink_to(self.data[str(text)].resolve())
@@ -148,9 +139,9 @@ class CellRun:
                 group=group,
                 cells=group.cells,
                 label=self._keras_label(group),
+                priority=memory.parameters(group.model),
             ),
             memory_bytes=memory.keras_bytes(group.model),
-            priority=memory.parameters(group.model),
         )
 
     def _keras_label(self, group: Group) -> str:
@@ -176,9 +167,9 @@ class CellRun:
                 group=group,
                 cells=(cell,),
                 label=cell.label,
+                priority=CELL_FIRST + memory.parameters(cell.model),
             ),
             memory_bytes=memory.cell_bytes(cell, refusal),
-            priority=CELL_FIRST + memory.parameters(cell.model),
         )
 
     def _made_here(self, group: Group, request: CellRequest) -> None:
@@ -196,7 +187,7 @@ class CellRun:
 
         return Clock(hears=hears)
 
-    def _job(self, waiting: Waiting, *, memory_bytes: int, priority: int) -> Job:
+    def _job(self, waiting: Waiting, *, memory_bytes: int) -> Job:
         name = str(len(self._waiting))
         self._waiting[name] = waiting
         return Job(
@@ -205,11 +196,15 @@ class CellRun:
             result=waiting.question.answered,
             memory_bytes=memory_bytes,
             timeout_seconds=self.timeout_seconds,
-            priority=priority,
+            priority=waiting.priority,
         )
 
     def _continue(self, outcome: Outcome) -> Iterable[Job]:
+        """What comes of a process; one that was killed is tried again, once, alone."""
         waiting = self._waiting[outcome.name]
+        full_disk.require_there(self.directory, self.workspace)
+        if outcome.signal == signal.SIGKILL and not outcome.timed_out and not waiting.again:
+            return [self._job(replace(waiting, again=True), memory_bytes=ALONE)]
         answer = waiting.question.answer(outcome)
         return self._answered(waiting.group, waiting.cells, answer, outcome.seconds, outcome.peak_memory_bytes)
 
@@ -219,22 +214,43 @@ class CellRun:
         """After a Keras process its cells; after the last cell of a model its folder is removed."""
         if isinstance(answer, Prepared):
             self._observe(self._keras_label(group), ENDED, seconds, peak_bytes)
-            jobs = [self._cell(group, number, answer.refusal) for number in range(len(group.cells))]
-            return filter(None, jobs)
+            return [job for number in range(len(group.cells)) for job in self._started(group, number, answer)]
         for cell in cells:
-            record = failed(cell, answer, self.directory) if isinstance(answer, Failure) else answer
+            record = answer
+            if isinstance(answer, Failure):
+                record = failed(cell, full_disk.told(answer, cell, self.directory, group.folder), self.directory)
             self._finish(cell, record, seconds, peak_bytes)
         if all(cell in self._made for cell in group.cells):
             shutil.rmtree(group.folder, ignore_errors=True)
         return []
 
+    def _started(self, group: Group, number: int, ready: Prepared) -> Iterator[Job]:
+        """The job of a cell; none where it was made here, or where the disk has no room for the question."""
+        try:
+            job = self._reserve.spend(lambda: self._cell(group, number, ready.refusal))
+        except StoreError as error:
+            if not disk.is_full(error):
+                raise
+            self._answered(group, (group.cells[number],), Failure.full(), 0.0, 0)
+        else:
+            yield from () if job is None else (job,)
+
     def _finish(self, cell: Cell, record: Record, seconds: float, peak_bytes: int) -> None:
         if record.published:
             store.forget_failure(self.directory, cell)
         elif record.exit_code == KexportError.exit_code:
-            self._keep_failure(cell, record)
+            self._keep_failure_if_it_fits(cell, record)
         self._made[cell] = record
         self._observe(cell.label, "done", seconds, peak_bytes, status=record.status)
+
+    def _keep_failure_if_it_fits(self, cell: Cell, record: Record) -> None:
+        """Store a failure's record now, or on a full disk at the end of the run, when its staging is gone."""
+        try:
+            self._keep_failure(cell, record)
+        except StoreError as error:
+            if not disk.is_full(error):
+                raise
+            self._unstored[cell] = record
 
     def _keep_failure(self, cell: Cell, record: Record) -> None:
         """Store a failure's record; beside that of an artifact that stands there from another run.
@@ -242,7 +258,7 @@ class CellRun:
         A recheck has written its own record already.
         """
         if not self.recheck:
-            store.write_failure(self.directory, cell, replace(record, artifact=None))
+            self._reserve.spend(lambda: store.write_failure(self.directory, cell, replace(record, artifact=None)))
 
     def _tell(self, progress: Progress) -> None:
         self._observe(self._waiting[progress.name].label, progress.step, progress.seconds, progress.memory_bytes)

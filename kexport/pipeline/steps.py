@@ -32,10 +32,11 @@ def _to_who_asked(step: str) -> None:
 
 @dataclass(kw_only=True)
 class Clock:
-    """Tells each step when it begins, and keeps how long it took."""
+    """Tells each step when it begins, and keeps how long it took; ``current`` is the one that began last."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     hears: Callable[[str], None] = _to_who_asked
+    current: str = ""
 
     def tell(self, name: str) -> None:
         """Say where a step is."""
@@ -44,6 +45,7 @@ class Clock:
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Time one step."""
+        self.current = name
         self.tell(name)
         start = time.perf_counter()
         try:

@@ -13,14 +13,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kexport import files, machine
-from kexport.errors import KexportError
+from kexport import disk, files, machine
+from kexport.errors import KexportError, StoreError
 from kexport.pipeline import tasks
 from kexport.pipeline.steps import Clock
 from kexport.pipeline.tasks import Failure
 from kexport.records import decode_as, encode
 
 FAILED = ".failure"
+NO_ROOM = 28
+"""The exit code of a worker that could not even write its failure: the number of ENOSPC."""
 BUG_HINT = "this is a bug of kexport, please report it"
 
 
@@ -30,10 +32,18 @@ def main(arguments: list[str]) -> int:
     task, clock = tasks.find(name), Clock()
     answer = attempt(lambda: task.run(decode_as(task.request, Path(request).read_bytes()), clock), clock)
     if isinstance(answer, Failure):
-        files.write(Path(result + FAILED), encode(answer))
-        return 1
-    files.write(Path(result), encode(answer))
-    return 0
+        return _answer(Path(result + FAILED), answer, 1)
+    return _answer(Path(result), answer, 0)
+
+
+def _answer(path: Path, value: Any, code: int) -> int:
+    """Write the answer; where the disk has no room for it, the exit code says so alone."""
+    try:
+        files.write(path, encode(value))
+    except StoreError as error:
+        print(error, file=sys.stderr)
+        return NO_ROOM if disk.is_full(error) else 1
+    return code
 
 
 def attempt(work: Callable[[], Any], clock: Clock) -> Any:
@@ -45,6 +55,8 @@ def attempt(work: Callable[[], Any], clock: Clock) -> Any:
 
 
 def _failure(error: Exception, clock: Clock) -> Failure:
+    if disk.is_full(error):
+        return Failure.full(step=clock.current)
     deliberate = isinstance(error, KexportError)
     return Failure(
         kind=type(error).__name__,
@@ -53,6 +65,7 @@ def _failure(error: Exception, clock: Clock) -> Failure:
         traceback="" if deliberate else traceback.format_exc(),
         seconds=clock.seconds,
         peak_memory_bytes=machine.peak_memory_bytes(),
+        step=clock.current,
     )
 
 

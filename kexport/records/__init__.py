@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from kexport.documents import SCHEMA_VERSION, decode_as, encode
 from kexport.records.artifact import Artifact, WrittenFile
 from kexport.records.measured import BenchRecord, Cost
 from kexport.records.proof import AccuracyRecord, Check, Compared, OutputParity, ParityRecord, Rounding, Score
 from kexport.records.quantized import DropSearch, DropTrial, QuantizationRecord
-from kexport.records.source import UNKNOWN, Basis, Preprocessing, Resize, Signature, SourceFacts
+from kexport.records.source import UNKNOWN, Basis, Preprocessing, Resize, Signature, SourceFacts, WeightsFile
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -40,6 +41,7 @@ __all__ = [
     "Signature",
     "SourceFacts",
     "Status",
+    "WeightsFile",
     "WrittenFile",
     "decode",
     "decode_as",
@@ -63,6 +65,7 @@ class Record:
 
     ``exit_code`` is that of the error which ended the cell: 1 a check, 2 the request, 3 this environment. ``made`` is
     the day (UTC) on which, and ``machine`` what, the artifact was judged on; empty in records of 0.1.
+    ``provenance`` is an in-toto statement about the artifact with SLSA's predicate; None in records of 0.1.
     """
 
     model: str
@@ -84,6 +87,7 @@ class Record:
     versions: dict[str, str] = field(default_factory=dict)
     made: str = ""
     machine: dict[str, str] = field(default_factory=dict)
+    provenance: dict[str, Any] | None = None
     schema: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:

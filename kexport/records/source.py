@@ -64,6 +64,16 @@ class Preprocessing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WeightsFile:
+    """The file of downloaded weights; ``basis`` says why it is trusted."""
+
+    name: str
+    url: str
+    sha256: str
+    basis: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class SourceFacts:
     """The Keras model that an artifact was made from.
 
@@ -72,7 +82,8 @@ class SourceFacts:
     image. ``reference_inputs`` says for each input what it was checked with, ``input_range`` is that of the first
     one. ``activations`` has the outputs that a softmax or sigmoid makes; ``reference_images`` names the set of
     photographs that the reference was computed on, if seeded inputs showed too little. ``labels`` are the names of the
-    classes in order, ``labels_from`` says whose, or why there are none.
+    classes in order, ``labels_from`` says whose, or why there are none. ``weights_file`` is None where none was
+    downloaded.
     """
 
     application: str
@@ -93,4 +104,5 @@ class SourceFacts:
     activations: dict[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     labels_from: str = ""
+    weights_file: WeightsFile | None = None
     notes: tuple[str, ...] = ()

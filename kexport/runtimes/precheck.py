@@ -7,6 +7,7 @@ Reading a hostile file is bounded in time and in memory here; running it is not 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -25,7 +26,14 @@ def require_sound(runtime: type[runtimes.Session], path: Path, *, seconds: float
         return
     argv = [sys.executable, "-m", "kexport.runtimes.precheck", runtime.name, str(path)]
     try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=seconds)
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=seconds,
+            env={**os.environ, **machine.as_parent()},
+        )
     except subprocess.TimeoutExpired as error:
         raise ArtifactError(f"{path}: looking at it took more than {seconds:g} s", hint=_HINT) from error
     if done.returncode == 1 and done.stdout:

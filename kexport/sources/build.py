@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kexport.errors import MissingDependencyError, UnsupportedError, UsageError
+from kexport.records import WeightsFile
 from kexport.sources import catalog, loading, prepared
 from kexport.sources.adapt import precision, shapes, taps
 from kexport.sources.catalog import Application
@@ -29,6 +30,7 @@ class Built:
 
     model: Any
     notes: tuple[str, ...] = ()
+    weights_file: WeightsFile | None = None
 
 
 def build(spec: ModelSpec) -> Any:
@@ -45,8 +47,8 @@ def make(spec: ModelSpec) -> Built:
     """
     if _is_folder(spec):
         return Built(model=_served(spec), notes=(SERVED,))
-    model = _application(spec) if spec.application else _own(spec)
-    return _finished(model, spec)
+    model, downloaded = _application(spec) if spec.application else (_own(spec), None)
+    return replace(_finished(model, spec), weights_file=downloaded)
 
 
 def _is_folder(spec: ModelSpec) -> bool:
@@ -91,7 +93,8 @@ def rebuild(spec: ModelSpec, weights: Path) -> Any:
     return model
 
 
-def _application(spec: ModelSpec) -> Any:
+def _application(spec: ModelSpec) -> tuple[Any, WeightsFile | None]:
+    """The model of an application, and the file of its weights if it was downloaded."""
     application = catalog.application(spec.application)
     check_options(spec, application)
     if spec.weights.kind == "file":
@@ -104,7 +107,7 @@ def _application(spec: ModelSpec) -> Any:
     else:
         low, high = catalog.input_range(application)
         random.randomize(model, seed=spec.weights.seed or 0, low=low, high=high)
-    return model
+    return model, None
 
 
 def _own(spec: ModelSpec) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kexport import files
-from kexport.records import Signature, SourceFacts
+from kexport.records import Signature, SourceFacts, WeightsFile
 from kexport.sources import final, labels, preprocessing, rounding, stored
 from kexport.sources.keras_walk import input_names, output_names, packed, run
 from kexport.sources.layer_samples import Taps
@@ -27,7 +27,9 @@ AGAIN = 2
 """Rows that are computed a second time, together."""
 
 
-def facts(model: Any, spec: ModelSpec, *, notes: tuple[str, ...] = ()) -> SourceFacts:
+def facts(
+    model: Any, spec: ModelSpec, *, notes: tuple[str, ...] = (), weights_file: WeightsFile | None = None
+) -> SourceFacts:
     """What the records say about the source; the digest covers every weight's place, shape and bytes.
 
     Raises UsageError for labels that are not those of the model's classes, and for an input with an open size.
@@ -55,6 +57,7 @@ def facts(model: Any, spec: ModelSpec, *, notes: tuple[str, ...] = ()) -> Source
         labels=found.names,
         labels_from=found.origin,
         notes=notes,
+        weights_file=weights_file,
     )
 
 

@@ -8,7 +8,7 @@ pixel p in [0, 255] becomes ``(p * scale - mean) / std``, and what the file leav
 from __future__ import annotations
 
 import json
-import math
+import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from kexport import files
 from kexport.errors import SourceError, UnknownNameError, UsageError
 from kexport.records import Basis as Rests
 from kexport.records import Preprocessing, Resize
@@ -84,7 +85,7 @@ def _preprocessing(text: str) -> Stated:
     path = Path(text)
     if path.suffix.lower() in SUFFIXES:
         return _of_file(path)
-    if path.is_file():
+    if os.path.isfile(text):  # noqa: PTH113 - what cannot be a name is no file
         raise UsageError(f"--preprocessing {text!r}: expected a file {' or '.join(SUFFIXES)}, or a mode", hint=HINT)
     raise UnknownNameError(kind="preprocessing", value=text, legal=SCALINGS, hint=HINT)
 
@@ -124,9 +125,7 @@ def _several(value: Any, count: int) -> tuple[float, ...]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise SourceError(f"--preprocessing {path}: more than {MAX_BYTES} bytes is no such file", hint=HINT)
-        text = path.read_text(encoding="utf-8-sig")
+        text = files.read(path, limit_bytes=MAX_BYTES).decode("utf-8-sig")
         content = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
     except OSError as error:
         raise SourceError(f"--preprocessing {path} cannot be read: {error.strerror}", hint=HINT) from error
@@ -156,8 +155,11 @@ def _problems(content: Mapping[str, Any]) -> Iterator[str]:
             yield error.message.replace("--resize", "resize", 1)
 
 
+_MOST = 1e30
+
+
 def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -_MOST < value < _MOST
 
 
 def _numbers(value: Any) -> bool:

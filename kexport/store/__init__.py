@@ -21,13 +21,32 @@ from kexport.store.directory import (
     forget_failure,
     read_record,
     read_records,
+    record_path,
     write_failure,
     write_record,
 )
 from kexport.store.lock import HOLDER, LOCK, abandon, lock
 from kexport.store.manifest import MANIFEST, MANIFEST_SCHEMA, verify, write_manifest
+from kexport.store.signature import BOM, SIGNATURE, check, sign
 
 __all__ = [
-    "FAILED", "HOLDER", "LOCK", "MANIFEST", "MANIFEST_SCHEMA", "abandon", "forget_failure", "lock", "read_record",
-    "read_records", "verify", "write_failure", "write_manifest", "write_record",
-]  # fmt: skip
+    "BOM",
+    "FAILED",
+    "HOLDER",
+    "LOCK",
+    "MANIFEST",
+    "MANIFEST_SCHEMA",
+    "SIGNATURE",
+    "abandon",
+    "check",
+    "forget_failure",
+    "lock",
+    "read_record",
+    "read_records",
+    "record_path",
+    "sign",
+    "verify",
+    "write_failure",
+    "write_manifest",
+    "write_record",
+]

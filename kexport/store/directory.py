@@ -18,12 +18,17 @@ MAX_RECORD_BYTES = 64 * 2**20  # raw samples of many benchmarks and the labels o
 
 def write_record(directory: Path, record: Record, file_name: str) -> Path:
     """Write the record of the artifact called ``file_name``; the path of ``<file_name>.json``."""
+    path = record_path(directory, record, file_name)
+    write(path, encode(record))
+    return path
+
+
+def record_path(directory: Path, record: Record, file_name: str) -> Path:
+    """Where that record belongs. UsageError for what cannot name a file."""
     for name in (record.model, file_name):
         if name in ("", ".", "..") or PurePosixPath(name).name != name or name.startswith("."):
             raise UsageError(f"{name!r} cannot name a file: expected a plain name", hint="rename the model")
-    path = directory / record.model / f"{file_name}.json"
-    write(path, encode(record))
-    return path
+    return directory / record.model / f"{file_name}.json"
 
 
 def read_record(directory: Path, cell: Cell) -> Record:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kexport.errors import StoreError
-from kexport.files import foreign_errors, write
+from kexport.files import foreign_errors, read, write
 
 LOCK = ".kexport.lock"
 HOLDER = ".kexport.holder"
 LOCK_SECONDS = 5.0
+_HOLDER_BYTES = 512
 
 
 @contextmanager
@@ -35,7 +37,7 @@ def lock(directory: Path, *, timeout_seconds: float = LOCK_SECONDS) -> Iterator[
         except NotImplementedError as error:
             raise StoreError(f"{directory}: its file system has no locks", hint="choose a local folder: -o") from error
     try:
-        write(directory / HOLDER, f"{os.getpid()}\n")
+        write(directory / HOLDER, f"{os.getpid()} {platform.node()}\n")
         yield
     finally:
         (directory / HOLDER).unlink(missing_ok=True)
@@ -49,7 +51,7 @@ def abandon(directory: Path, created: Sequence[Path]) -> None:
     holds anything else than the lock stays as it is.
     """
     own = {LOCK, HOLDER}
-    if {path.name for path in directory.iterdir()} - own:
+    if not directory.is_dir() or {path.name for path in directory.iterdir()} - own:
         return
     for name in own:
         (directory / name).unlink(missing_ok=True)
@@ -59,7 +61,10 @@ def abandon(directory: Path, created: Sequence[Path]) -> None:
 
 
 def _holder(directory: Path) -> str:
+    """Who holds the lock, by its own word; a process of another host has the other's number."""
     try:
-        return f"process {int((directory / HOLDER).read_text())}"
+        number, _, host = read(directory / HOLDER, limit_bytes=_HOLDER_BYTES).decode().strip().partition(" ")
+        elsewhere = "" if host in ("", platform.node()) else f" on {host}"
+        return f"process {int(number)}{elsewhere}"
     except (OSError, ValueError):
         return "another process"

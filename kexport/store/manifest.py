@@ -19,7 +19,9 @@ from kexport.store.lock import HOLDER, LOCK
 from kexport.version import __version__
 
 MANIFEST = "manifest.json"
-MANIFEST_SCHEMA = 1
+MANIFEST_SCHEMA = 2
+"""2 since 0.2: the manifest counts its entries, and chains them in a digest."""
+FIRST_CHAINED = 2
 MAX_BYTES = 64 * 2**20
 FOLDER = "a folder"
 AT_LEAST = {"sqnr_db", "cosine", "top1_agreement", "top5_agreement"}  # figures of which more is better
@@ -40,7 +42,14 @@ def write_manifest(directory: Path) -> Path:
         files[relative(path, directory)] = _entry(path)
         files |= _artifact_entries(directory, record)
         files |= {name: _entry(directory / name) for name in references.names(directory, record)}
-    manifest = {"files": files, "kexport": __version__, "schema": MANIFEST_SCHEMA}
+    digests = {name: entry["sha256"] for name, entry in files.items()}
+    manifest = {
+        "count": len(files),
+        "digest": listing_digest(digests),
+        "files": files,
+        "kexport": __version__,
+        "schema": MANIFEST_SCHEMA,
+    }
     write(directory / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
     return directory / MANIFEST
 
@@ -55,15 +64,22 @@ def verify(directory: Path) -> tuple[str, ...]:
     if not directory.is_dir():
         raise UsageError(f"{directory}: no such folder", hint=f"kexport all -o {directory}")
     try:
-        files = _read_manifest(directory / MANIFEST)
+        manifest = _read_manifest(directory / MANIFEST)
     except StoreError as error:
         return (error.message,)
-    problems = [problem for name, entry in sorted(files.items()) for problem in _check_entry(directory, name, entry)]
+    files = manifest.files
+    problems = list(_check_chain(manifest))
+    problems += [problem for name, entry in sorted(files.items()) for problem in _check_entry(directory, name, entry)]
     for name in dict.fromkeys(_present(directory)):
         if name not in files:
-            what = _what(directory / name, directory)
+            what = kind_of(directory / name, directory)
             problems.append(f"{name}: not in the manifest{f': {what}' if what and what != FOLDER else ''}")
     return tuple(problems + _check_records(directory, files))
+
+
+def named(directory: Path) -> tuple[str, ...]:
+    """Every file that the manifest names. StoreError where it cannot be read."""
+    return tuple(_read_manifest(directory / MANIFEST).files)
 
 
 def _present(directory: Path) -> Iterator[str]:
@@ -83,7 +99,7 @@ def _present(directory: Path) -> Iterator[str]:
             yield name
 
 
-def _what(path: Path, directory: Path) -> str | None:
+def kind_of(path: Path, directory: Path) -> str | None:
     """What a path is if it is not a plain file in plain folders; None if it is, or is not there."""
     inside = path.relative_to(directory).parts
     for place in (directory.joinpath(*inside[: end + 1]) for end in range(len(inside))):
@@ -122,12 +138,16 @@ class _Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class _Manifest:
+    """``count`` and ``digest`` are of all entries; None in manifests of schema 1."""
+
     schema: int
     files: dict[str, _Entry]
+    count: int | None = None
+    digest: str | None = None
 
 
-def _read_manifest(path: Path) -> dict[str, _Entry]:
-    """The manifest's entries; StoreError with one line if it is missing, damaged or newer."""
+def _read_manifest(path: Path) -> _Manifest:
+    """The manifest; StoreError with one line if it is missing, damaged or newer."""
     from pydantic import ValidationError
 
     try:
@@ -143,7 +163,18 @@ def _read_manifest(path: Path) -> dict[str, _Entry]:
         raise StoreError(f"{wanted}: {'; '.join(mistakes(error))}") from error
     except (ValueError, RecursionError) as error:
         raise StoreError(f"{MANIFEST}: not JSON: {error}") from error
-    return manifest.files
+    return manifest
+
+
+def _check_chain(manifest: _Manifest) -> Iterator[str]:
+    """Entries that were taken out of the manifest, or put into it, by hand."""
+    if manifest.schema < FIRST_CHAINED:
+        return
+    count, found = manifest.count, len(manifest.files)
+    if count != found:
+        yield f"{MANIFEST}: {found} entries, expected {count}: entries were removed or added"
+    elif listing_digest({name: entry.sha256 for name, entry in manifest.files.items()}) != manifest.digest:
+        yield f"{MANIFEST}: its entries were changed: their digest is not the one that it states"
 
 
 def _refuse_newer(value: object) -> None:
@@ -156,7 +187,7 @@ def _check_entry(directory: Path, name: str, entry: _Entry) -> Iterator[str]:
     path, parts = directory / name, PurePosixPath(name).parts
     if PurePosixPath(name).is_absolute() or ".." in parts or not parts or "\0" in name:
         yield f"{name}: leads out of the directory"
-    elif what := _what(path, directory):
+    elif what := kind_of(path, directory):
         yield f"{name}: {what}, expected a file"
     elif not path.is_file():
         yield f"{name}: missing"
@@ -183,7 +214,21 @@ def _check_records(directory: Path, listed: Mapping[str, _Entry]) -> list[str]:
 
 
 def _contradiction(record: Record) -> str | None:
-    """Why a PASS cannot be one by what the record itself says; None where it can."""
+    """Why the record cannot be true by what it says itself; None where it can."""
+    return _foreign_provenance(record) or _no_pass(record)
+
+
+def _foreign_provenance(record: Record) -> str | None:
+    """Whether the statement of provenance speaks of another artifact than the record."""
+    artifact, told = record.artifact, record.provenance
+    if artifact is None or told is None:
+        return None
+    expected = [{"name": artifact.path, "digest": {"sha256": artifact.sha256}}]
+    return None if told.get("subject") == expected else "its provenance speaks of another artifact"
+
+
+def _no_pass(record: Record) -> str | None:
+    """Why a PASS cannot be one by its own checks."""
     if record.status is not Status.PASS:
         return None
     for check in record.parity.checks if record.parity is not None else ():

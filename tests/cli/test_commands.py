@@ -25,7 +25,7 @@ def command() -> int:
 
 
 def test_commands_come_in_the_order_of_use() -> None:
-    usual = ["list", "export", "all", "parity", "bench", "sensitivity", "report", "verify", "doctor"]
+    usual = ["list", "export", "all", "parity", "bench", "sensitivity", "report", "verify", "sign", "doctor"]
     assert [name for name in group.commands if name in usual] == usual
 
 

@@ -64,6 +64,16 @@ def test_an_onnxruntime_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> N
     assert doctor._providers(gpu=False).level is Level.BLOCKED
 
 
+def test_a_version_that_is_too_old_is_named_with_its_cure() -> None:
+    finding = doctor._bounds({"onnx": "1.16.0"}, {"onnx": "1.23"})
+    assert (finding.value, finding.cure) == ("onnx 1.16.0 is older than 1.23", "pip install 'onnx>=1.23'")
+
+
+def test_the_lowest_versions_are_read_from_the_package() -> None:
+    assert doctor.required()["keras"] == "3.15.1"
+    assert {"numpy", "onnx", "tensorflow", "pydantic"} <= set(doctor.required())
+
+
 @pytest.mark.parametrize(
     ("finding", "level"),
     [
@@ -71,6 +81,8 @@ def test_an_onnxruntime_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> N
         (doctor._python((3, 12)), Level.OK),
         (doctor._keras("3.15.0"), Level.BLOCKED),
         (doctor._keras("3.16.0"), Level.OK),
+        (doctor._bounds({"keras": "3.15.0", "numpy": "9"}, {"keras": "3.15.1", "numpy": "2.4"}), Level.WARNING),
+        (doctor._bounds({"keras": "3.15.1.dev2"}, {"keras": "3.15", "absent": "1"}), Level.OK),
         (doctor._memory(2**30), Level.WARNING),
         (doctor._memory(8 * 2**30), Level.OK),
         (doctor._int8(("avx2",), "old"), Level.WARNING),

@@ -16,7 +16,7 @@ from kexport.cli import group, listing, verdict
 from kexport.errors import DeviceError, UsageError
 
 HEAVY = ("keras", "tensorflow", "onnxruntime", "onnx", "pydantic", "ai_edge_litert", "jax", "torch")
-COMMANDS = ["list", "export", "all", "parity", "bench", "sensitivity", "report", "verify", "doctor"]
+COMMANDS = ["list", "export", "all", "parity", "bench", "sensitivity", "report", "verify", "sign", "doctor"]
 
 
 def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:

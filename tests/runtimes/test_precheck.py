@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
@@ -21,6 +20,7 @@ from kexport.errors import ArtifactError
 from kexport.formats.onnx.sound import require_sound
 from kexport.formats.tflite.check.bounds import require_bounds
 from kexport.runtimes import precheck
+from tests.fuzzing import fuzz
 from tests.places import ROOT
 
 TINY = ROOT / "tests/data/artifacts-0.1/tiny"
@@ -162,27 +162,37 @@ def test_a_tflite_buffer_behind_the_file(tmp_path: Path, offset: int, size: int)
         require_bounds(path)
 
 
-@settings(max_examples=150, deadline=None)
-@given(place=st.integers(0, 2575), value=st.binary(min_size=1, max_size=8), cut=st.integers(0, 2576))
-def test_any_damage_to_tflite_is_told_or_harmless(
-    tmp_path_factory: pytest.TempPathFactory, place: int, value: bytes, cut: int
-) -> None:
-    content = bytearray(TFLITE.read_bytes())
-    content[place : place + len(value)] = value
-    path = tmp_path_factory.getbasetemp() / "fuzz.tflite"
-    path.write_bytes(content[: cut if cut % 4 == 0 else None])
-    with contextlib.suppress(ArtifactError):
-        require_bounds(path)
+def test_any_damage_to_tflite_is_told_or_harmless(tmp_path: Path) -> None:
+    whole, path = TFLITE.read_bytes(), tmp_path / "fuzz.tflite"
+
+    def holds(place: int, value: bytes, cut: int) -> None:
+        content = bytearray(whole)
+        content[place : place + len(value)] = value
+        path.write_bytes(content[: cut if cut % 4 == 0 else None])
+        with contextlib.suppress(ArtifactError):
+            require_bounds(path)
+
+    fuzz(
+        holds,
+        place=st.integers(0, len(whole) - 1),
+        value=st.binary(min_size=1, max_size=8),
+        cut=st.integers(0, len(whole)),
+    )
 
 
-@settings(max_examples=60, deadline=None)
-@given(place=st.integers(0, 1779), value=st.binary(min_size=1, max_size=8))
-def test_any_damage_to_onnx_is_told_or_harmless(
-    tmp_path_factory: pytest.TempPathFactory, place: int, value: bytes
-) -> None:
-    content = bytearray(ONNX.read_bytes())
-    content[place : place + len(value)] = value
-    path = tmp_path_factory.getbasetemp() / "fuzz.onnx"
-    path.write_bytes(content)
-    with contextlib.suppress(ArtifactError):
-        require_sound(path)
+def test_any_damage_to_onnx_is_told_or_harmless(tmp_path: Path) -> None:
+    whole, path = ONNX.read_bytes(), tmp_path / "fuzz.onnx"
+
+    def holds(place: int, value: bytes, cut: int) -> None:
+        content = bytearray(whole)
+        content[place : place + len(value)] = value
+        path.write_bytes(content[: cut if cut % 4 == 0 else None])
+        with contextlib.suppress(ArtifactError):
+            require_sound(path)
+
+    fuzz(
+        holds,
+        place=st.integers(0, len(whole) - 1),
+        value=st.binary(min_size=1, max_size=8),
+        cut=st.integers(0, len(whole)),
+    )

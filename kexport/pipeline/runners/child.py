@@ -31,7 +31,8 @@ def child_environment(
     available = cores or len(os.sched_getaffinity(0))
     threads = str(max(1, available // jobs))
     fixed = {"PYTHONHASHSEED": "0", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    return {**dict.fromkeys(THREAD_VARIABLES, threads), **ALONE, **os.environ, **fixed, **(environment or {})}
+    usual = {**dict.fromkeys(THREAD_VARIABLES, threads), **ALONE}
+    return {**usual, **os.environ, **fixed, **(environment or {}), **machine.as_parent()}
 
 
 @dataclass(eq=False, kw_only=True)
@@ -68,8 +69,9 @@ class Child:
     def _take(self, line: bytes) -> None:
         step = _step(line)
         if step is None:
-            self.stderr.write(line + b"\n")
-            self.stderr.flush()
+            with suppress(OSError):  # a full disk: what libraries say is not worth the run
+                self.stderr.write(line + b"\n")
+                self.stderr.flush()
         else:
             self.step = step
             self.report()
@@ -99,6 +101,7 @@ class Child:
             seconds=self.seconds,
             peak_memory_bytes=usage.ru_maxrss * 1024,
             stderr_tail=_tail(self.stderr),
+            step=self.step,
         )
 
     def close(self, selector: selectors.BaseSelector) -> None:

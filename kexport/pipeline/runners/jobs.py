@@ -42,7 +42,10 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a task ended. ``exit_code`` is None if a signal ended it, ``signal`` is None otherwise."""
+    """How a task ended. ``exit_code`` is None if a signal ended it, ``signal`` is None otherwise.
+
+    ``step`` is the last one that it told.
+    """
 
     name: str
     exit_code: int | None
@@ -51,6 +54,7 @@ class Outcome:
     seconds: float
     peak_memory_bytes: int
     stderr_tail: str
+    step: str = ""
 
     @property
     def succeeded(self) -> bool:

@@ -47,7 +47,7 @@ def run(
     variables = child_environment(environment, jobs=jobs, cores=cores)
     state = _State(jobs=jobs, memory_bytes=memory_bytes, environment=variables, observe=observe)
     state.add(tasks)
-    with _termination_as_exception(), selectors.DefaultSelector() as selector:
+    with termination_as_exception(), selectors.DefaultSelector() as selector:
         try:
             while state.pending or state.running:
                 state.start_ready(selector)
@@ -134,7 +134,7 @@ def _read_progress(selector: selectors.BaseSelector) -> None:
 
 
 @contextmanager
-def _termination_as_exception() -> Iterator[None]:
+def termination_as_exception() -> Iterator[None]:
     """SIGTERM and SIGHUP raise SystemExit(128 + signal) inside; only the main thread may say so."""
     if threading.current_thread() is not threading.main_thread():
         yield

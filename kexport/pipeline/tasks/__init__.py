@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kexport import errors
-from kexport.errors import KexportError, UnknownNameError, UnsupportedError
+from kexport.errors import KexportError, StoreError, UnknownNameError, UnsupportedError
 from kexport.pipeline.steps import Clock
 from kexport.records import Status
 
@@ -30,7 +30,10 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """What ended a task, as it travels to who asked: a deliberate error by its kind, a bug with its traceback."""
+    """What ended a task, as it travels to who asked: a deliberate error by its kind, a bug with its traceback.
+
+    ``step`` is where it was, ``disk_full`` that the disk had no more room for what it wrote.
+    """
 
     kind: str
     message: str
@@ -38,6 +41,13 @@ class Failure:
     traceback: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_bytes: int = 0
+    step: str = ""
+    disk_full: bool = False
+
+    @classmethod
+    def full(cls, *, step: str = "") -> Failure:
+        """What ended a task that had no room for a word of its own."""
+        return cls(kind=StoreError.__name__, message="no space left on the disk", step=step, disk_full=True)
 
     @property
     def error(self) -> KexportError:

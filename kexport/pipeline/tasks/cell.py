@@ -17,7 +17,7 @@ from kexport.graph import file as graph_file
 from kexport.images.answers_file import ANSWERS
 from kexport.passes import optimize as optimized
 from kexport.passes.embed import embedded
-from kexport.pipeline import int8, resume
+from kexport.pipeline import int8, provenance, resume
 from kexport.pipeline.proof import Proof, bounds_of, prove, reference_name
 from kexport.pipeline.steps import Clock, Step, follow
 from kexport.pipeline.tasks import Task
@@ -151,12 +151,18 @@ def score(state: Making) -> Making:
 
 
 def publish(state: Making) -> Making:
-    """The file under its name, complete or not at all, what it was judged by, and its record after both."""
+    """The file under its name, complete or not at all, what it was judged by, and its record after both.
+
+    All is written before anything gets its name, so that a full disk leaves no part without the others.
+    """
     record, directory = _record(state), Path(state.request.directory)
-    files.publish(state.staged, directory / state.cell.model.name / state.cell.file_name)
+    final = store.record_path(directory, record, state.cell.file_name)
+    staged = state.folder / final.name
+    files.write(staged, encode(record))
     references.keep(directory, record, state.folder / reference_name(state.cell))
     references.keep(directory, record, state.folder / ANSWERS, Kind.ANSWERS)
-    store.write_record(directory, record, state.cell.file_name)
+    files.publish(state.staged, directory / state.cell.model.name / state.cell.file_name)
+    files.publish(staged, final)
     return replace(state, record=record)
 
 
@@ -185,6 +191,7 @@ def _record(state: Making) -> Record:
     assert state.proof is not None
     cell, request = state.cell, state.request
     ending = verdict.of(state.problems, state.proof.parity, state.ready.facts, reproduce=request.reproduce)
+    artifact, facts, versions = _artifact(state), embedding.of_file(state.ready.facts), machine.versions()
     return Record(
         model=cell.model.name,
         format=cell.format,
@@ -193,13 +200,16 @@ def _record(state: Making) -> Record:
         reason=ending.reason,
         hint=ending.hint,
         reproduce=request.reproduce,
-        source=embedding.of_file(state.ready.facts),
-        artifact=_artifact(state),
+        source=facts,
+        artifact=artifact,
         parity=state.proof.parity,
         accuracy=state.scored,
         quantization=state.quantized,
         cost=_cost(state),
-        versions={**machine.versions(), resume.REQUEST: resume.fingerprint(cell)},
+        versions={**versions, resume.REQUEST: resume.fingerprint(cell)},
+        provenance=provenance.statement(
+            artifact, facts, command=request.reproduce, versions=versions, quantized=state.quantized
+        ),
         made=machine.today(),
         machine=machine.hardware(),
     )

@@ -84,7 +84,7 @@ def build(state: Preparing) -> Preparing:
 def compute_reference(state: Preparing) -> Preparing:
     """What is known of the model, and what Keras computes; both left in the folder."""
     built, spec = state.built, state.request.model
-    facts = reference.facts(state.model, spec, notes=built.notes)
+    facts = reference.facts(state.model, spec, notes=built.notes, weights_file=built.weights_file)
     embedding.of_file(facts)  # a contract that cannot go into the graph is refused before work
     request = state.request
     given = scoring.photographs(facts, state.folder, calibration=request.calibration, images=request.evaluation)

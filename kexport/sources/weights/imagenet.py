@@ -1,65 +1,78 @@
-"""ImageNet weights, fetched by Keras into its own cache, with the failures that Keras leaves to chance.
+"""ImageNet weights in Keras's own cache, fetched by kexport, with the failures that Keras leaves to chance.
 
-Every application asks `keras.src.utils.file_utils.get_file` for its file. While a model is built that
-function is wrapped: a cached file is checked before Keras reads it, an unreachable host is found within
-seconds, one process downloads while others wait, and Keras's silent change to a shared temporary
-folder is refused. Messages and progress of Keras go to stderr.
+Every application asks `keras.src.utils.file_utils.get_file` for its file. While a model is built that function is
+ours: a file is checked before Keras reads it, and before the network is built where its name is known; one process
+downloads while others wait; a damaged or changed file is set aside and fetched again. Keras's silent change to a shared
+temporary folder is refused. ``KEXPORT_WEIGHTS_URL``, a folder or an address, is asked in place of Keras's host.
 """
 
 from __future__ import annotations
 
 import os
-import socket
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import quote, unquote, urlsplit
 
+from kexport import files
 from kexport.errors import DownloadError, SourceError
+from kexport.records import WeightsFile
+from kexport.sources.weights import download, pins
+from kexport.sources.weights.download import TransferError
+from kexport.sources.weights.file_names import weights_file
 from kexport.sources.weights.hdf5_file import check_signature, opened
+from kexport.sources.weights.pins import Pin
+from kexport.sources.weights.probe import probe
 from kexport.specs import ModelSpec
 
-PROBE_SECONDS = 4.0
-STALL_SECONDS = 60.0
-_PROBED_ADDRESSES = 2
-_PORTS = {"http": 80, "https": 443}
-
-
-def build(construct: Callable[[str], Any], spec: ModelSpec) -> Any:
-    """``construct("imagenet")``, guarded.
-
-    Raises DownloadError (no network, no such file, no cache folder) and SourceError (a damaged cached file).
-    """
-    with _guarded(spec), redirect_stdout(sys.stderr):
-        return construct("imagenet")
+MIRROR = "KEXPORT_WEIGHTS_URL"
+ASIDE = ".damaged"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One call of get_file: what, from where, with which hash, to which place. ``what`` is for messages."""
+    """One call of get_file: what, from where, with which hash, to which place."""
 
     model: str
     url: str
     target: Path
-    file_hash: str | None
-    what: str = "ImageNet weights of"
+    file_hash: str | None = None
+
+
+def build(construct: Callable[[str], Any], spec: ModelSpec) -> tuple[Any, WeightsFile | None]:
+    """``construct("imagenet")``, guarded, and the file that it took.
+
+    Raises DownloadError (no network, no such file, no cache folder, other bytes than before).
+    """
+    used: list[WeightsFile] = []
+    set_aside = _look_before(spec)
+    with _guarded(spec, used, set_aside), redirect_stdout(sys.stderr):
+        model = construct("imagenet")
+    return model, used[-1] if used else None
+
+
+def _look_before(spec: ModelSpec) -> str:
+    """Set a damaged file aside before anything is built; why, or nothing."""
+    target = cache_folder() / "models" / weights_file(spec)
+    return _set_aside_if_damaged(Request(model=spec.name, url="", target=target)) if target.exists() else ""
 
 
 @contextmanager
-def _guarded(spec: ModelSpec) -> Iterator[None]:
+def _guarded(spec: ModelSpec, used: list[WeightsFile], set_aside: str) -> Iterator[None]:
     from keras.src.utils import file_utils
 
     original = file_utils.get_file
 
-    def guarded(fname: str, origin: str, *args: Any, **kwargs: Any) -> str:
+    def guarded(fname: str, origin: str, **kwargs: Any) -> str:
         folder = cache_folder() / str(kwargs.get("cache_subdir", "datasets"))
-        request = Request(model=spec.name, url=origin, target=folder / fname, file_hash=_hash(kwargs))
-        return _fetch(request, lambda: str(original(fname, origin, *args, **kwargs)))
+        file_hash = kwargs.get("file_hash") or kwargs.get("md5_hash")
+        request = Request(model=spec.name, url=origin, target=folder / fname, file_hash=file_hash)
+        used.append(obtain(request, set_aside=set_aside))
+        return str(request.target)
 
     file_utils.get_file = guarded
     try:
@@ -81,29 +94,120 @@ def cache_folder() -> Path:
     return home
 
 
-def _hash(kwargs: dict[str, Any]) -> str | None:
-    value = kwargs.get("file_hash") or kwargs.get("md5_hash")
-    return None if value is None else str(value)
+def obtain(request: Request, *, set_aside: str = "") -> WeightsFile:
+    """The file of a request, in its place and checked; fetched if it is not there or was damaged."""
+    if request.target.exists() and not set_aside:
+        set_aside = _set_aside_if_damaged(request)
+    fetched = not request.target.exists()
+    if fetched:
+        fetch(request, damaged=set_aside)
+    return _accepted(request, set_aside, fetched=fetched)
 
 
-def _fetch(request: Request, fetch: Callable[[], str]) -> str:
-    if not request.target.exists():
-        download(request, fetch)
-    _check(request)
-    return str(request.target)
+def _accepted(request: Request, set_aside: str, *, fetched: bool) -> WeightsFile:
+    """What the record says of the file; one that was never used before is pinned."""
+    folder, name = request.target.parent, request.target.name
+    pin = pins.known(folder).get(name)
+    basis = "as on its first use here"
+    if pin is None:
+        pin = Pin(sha256=files.file_digest(request.target), size_bytes=request.target.stat().st_size, url=request.url)
+        basis = "first use here: its true sha256 is not known"
+        basis += ", Keras's MD5 holds" if request.file_hash else ", and Keras knows no hash of it"
+        try:
+            pins.keep(folder, name, pin)
+        except DownloadError as error:
+            basis += f"; {error.message}"
+    again = f"; {set_aside}, {'fetched again' if fetched else 'made again'}" if set_aside else ""
+    return WeightsFile(name=name, url=request.url, sha256=pin.sha256, basis=basis + again)
 
 
-def download(request: Request, fetch: Callable[[], str]) -> None:
-    """Fetch a file that is not there, one process at a time. Raises DownloadError."""
+def _set_aside_if_damaged(request: Request) -> str:
+    """Why a cached file was set aside, as ``<name>.damaged``; nothing if it is sound.
+
+    Raises SourceError where it is damaged and cannot be moved.
+    """
+    try:
+        check(request, request.target)
+    except SourceError as error:
+        aside = request.target.with_name(request.target.name + ASIDE)
+        told = f"the cached ImageNet weights of {request.model} were damaged: {error.message}"
+        try:
+            request.target.replace(aside)
+        except OSError as refusal:
+            raise SourceError(
+                f"{told}; they cannot be set aside: {refusal.strerror}; file: {request.target}",
+                hint=f"rm {request.target}",
+            ) from refusal
+        print(f"{told}; set aside as {aside}", file=sys.stderr)
+        return f"{told}; set aside as {aside.name}"
+    return ""
+
+
+def check(request: Request, path: Path) -> None:
+    """Raise SourceError unless the file is HDF5, whole, and has the hash that is known: ours, else Keras's."""
+    check_signature(path)
+    with opened(path, told="the file"):
+        pass
+    pin = pins.known(request.target.parent).get(request.target.name)
+    if pin is not None:
+        found = files.file_digest(path)
+        if found != pin.sha256:
+            raise SourceError(f"its sha256 is {found}, on first use it was {pin.sha256}", hint=f"rm {path}")
+    elif request.file_hash is not None:
+        from keras.src.utils.file_utils import validate_file
+
+        if not validate_file(str(path), request.file_hash):
+            raise SourceError(f"its hash is not {request.file_hash}, which Keras expects", hint=f"rm {path}")
+
+
+def fetch(request: Request, *, damaged: str = "") -> None:
+    """Fetch a file that is not there, one process at a time. Raises DownloadError; nothing is left then."""
     from filelock import FileLock
 
-    probe(request.url, model=request.model, what=request.what)
+    source = mirrored(request.url)
+    if urlsplit(source).scheme in ("http", "https"):
+        probe(source, failed=lambda cause: _failure(request, cause, damaged))
     _require_writable(request)
     with FileLock(f"{request.target}.lock"):
         if request.target.exists():  # another process fetched it meanwhile
             return
-        with _Failures(request), _stall_limit():
-            fetch()
+        try:
+            if urlsplit(source).scheme in ("http", "https"):
+                download.fetch(source, request.target, check=lambda path: check(request, path))
+            else:
+                _copy(Path(source), request)
+        except (TransferError, SourceError) as error:
+            raise _failure(replace(request, url=source), error.message, damaged) from error
+
+
+def mirrored(url: str) -> str:
+    """Where a file is taken from: Keras's host, or the mirror: an address, or the path of a file in a folder."""
+    base, name = os.environ.get(MIRROR, ""), Path(urlsplit(url).path).name
+    if not base:
+        return url
+    parts = urlsplit(base)
+    if parts.scheme in ("http", "https"):
+        return f"{base.rstrip('/')}/{quote(name)}"
+    folder = Path(unquote(parts.path) if parts.scheme == "file" else base).expanduser()
+    if not folder.is_dir():
+        raise DownloadError(
+            f"{MIRROR}={base}: expected a folder that is there, or an http(s) address", hint=f"{MIRROR}=folder"
+        )
+    return str(folder / name)
+
+
+def _copy(source: Path, request: Request) -> None:
+    """From a folder that is the mirror, checked before it gets its name."""
+    part = request.target.with_name(f"{request.target.name}.part")
+    try:
+        with files.regular(source) as file, part.open("wb") as copy:
+            shutil.copyfileobj(file, copy)
+        check(request, part)
+        download.settle(part, request.target)
+    except OSError as error:
+        raise TransferError(f"{source}: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _require_writable(request: Request) -> None:
@@ -122,87 +226,9 @@ def _unwritable(home: Path, cause: str) -> DownloadError:
     )
 
 
-def probe(url: str, *, model: str, what: str = Request.what) -> None:
-    """Raise DownloadError unless the host of ``url``, or the proxy in front of it, takes a connection."""
-    host, port = _endpoint(url)
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = dict.fromkeys((str(entry[4][0]), int(entry[4][1])) for entry in found)
-        _connect(list(addresses)[:_PROBED_ADDRESSES])
-    except OSError as error:
-        raise _failure(url, f"{what} {model}", f"{host} cannot be reached: {error}") from error
-
-
-def _connect(addresses: list[tuple[str, int]]) -> None:
-    """Connect to the first address that answers; the error of the last one if none does."""
-    for position, address in enumerate(addresses):
-        try:
-            socket.create_connection(address, timeout=PROBE_SECONDS).close()
-        except OSError:
-            if position == len(addresses) - 1:
-                raise
-        else:
-            return
-
-
-def _endpoint(url: str) -> tuple[str, int]:
-    parts = urlsplit(url)
-    proxy = getproxies().get(parts.scheme)
-    if proxy and not proxy_bypass(parts.hostname or ""):
-        parts = urlsplit(proxy if "//" in proxy else f"http://{proxy}")
-    return parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 443)
-
-
-def _failure(url: str, what: str, cause: str) -> DownloadError:
+def _failure(request: Request, cause: str, damaged: str) -> DownloadError:
+    before = f"{damaged}; " if damaged else ""
     return DownloadError(
-        f"the {what} could not be downloaded: {cause}; file: {url}",
-        hint=f"--weights random:0, --weights FILE, or put the file into {cache_folder() / 'models'}",
-    )
-
-
-@dataclass(frozen=True)
-class _Failures:
-    """Maps what a download raises; Keras raises a bare `Exception`, which no ``except`` may name."""
-
-    request: Request
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        bare = kind is Exception and str(error).startswith("URL fetch failure")
-        if bare or isinstance(error, (OSError, ValueError)):  # ValueError: Keras found another hash
-            self.request.target.unlink(missing_ok=True)
-            raise _failure(self.request.url, f"{self.request.what} {self.request.model}", str(error)) from error
-
-
-@contextmanager
-def _stall_limit() -> Iterator[None]:
-    """No read of the download waits longer than `STALL_SECONDS`."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(STALL_SECONDS)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-def _check(request: Request) -> None:
-    """Raise SourceError if the cached file is truncated or has another hash than Keras expects."""
-    from keras.src.utils.file_utils import validate_file
-
-    try:
-        check_signature(request.target)
-        with opened(request.target):
-            pass
-    except SourceError as error:
-        raise _damaged(request, error.message) from error
-    if request.file_hash is not None and not validate_file(str(request.target), request.file_hash):
-        raise _damaged(request, f"its hash is not {request.file_hash}")
-
-
-def _damaged(request: Request, cause: str) -> SourceError:
-    return SourceError(
-        f"the cached ImageNet weights of {request.model} are damaged: {cause}; file: {request.target}",
-        hint=f"rm {request.target}",
+        f"{before}the ImageNet weights of {request.model} could not be downloaded: {cause}; file: {request.url}",
+        hint=f"--weights random:0, --weights FILE, or put the file into {request.target.parent}",
     )

@@ -199,6 +199,24 @@ def test_a_killed_parent_leaves_no_worker(tmp_path: Path) -> None:
     assert gone(int((tmp_path / "pid").read_text()))
 
 
+def test_a_parent_that_was_killed_while_its_worker_started(tmp_path: Path) -> None:
+    """The worker has another parent by the time it asks: it ends all the same."""
+    child = (
+        "import os, sys, time; time.sleep(1); from kexport import machine; machine.end_with_parent();"
+        f"open({str(tmp_path / 'lives')!r}, 'w').close()"
+    )
+    script = (
+        "import os, subprocess, sys; from kexport import machine;"
+        f"p = subprocess.Popen([sys.executable, '-c', {child!r}], env={{**os.environ, **machine.as_parent()}});"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(p.pid)); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=20)
+    end = time.monotonic() + 20
+    while not gone(int((tmp_path / "pid").read_text())) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not (tmp_path / "lives").exists()
+
+
 def gone(pid: int) -> bool:
     """Whether a process ends within two seconds; a zombie that its new parent has not reaped is gone too."""
     for _ in range(40):

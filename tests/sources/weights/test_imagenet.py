@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import threading
 import time
@@ -16,9 +17,11 @@ import h5py
 import numpy as np
 import pytest
 
-from kexport.errors import DownloadError, SourceError
+from kexport.errors import DownloadError, StoreError
+from kexport.files import file_digest
 from kexport.sources import build as source
-from kexport.sources.weights import imagenet
+from kexport.sources.weights import download, imagenet, pins, probe
+from kexport.sources.weights.file_names import weights_file
 from kexport.specs import ModelSpec
 
 NAME = "mobilenet_2_5_224_tf_no_top.h5"
@@ -56,6 +59,27 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         http.shutdown()
 
 
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A folder with a small HDF5 file of that name."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    with h5py.File(folder / NAME, "w") as file:
+        file["layers/dense/vars/0"] = np.arange(40_000, dtype=np.float32)
+    return folder
+
+
+@pytest.fixture
+def address(small: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of that folder."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(download, "WAIT_SECONDS", 0.01)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(small))) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}/"
+        http.shutdown()
+
+
 def publish(folder: Path) -> Any:
     """Seeded weights as the host's file; the model that has them."""
     import keras
@@ -85,13 +109,16 @@ def test_download_then_cache(
             np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
         monkeypatch.setattr(socket, "getaddrinfo", no_network)  # the second time: from the cache alone
     assert (home / "models" / NAME).read_bytes() == (server / NAME).read_bytes()
+    pin = pins.known(home / "models")[NAME]
+    assert pin.sha256 == file_digest(server / NAME)
+    assert pin.url.endswith(f"/{NAME}")
     assert file_utils.get_file is original
     assert capsys.readouterr().out == ""
 
 
 def test_without_network(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", no_network)
-    monkeypatch.setattr(imagenet, "getproxies", dict)
+    monkeypatch.setattr(probe, "getproxies", dict)
     start = time.monotonic()
     with pytest.raises(DownloadError) as caught:
         source.build(ModelSpec(application="ResNet50"))
@@ -115,48 +142,174 @@ def test_a_host_that_never_answers_is_given_up(home: Path, monkeypatch: pytest.M
         raise TimeoutError("timed out")
 
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"192.0.2.{n}", 443)) for n in range(16)]
-    monkeypatch.setattr(imagenet, "getproxies", dict)
+    monkeypatch.setattr(probe, "getproxies", dict)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: found)
     monkeypatch.setattr(socket, "create_connection", silent)
     with pytest.raises(DownloadError, match=r"example.org cannot be reached: timed out"):
-        imagenet.probe("https://example.org/x.h5", model="X")
+        probe.probe("https://example.org/x.h5", failed=DownloadError)
     assert sum(tried) <= 10
 
 
 def test_the_proxy_is_asked_instead_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(imagenet, "getproxies", lambda: {"https": "http://proxy.example:3128"})
-    monkeypatch.setattr(imagenet, "proxy_bypass", lambda host: host == "inside.example")
-    assert imagenet._endpoint("https://weights.example/x.h5") == ("proxy.example", 3128)
-    assert imagenet._endpoint("https://inside.example/x.h5") == ("inside.example", 443)
+    monkeypatch.setattr(probe, "getproxies", lambda: {"https": "http://proxy.example:3128"})
+    monkeypatch.setattr(probe, "proxy_bypass", lambda host: host == "inside.example")
+    assert probe.endpoint("https://weights.example/x.h5") == ("proxy.example", 3128)
+    assert probe.endpoint("https://inside.example/x.h5") == ("inside.example", 443)
 
 
 @pytest.mark.usefixtures("server")
 def test_a_file_that_the_host_does_not_have(home: Path) -> None:
-    with pytest.raises(DownloadError, match=f"URL fetch failure on .*{NAME}: 404"):
+    with pytest.raises(DownloadError, match=f"the server answered 404 File not found; file: .*{NAME}"):
         source.build(SPEC)
     assert not (home / "models" / NAME).exists()
 
 
-def test_a_truncated_file_in_the_cache(home: Path, server: Path) -> None:
-    publish(server)
-    target = home / "models" / NAME
-    target.parent.mkdir()
-    target.write_bytes((server / NAME).read_bytes()[:100_000])
-    with pytest.raises(SourceError) as caught:
-        source.build(SPEC)
-    assert "the cached ImageNet weights of MobileNet are damaged: " in caught.value.message
-    assert "truncated file" in caught.value.message
-    assert f"; file: {target}" in caught.value.message
-    assert caught.value.hint == f"rm {target}"
+def damage(folder: Path, how: str) -> bytes:
+    """A file in the cache that was right once; what was made of it."""
+    content = bytearray((folder / NAME).read_bytes())
+    if how == "flipped":
+        content[len(content) // 2] ^= 1
+    damaged = {"truncated": bytes(content[:100_000]), "page": b"<html>Log in</html>", "empty": b""}.get(
+        how, bytes(content)
+    )
+    (folder / NAME).write_bytes(damaged)
+    return damaged
 
 
-def test_another_hash_than_keras_expects(tmp_path: Path) -> None:
-    target = tmp_path / "x.h5"
-    with h5py.File(target, "w") as file:
-        file["layers/dense/vars/0"] = np.zeros(3)
-    request = imagenet.Request(model="X", url="https://example.org/x.h5", target=target, file_hash="0" * 32)
-    with pytest.raises(SourceError, match=f"its hash is not {'0' * 32}"):
-        imagenet._fetch(request, lambda: pytest.fail("a damaged file is told, not replaced"))
+@pytest.mark.parametrize("how", ["truncated", "page", "empty", "flipped"])
+def test_a_damaged_file_is_set_aside_before_anything_is_built(
+    home: Path, small: Path, how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where Keras knows no hash: MobileNet's file is as it was on its first use."""
+    models = home / "models"
+    shutil.copytree(small, models)
+    known = pins.Pin(sha256=file_digest(models / NAME), size_bytes=1, url="x")
+    pins.keep(models, NAME, known)
+    damaged = damage(models, how)
+    told = imagenet._look_before(SPEC)
+    assert told.startswith("the cached ImageNet weights of MobileNet were damaged: ")
+    assert told.endswith(f"; set aside as {NAME}.damaged")
+    assert ("sha256" in told) == (how == "flipped")
+    assert not (models / NAME).exists()
+    assert (models / f"{NAME}.damaged").read_bytes() == damaged
+    assert str(models / f"{NAME}.damaged") in capsys.readouterr().err
+
+
+def request(home: Path, url: str, **options: Any) -> imagenet.Request:
+    return imagenet.Request(model="MobileNet", url=f"{url}{NAME}", target=home / "models" / NAME, **options)
+
+
+def test_and_fetched_again(home: Path, small: Path, address: str) -> None:
+    first = imagenet.obtain(request(home, address))
+    assert first.basis == "first use here: its true sha256 is not known, and Keras knows no hash of it"
+    assert imagenet.obtain(request(home, address)).basis == "as on its first use here"
+    damage(home / "models", "flipped")
+    again = imagenet.obtain(request(home, address))
+    assert again.sha256 == first.sha256 == file_digest(home / "models" / NAME) == file_digest(small / NAME)
+    assert "set aside as " in again.basis
+    assert again.basis.endswith("fetched again")
+
+
+def test_or_refused_without_a_network(home: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(small, home / "models")
+    damage(home / "models", "truncated")
+    monkeypatch.setattr(socket, "getaddrinfo", no_network)
+    monkeypatch.setattr(probe, "getproxies", dict)
+    with pytest.raises(DownloadError, match=r"were damaged: .*truncated.*; set aside as .* could not be downloaded: "):
+        imagenet.obtain(request(home, "https://example.org/"))
+
+
+def test_a_host_that_serves_another_file_than_at_first(home: Path, small: Path, address: str) -> None:
+    imagenet.obtain(request(home, address))
+    (home / "models" / NAME).unlink()
+    before = damage(small, "flipped")
+    with pytest.raises(DownloadError, match=r"its sha256 is \w{64}, on first use it was \w{64}"):
+        imagenet.obtain(request(home, address))
+    assert not (home / "models" / NAME).exists(), "fail closed, never cached"
+    assert (small / NAME).read_bytes() == before
+
+
+def test_a_host_that_serves_a_page(home: Path, small: Path, address: str) -> None:
+    (small / NAME).write_bytes(b"<html>Log in</html>")
+    with pytest.raises(DownloadError, match="not an HDF5 file"):
+        imagenet.obtain(request(home, address))
+    assert not (home / "models" / NAME).exists()
+
+
+def test_another_hash_than_keras_expects(home: Path, small: Path, address: str) -> None:
+    with pytest.raises(DownloadError, match=f"its hash is not {'0' * 32}, which Keras expects"):
+        imagenet.obtain(request(home, address, file_hash="0" * 32))
+    assert not (home / "models" / NAME).exists()
+
+
+@pytest.mark.parametrize("kind", ["folder", "file address", "address"])
+def test_a_mirror(home: Path, small: Path, address: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = {"folder": str(small), "file address": small.as_uri(), "address": address}
+    monkeypatch.setenv("KEXPORT_WEIGHTS_URL", places[kind])
+    imagenet.obtain(request(home, "https://example.invalid/"))
+    assert file_digest(home / "models" / NAME) == file_digest(small / NAME)
+    (home / "models" / NAME).unlink()
+    (small / NAME).unlink()
+    with pytest.raises(DownloadError, match=r"404|No such file or directory"):
+        imagenet.obtain(request(home, "https://example.invalid/"))
+
+
+def test_a_mirror_that_is_not_there(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEXPORT_WEIGHTS_URL", "no/such/folder")
+    with pytest.raises(DownloadError, match="expected a folder that is there, or an http"):
+        imagenet.obtain(request(home, "https://example.invalid/"))
+
+
+def test_a_list_of_hashes_that_is_damaged(home: Path, small: Path) -> None:
+    shutil.copytree(small, home / "models")
+    (home / "models" / pins.FILE).write_text("{")
+    with pytest.raises(StoreError, match="the hashes of weight files cannot be read") as caught:
+        imagenet.obtain(request(home, "https://example.org/"))
+    assert caught.value.hint == f"rm {home / 'models' / pins.FILE}"
+    assert (home / "models" / NAME).exists(), "the weights are not to blame"
+
+
+ASKED = [
+    ModelSpec(application="MobileNet", alpha=0.25, input_shape=(160, 160, 3)),
+    ModelSpec(application="MobileNetV2", alpha=0.35, include_top=False, input_shape=(96, 96, 3)),
+    ModelSpec(application="MobileNetV3Small", alpha=0.75, include_top=False),
+    ModelSpec(application="EfficientNetV2B0"),
+]
+
+
+@pytest.mark.parametrize("spec", ASKED, ids=lambda spec: spec.application)
+def test_names_are_those_that_keras_asks_for(home: Path, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = []
+
+    def taken(request: imagenet.Request, **options: object) -> Any:
+        names.append(request.target.name)
+        raise DownloadError("seen")
+
+    monkeypatch.setattr(imagenet, "obtain", taken)
+    with pytest.raises(DownloadError, match="seen"):
+        source.build(spec)
+    assert names == [weights_file(spec)]
+
+
+NAMES = {
+    "Xception": "xception_weights_tf_dim_ordering_tf_kernels.h5",
+    "VGG19": "vgg19_weights_tf_dim_ordering_tf_kernels.h5",
+    "ResNet152V2": "resnet152v2_weights_tf_dim_ordering_tf_kernels.h5",
+    "InceptionV3": "inception_v3_weights_tf_dim_ordering_tf_kernels.h5",
+    "InceptionResNetV2": "inception_resnet_v2_weights_tf_dim_ordering_tf_kernels.h5",
+    "DenseNet121": "densenet121_weights_tf_dim_ordering_tf_kernels.h5",
+    "NASNetMobile": "nasnet_mobile.h5",
+    "NASNetLarge": "nasnet_large.h5",
+    "EfficientNetB7": "efficientnetb7.h5",
+    "EfficientNetV2L": "efficientnetv2-l.h5",
+    "ConvNeXtXLarge": "convnext_xlarge.h5",
+    "MobileNetV3Large": "weights_mobilenet_v3_large_224_1.0_float.h5",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_that_stand_in_keras(name: str) -> None:
+    assert weights_file(ModelSpec(application=name)) == NAMES[name]
 
 
 def test_the_shared_temporary_folder_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,13 +328,3 @@ def test_a_cache_that_cannot_be_written(home: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != home and real(path, mode))
     with pytest.raises(DownloadError, match="keras home cannot be used: no permission to write there"):
         source.build(SPEC)
-
-
-def test_other_failures_pass_unchanged(home: Path) -> None:
-    request = imagenet.Request(model="X", url="https://example.org/x.h5", target=home / "x.h5", file_hash=None)
-    with pytest.raises(ZeroDivisionError), imagenet._Failures(request):
-        _ = 1 // 0
-    before = socket.getdefaulttimeout()
-    with pytest.raises(DownloadError), imagenet._Failures(request), imagenet._stall_limit():
-        raise TimeoutError("stalled")
-    assert socket.getdefaulttimeout() == before

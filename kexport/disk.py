@@ -1,0 +1,95 @@
+"""A disk that is full: how it is told, and the little that is held back so that the end of a run can be written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from kexport.errors import StoreError
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_WORDS = ("no space left on device", "disk quota exceeded")
+RESERVE_BYTES = 2**20
+HINT = "free some space, or choose another directory with -o; --resume goes on from here"
+
+Value = TypeVar("Value")
+
+
+def free_bytes(directory: Path) -> int:
+    """What can still be written there, or in the folder around what is not there."""
+    place = next(path for path in (directory, *directory.absolute().parents) if os.path.exists(path))  # noqa: PTH110 - also of names that are too long
+    return shutil.disk_usage(place).free
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error, or what it came from, is the system's word for a full disk or quota.
+
+    HDF5 and TensorFlow raise errors of their own, which quote the system's words.
+    """
+    return any(_says_full(each) for each in _chain(error))
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _says_full(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in FULL:
+        return True
+    return any(words in str(error).lower() for words in _WORDS)
+
+
+def full(directory: Path, *, what: str, needed_bytes: int) -> StoreError:
+    """The error of a disk that filled up while ``what`` was made."""
+    return StoreError(
+        f"{directory}: no space left for {what}: {told(free_bytes(directory))} free, about {told(needed_bytes)} needed",
+        hint=HINT,
+    )
+
+
+def require(directory: Path, needed_bytes: int, *, what: str) -> None:
+    """StoreError unless that much is free."""
+    free = free_bytes(directory)
+    if free < needed_bytes:
+        raise StoreError(
+            f"{directory}: {told(free)} free, at least {told(needed_bytes)} needed for {what}",
+            hint="free some space, fewer formats or schemes, or another directory with -o",
+        )
+
+
+def told(count: int) -> str:
+    """A number of bytes, exactly, and about."""
+    return f"{count:,} bytes ({count / 2**20:,.1f} MiB)"
+
+
+class Reserve:
+    """Some space that is held until the disk is full, so that records and the manifest can still be written."""
+
+    def __init__(self, folder: Path, *, size_bytes: int = RESERVE_BYTES) -> None:
+        self._path = folder / "reserve"
+        with self._path.open("wb") as file:
+            file.write(os.urandom(4096) * (size_bytes // 4096))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def release(self) -> None:
+        """Give the space back to the disk."""
+        self._path.unlink(missing_ok=True)
+
+    def spend(self, write: Callable[[], Value]) -> Value:
+        """What ``write`` returns; where the disk is full, it is tried once more in the reserve's place."""
+        try:
+            return write()
+        except (OSError, StoreError) as error:
+            if not is_full(error) or not self._path.exists():
+                raise
+            self.release()
+        return write()

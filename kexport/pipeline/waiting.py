@@ -1,0 +1,34 @@
+"""What of a run is still to be answered: cells that share a model, and jobs that were started for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kexport.pipeline.ask import Question
+from kexport.specs import Cell, ModelSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """The cells that share a model and its images, and the folder where they find it prepared."""
+
+    index: int
+    folder: Path
+    model: ModelSpec
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """A job that was started: its question, for which cells, and how a display calls it.
+
+    ``again``: its first process was killed.
+    """
+
+    question: Question
+    group: Group
+    cells: tuple[Cell, ...]
+    label: str
+    priority: int
+    again: bool = False
