@@ -1,8 +1,8 @@
 """kexport: ahead-of-time export and deployment of Keras Applications, with proof.
 
 The commands are functions here, which return records and values: `export`, `parity`, `bench`, `classify`, `inspect`,
-`sensitivity`, `report`, `verify`; the errors that they raise are here as well. They are looked up when first used, so
-that the import stays light.
+`bundle`, `sensitivity`, `report`, `verify`; the errors that they raise are here as well. They are looked up when first
+used, so that the import stays light.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kexport.version import __version__
 
 if TYPE_CHECKING:
-    from kexport.api import bench, classify, export, inspect, parity, report, sensitivity, verify
+    from kexport.api import bench, bundle, classify, export, inspect, parity, report, sensitivity, verify
     from kexport.errors import (
         ArtifactError,
         DeviceError,
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ArtifactError", "DeviceError", "DownloadError", "EnvironmentFailure", "GraphError", "KexportError",
     "MissingDependencyError", "SignalError", "SourceError", "StoreError", "UnknownNameError", "UnsupportedError",
-    "UsageError", "__version__", "bench", "classify", "export", "inspect", "parity", "report", "sensitivity", "verify",
+    "UsageError", "__version__", "bench", "bundle", "classify", "export", "inspect", "parity", "report", "sensitivity",
+    "verify",
 ]  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kexport import reports, store
+from kexport.bundles.write import bundle as bundle  # noqa: PLC0414 - offered from here
 from kexport.errors import UsageError
 from kexport.evidence.artifact_file import ArtifactFile
 from kexport.evidence.artifact_file import read as read_artifact

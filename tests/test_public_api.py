@@ -19,7 +19,7 @@ HEAVY = ("keras", "tensorflow", "onnxruntime", "onnx", "pydantic", "rich", "clic
 
 
 def test_public_names() -> None:
-    functions = {"bench", "classify", "export", "inspect", "parity", "report", "sensitivity", "verify"}
+    functions = {"bench", "bundle", "classify", "export", "inspect", "parity", "report", "sensitivity", "verify"}
     kinds = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
     assert set(kexport.__all__) == {"__version__"} | functions | kinds
     assert set(kexport.__all__) <= set(dir(kexport))

@@ -125,7 +125,7 @@ def _refusal(deployment: Deployment) -> str:
     if missing:
         return f"TFLite Micro has no {', '.join(missing)}"
     scaled = micro.several_scales(deployment.path.read_bytes())
-    why = "whose scale per channel TFLite Micro reads as one: its outputs would be wrong without a word"
+    why = "whose scale per channel TFLite Micro reads as one scale: its answers would be off without a word"
     return f"DEQUANTIZE of {', '.join(scaled)}, {why}" if scaled else ""
 
 

@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 
 from kexport import bundles
 from kexport.bundles import archive, common, deployment
 
+Place = str | PathLike[str]
+
 
 def bundle(
-    artifact: Path,
+    artifact: Place,
     name: str,
-    place: Path | None = None,
+    output: Place | None = None,
     *,
     archived: bool = False,
-    runtime_files: Path | None = None,
-    labels: Path | None = None,
-    preprocessing: str | None = None,
+    runtime_files: Place | None = None,
+    labels: Place | None = None,
+    preprocessing: Place | None = None,
     resize: str | None = None,
 ) -> Path:
-    """Write the bundle called ``name`` of the artifact at ``artifact``; where it lies now.
+    """Put an artifact with client code, golden inputs and outputs, model card and checksums into ``output``.
 
-    ``place`` is the folder or archive to write, ``<artifact>-<name>`` in the current folder unless said;
+    ``name`` is where it goes: ``python``, ``cpp``, ``web`` and so on; the path that was written comes back.
+    ``output`` is a folder, or an archive where ``archived``; ``<artifact>-<name>`` in the current folder unless said.
     ``runtime_files`` is a folder with files of the runtime, for a bundle that holds them; the last three state what the
     file does not say. Raises UnknownNameError, UsageError for what cannot be bundled so or a place that is taken,
     StoreError.
     """
-    found = bundles.find(name)
-    read = deployment.read(artifact, labels=labels, preprocessing=preprocessing, resize=resize)
-    what = replace(read, runtime_files=runtime_files)
-    target = place or Path(f"{artifact.name.replace('.', '-')}-{name}{archive.SUFFIX if archived else ''}")
-    return archive.write(common.contents(found, what), target, archived=archived)
+    found, path = bundles.find(name), Path(artifact)
+    read = deployment.read(
+        path, labels=None if labels is None else Path(labels),
+        preprocessing=None if preprocessing is None else str(preprocessing), resize=resize,
+    )  # fmt: skip
+    what = replace(read, runtime_files=None if runtime_files is None else Path(runtime_files))
+    usual = f"{path.name.replace('.', '-')}-{name}{archive.SUFFIX if archived else ''}"
+    return archive.write(common.contents(found, what), Path(output or usual), archived=archived)

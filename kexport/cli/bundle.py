@@ -56,7 +56,7 @@ def command(
 
     written = bundle(
         artifact, name, place, archived=archive, runtime_files=runtime_files,
-        labels=None if labels is None else Path(labels), preprocessing=preprocessing, resize=resize,
+        labels=labels, preprocessing=preprocessing, resize=resize,
     )  # fmt: skip
     output.message(f"{written}: written; README.md says how to run it")
     return 0

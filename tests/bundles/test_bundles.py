@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from kexport import bundles
-from kexport.bundles import deployment
+from kexport.bundles import deployment, golden
 from kexport.bundles.write import bundle
 from kexport.cli import main
 from kexport.errors import UnknownNameError, UsageError
@@ -74,6 +74,14 @@ def test_the_contract_is_that_of_the_file(name: str, small: Callable[..., Path],
     assert (found["input"]["dtype"], found["input"]["shape"][1:]) == (SMALL[name] or "float32", [8, 8, 3])
     assert ("scale" in found["input"]) is bool(SMALL[name])
     assert (found["classes"], found["outputs"][0]["activation"]) == (3, "softmax")
+
+
+def test_golden_rows_are_those_that_tell_most() -> None:
+    same = [1.0, 0.0, 0.0]
+    outputs = np.array([same, same, [0.4, 0.3, 0.3], same, [0.0, 1.0, 0.0], same, same, [0.0, 0.0, 1.0]])
+    assert sorted(golden.telling(outputs)) in ([0, 2, 4], [2, 4, 7], [0, 4, 7])
+    assert golden.telling(outputs)[0] == 2
+    assert len(set(golden.telling(np.zeros((8, 3))))) == golden.COUNT
 
 
 def test_a_lone_file_is_bundled_and_says_what_is_missing(small: Callable[..., Path], made: Made) -> None:

@@ -84,7 +84,7 @@ def test_golden_outputs_are_those_of_the_artifact(name: str, small: Callable[...
     kind = np.uint8 if name.startswith("uint8") else np.float32
     inputs = np.fromfile(folder / "golden" / "inputs.bin", kind).reshape(3, 8, 8, 3)
     images = np.fromfile(folder / "golden" / "images.bin", np.uint8).reshape(3, 8, 8, 3)
-    assert images.reshape(3, -1).std(1).min() > 20, "images that differ"
+    assert len({image.tobytes() for image in images}) == 3, "images that differ"
     session = runtimes.open_session(runtimes.for_format(artifact.suffix[1:]), artifact)
     real = photographs.prepare(images, contract())
     np.testing.assert_array_equal(inputs, session.stored(session.signature[0][0].name, real))

@@ -96,9 +96,9 @@ class Classifier:
         kind = np.dtype(spec["dtype"])
         if kind.kind == "f":
             return values.astype(kind)
-        steps = values / np.float32(spec["scale"]) + spec["zero_point"] if "scale" in spec else values
+        steps = np.rint(values / np.float32(spec["scale"])) + spec["zero_point"] if "scale" in spec else np.rint(values)
         limits = np.iinfo(kind)
-        return np.clip(np.rint(steps), limits.min, limits.max).astype(kind)
+        return np.clip(steps, limits.min, limits.max).astype(kind)
 
     def run(self, rows: Array) -> list[Array]:
         """The outputs of each row, whatever batch the file has."""

@@ -64,9 +64,9 @@ class Images(private val contract: Contract) {
         val input = contract.input
         val limits = if (input.type == "uint8") 0.0 to 255.0 else -128.0 to 127.0
         return ByteArray(values.size) { place ->
-            val step = if (input.scale == 0.0) values[place].toDouble()
-            else (values[place] / input.scale.toFloat()).toDouble() + input.zeroPoint
-            min(limits.second, max(limits.first, round(step))).toInt().toByte()
+            val steps = if (input.scale == 0.0) values[place] else values[place] / input.scale.toFloat()
+            val step = round(steps.toDouble()) + if (input.scale == 0.0) 0 else input.zeroPoint
+            min(limits.second, max(limits.first, step)).toInt().toByte()
         }
     }
 

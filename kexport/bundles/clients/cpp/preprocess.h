@@ -109,9 +109,10 @@ Number as_number(float value) {
   if constexpr (std::is_floating_point_v<Number>) {
     return value;
   } else {
-    const double step = contract::input_scale != 0 ? value / contract::input_scale + contract::input_zero_point : value;
-    return static_cast<Number>(std::clamp<double>(std::nearbyint(step), std::numeric_limits<Number>::min(),
-                                                  std::numeric_limits<Number>::max()));
+    const double scale = contract::input_scale, steps = scale != 0 ? value / static_cast<float>(scale) : value;
+    const double step = std::nearbyint(steps) + (scale != 0 ? contract::input_zero_point : 0);
+    return static_cast<Number>(
+        std::clamp<double>(step, std::numeric_limits<Number>::min(), std::numeric_limits<Number>::max()));
   }
 }
 

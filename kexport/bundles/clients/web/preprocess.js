@@ -80,8 +80,8 @@ export function asInput(pixels, contract) {
     const pixel = pixels[rule.channel_order === "BGR" ? i - channel + (channels - 1 - channel) : i];
     const value = Math.fround((pixel * rule.scale - rule.mean[channel]) / rule.std[channel]);
     if (!limits) { values[i] = value; continue; }
-    const step = input.scale ? Math.fround(value / Math.fround(input.scale)) + input.zero_point : value;
-    values[i] = Math.min(limits[1], Math.max(limits[0], nearest(step)));
+    const step = input.scale ? nearest(Math.fround(value / Math.fround(input.scale))) + input.zero_point : nearest(value);
+    values[i] = Math.min(limits[1], Math.max(limits[0], step));
   }
   return values;
 }

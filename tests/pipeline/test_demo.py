@@ -1,0 +1,83 @@
+"""The demo: what the package carries for it, and its command on two cells."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kexport.cli import group, main
+from kexport.errors import UsageError
+from kexport.images import similarity
+from kexport.pipeline import demo
+from kexport.pipeline.demo import digits
+from kexport.registry import Format, Scheme
+
+FOLDER = Path(digits.__file__).parent
+MOST_BYTES = 2.5e6
+
+
+def stored() -> dict[str, np.ndarray]:
+    with np.load(FOLDER / digits.IMAGES, allow_pickle=False) as found:
+        return {name: found[name] for name in found.files}
+
+
+def test_the_package_carries_a_small_network_and_the_images() -> None:
+    assert (FOLDER / digits.MODEL).stat().st_size <= MOST_BYTES
+    found = stored()
+    assert found["images"].shape == (540, 8, 8)
+    assert found["calibration"].shape[1:] == (8, 8)
+    assert sorted(np.unique(found["classes"])) == list(range(10))
+    assert np.bincount(found["classes"]).min() >= 40, "every class is held out"
+    assert len(found["calibration"]) >= 80
+
+
+def test_no_image_is_both_held_out_and_calibration() -> None:
+    found = stored()
+    hashes = [[similarity.small_hash(image) for image in digits.enlarged(found[name])]
+              for name in ("images", "calibration")]  # fmt: skip
+    assert list(similarity.near_pairs(*hashes)) == []
+
+
+def test_every_scheme_of_every_format_is_planned(tmp_path: Path) -> None:
+    prepared = demo.prepare(tmp_path / "demo", count=5)
+    planned = {(str(cell.format), cell.scheme) for cell in prepared.cells}
+    assert planned == {(str(form), scheme) for form in Format for scheme in demo.SCHEMES if scheme in form.schemes}
+    assert set(Scheme) - set(demo.SCHEMES) == {Scheme.INT16X8}, demo.LEFT_OUT
+    assert len(prepared.int8) == 2
+    with pytest.raises(UsageError, match="is there already, expected a new or empty folder"):
+        demo.prepare(tmp_path / "demo")
+
+
+def test_what_can_be_typed_next_can(tmp_path: Path) -> None:
+    prepared = demo.prepare(tmp_path / "a demo", count=5)
+    for artifact in prepared.int8:
+        artifact.parent.mkdir(parents=True, exist_ok=True)
+        artifact.touch()
+    for line in prepared.commands:
+        program, name, *words = shlex.split(line)
+        assert program == "kexport"
+        group.commands[name].make_context(name, words)
+
+
+def test_the_command_ends_with_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = demo.prepare
+    monkeypatch.setattr(
+        demo, "prepare",
+        lambda place: whole(place, formats=(Format("onnx"),), schemes=(Scheme.FLOAT32, Scheme.INT8), count=100),
+    )  # fmt: skip
+    assert main(["demo", "-o", str(tmp_path / "demo")]) == 0
+    said = capsys.readouterr()
+    assert "2 cells: 2 PASS" in said.err
+    assert "top-1" in said.out
+    name = digits.NAMES[int(stored()["classes"][0])]
+    lines = said.out.partition("digits-int8.onnx:\n")[2].splitlines()
+    assert lines[0].split()[1] == name
+    assert float(lines[0].split()[0]) > 0.5
+    assert "kexport bundle" in said.out
+    report = (tmp_path / "demo" / demo.REPORT).read_text()
+    assert "int8" in report
