@@ -166,3 +166,24 @@ def test_a_fixed_number_of_rows(tmp_path: Path) -> None:
 
 def test_the_contract_of_these_files_is_what_it_says() -> None:
     assert contract("tf").mean == (1.0, 1.0, 1.0)
+
+
+def test_a_tflite_file_of_another_maker_with_standard_metadata_alone(tmp_path: Path) -> None:
+    """No signature, none of kexport's entries: names are the tensors', contract and labels those of the standard."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    from kexport.formats.tflite import standard
+
+    content = write(tmp_path / "a.tflite", colours()).read_bytes()
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    model.signatureDefs = None
+    model.metadata = [entry for entry in model.metadata if entry.name == b"TFLITE_METADATA"]
+    builder = flatbuffers.Builder(2**14)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    bare = bytes(builder.Output())
+    labels = "".join(f"{name}\n" for name in COLOURS).encode()
+    (tmp_path / "b.tflite").write_bytes(bare + standard.archive({"labels.txt": labels}, start=len(bare)))
+    found = api.classify(tmp_path / "b.tflite", photograph(tmp_path / "g.png", GREEN))
+    assert (found.contract_from, found.labels_from) == ("standard metadata in the file",) * 2
+    assert found.images[0].answers[0].guesses[0].name == "green"
