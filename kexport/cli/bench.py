@@ -69,6 +69,7 @@ def command(
     started = time.monotonic()
     from kexport import pipeline
     from kexport.evidence.protocols import settings_of
+    from kexport.pipeline import lone
 
     asked = settings_of(
         protocol, batches=batches, device=device, threads=threads, repetitions=repetitions, warmup=warmup
@@ -78,16 +79,21 @@ def command(
     with progress.create() as observer:
         for settings in asked:
             records = pipeline.bench(places, settings, observer, with_keras=with_keras, trusted=trusted)
-    pair = pipeline.lone.versus(places[0], places[1], asked[0]) if _are_two(places) else None
+    pair = lone.versus(places[0], places[1], asked[0]) if _are_two(places) else None
     show(records, as_json=as_json, more={} if pair is None else {"versus": _shown(pair)})
-    for path in pipeline.lone.apart(places)[1]:
+    for path in lone.apart(places)[1]:
         output.message(f"{path}: measured; nothing is stored, as it is alone or its folder cannot be written")
     output.message(verdict.text(records, seconds=time.monotonic() - started))
     if pair is not None and not as_json:
         from kexport.evidence.versus import told
 
         output.data(told(pair))
-    return verdict.exit_code([record for record in records if record.source is not None])
+    return verdict.exit_code([record for record in records if not _is_compared_with_nothing(record)])
+
+
+def _is_compared_with_nothing(record: Record) -> bool:
+    """Whether the file has no record: that it is measured is all that was asked for."""
+    return record.source is None and record.status == "UNPROVEN"
 
 
 def _are_two(paths: tuple[Path, ...]) -> bool:

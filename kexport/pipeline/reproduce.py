@@ -107,7 +107,8 @@ def cell_of(record: Record, *, trusted: Collection[str] = (), built: bool = True
     with _possible():
         form, scheme, io = Format(record.format), Scheme(record.scheme), Boundary.FLOAT32
         if scheme in form.integer_io:
-            io = Boundary(record.artifact.inputs[0].dtype)
+            artifact = record.artifact  # pixels are uint8 whatever the io is: the outputs tell it then
+            io = Boundary((artifact.outputs if model.embed_preprocessing else artifact.inputs)[0].dtype)
         said = record.quantization.kernels if record.quantization else None
         kernels = Kernels(said) if said else None
     engine = record.artifact.engine
