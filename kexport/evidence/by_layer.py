@@ -24,7 +24,9 @@ TOLERANCE_DB = {"float32": 60.0, "float16": 30.0}
 QUANTIZED_DB = 10.0
 """Decibels below which a layer's value has left its tolerance: rounding leaves float32 above 90, float16 above 45."""
 _WEIGHTED = ("Conv", "Dense", "LSTM", "GRU", "RNN", "Embedding")
-_LEAST_GAIN, _MOST_GAIN = 1e-3, 1e3
+_SCALING = ("Rescaling", "Normalization", "BatchNormalization")
+"""What multiplies channels: before a padded convolution only the shift stays, and the factors go into the kernel."""
+_LEAST_GAIN, _MOST_GAIN = 1e-6, 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +76,7 @@ def compare(
     scheme: str,
     own: bool,
 ) -> ByLayer:
-    """Judge the ``values`` of a file; ``own``: kexport wrote it, so that channels of int8 may be rescaled."""
+    """Judge the ``values`` of a file; ``own``: kexport wrote it, so that channels may have other factors."""
     facts = {fact.name: fact for fact in walked if fact.name in samples}
     seen: dict[str, tuple[Inner, float, float, bool]] = {}
     for inner in values:
@@ -160,7 +162,7 @@ def _differ(inner: Inner, fact: LayerFact, expected: Samples, *, own: bool) -> t
     """Error, SQNR and whether channels were rescaled; of the two layouts of a feature map the one that fits."""
     found = [_figures(actual, expected) for actual in _layouts(inner.value, fact)]
     error, sqnr = max(found, key=lambda figures: -math.inf if math.isnan(figures[1]) else figures[1])
-    if own and inner.quantized:
+    if own and (inner.quantized or fact.kind in _SCALING):
         fitted = [_figures(_fitted(actual, expected), expected) for actual in _layouts(inner.value, fact)]
         other = max(fitted, key=lambda figures: -math.inf if math.isnan(figures[1]) else figures[1])
         if other[1] > sqnr + _FITTED_DB:

@@ -17,7 +17,14 @@ def layer_table(found: ByLayer) -> Table:
     """Every tensor in the order of the network."""
     title = f"{found.artifact}: {len(found.layers)} tensors against Keras, tolerance {found.tolerance_db:g} dB"
     rows = tuple(_row(each, found) for each in found.layers)
-    return Table(title=title, header=HEADER, rows=rows, text_columns=3, notes=(*found.notes, *_unseen(found)))
+    return Table(
+        title=title,
+        header=HEADER,
+        rows=rows,
+        text_columns=3,
+        notes=(*found.notes, *_unseen(found)),
+        spare=("with", "max error", "class", "reads dB"),
+    )
 
 
 def verdict(found: ByLayer) -> str:
@@ -65,7 +72,7 @@ def _percent(share: float) -> str:
 def _unseen(found: ByLayer) -> tuple[str, ...]:
     notes = []
     if any(each.rescaled for each in found.layers):
-        notes.append("r: int8 has the channels of this value with factors of their own, which are taken out here")
+        notes.append("r: the file has the channels of this value with factors of their own, which are taken out here")
     if found.unseen:
         notes.append(f"{found.unseen} layers have no tensor of their own in the file, and none that stands for them")
     return tuple(notes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -110,3 +112,21 @@ def test_every_channel_is_sampled_at_several_places() -> None:
 )
 def test_tensors_are_told_by_name(names: list[str], layers: set[str], expected: dict[str, str]) -> None:
     assert chosen(names, layers) == expected
+
+
+def test_a_scale_may_have_gone_into_the_kernel_behind_it() -> None:
+    """``x s + t`` before a padded convolution is ``x + t / s`` in the file, and the kernel has ``s``."""
+    walk = (fact("rescaling", "Rescaling", "input"), fact("conv", "Conv2D", "rescaling"))
+    true = {each.name: RNG.normal(size=(1, *SHAPE)).astype(np.float32) for each in walk}
+    samples = {name: sample(value, SHAPE) for name, value in true.items()}
+
+    def of(kind: str, value: np.ndarray) -> ByLayer:
+        walked = (replace(walk[0], kind=kind), walk[1])
+        inner = [Inner(name=n, layer=n, value=v) for n, v in {**true, "rescaling": value}.items()]
+        return compare(inner, samples, walked, artifact="a", scheme="float32", own=True)
+
+    scaled = true["rescaling"] * np.float32(127.5)
+    assert of("Rescaling", scaled).first == ()
+    assert of("Rescaling", scaled).layers[0].rescaled
+    assert of("Conv2D", scaled).first == ("rescaling",)
+    assert of("Rescaling", true["rescaling"] + np.float32(0.5)).first == ("rescaling",)
