@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from kexport import metrics
 from kexport.runtimes.inner import Inner
-from kexport.sources.layer_samples import LayerFact, sample
+from kexport.sources.layer_samples import FEWEST_PLACES, LayerFact, sample
 
 Samples = npt.NDArray[np.float32]
 TOLERANCE_DB = {"float32": 60.0, "float16": 30.0}
@@ -77,16 +77,23 @@ def compare(
     own: bool,
 ) -> ByLayer:
     """Judge the ``values`` of a file; ``own``: kexport wrote it, so that channels may have other factors."""
-    facts = {fact.name: fact for fact in walked if fact.name in samples}
+    every = {fact.name: fact for fact in walked}
+    facts = {name: fact for name, fact in every.items() if name in samples}
     seen: dict[str, tuple[Inner, float, float, bool]] = {}
+    factors: dict[str, Factors] = {}
     for inner in values:
         fact = facts.get(inner.layer)
-        if fact is not None and inner.value.size == math.prod(fact.shape):
-            error, sqnr, rescaled = _differ(inner, fact, samples[fact.name], own=own)
-            seen[fact.name] = (_without_value(inner), error, sqnr, rescaled)
+        if fact is None or inner.value.size != math.prod(fact.shape):
+            continue
+        free = own and (scheme not in TOLERANCE_DB or fact.kind in _SCALING)
+        given = [factors[name] for name in _read(fact, every, seen)[1] if name in factors] if free else []
+        found = _differ(inner, fact, samples[fact.name], given=given if free else None)
+        if free and len(samples[fact.name]) < FEWEST_PLACES and not found.sqnr >= QUANTIZED_DB:
+            continue  # one number a channel, with factors of which nothing is known
+        seen[fact.name] = (_without_value(inner), found.error, found.sqnr, found.rescaled)
+        factors[fact.name] = found.factors
     integers = any(inner.quantized for inner, *_ in seen.values())
     tolerance = QUANTIZED_DB if integers else TOLERANCE_DB.get(scheme, QUANTIZED_DB)
-    every = {fact.name: fact for fact in walked}
     made = tuple(
         _judged(fact, *seen[fact.name], every=every, seen=seen, tolerance=tolerance)
         for fact in walked if fact.name in seen
@@ -98,7 +105,7 @@ def compare(
         tolerance_db=tolerance,
         layers=made,
         first=tuple(_blamed(each, every) for each in roots),
-        unseen=len(walked) - sum(1 + len(each.group) for each in made),
+        unseen=len(set(every) - {name for each in made for name in (each.layer, *each.group)}),
     )
 
 
@@ -158,16 +165,48 @@ def _blamed(each: LayerError, every: Mapping[str, LayerFact]) -> str:
     return weighted[-1] if weighted else each.layer
 
 
-def _differ(inner: Inner, fact: LayerFact, expected: Samples, *, own: bool) -> tuple[float, float, bool]:
-    """Error, SQNR and whether channels were rescaled; of the two layouts of a feature map the one that fits."""
-    found = [_figures(actual, expected) for actual in _layouts(inner.value, fact)]
-    error, sqnr = max(found, key=lambda figures: -math.inf if math.isnan(figures[1]) else figures[1])
-    if own and (inner.quantized or fact.kind in _SCALING):
-        fitted = [_figures(_fitted(actual, expected), expected) for actual in _layouts(inner.value, fact)]
-        other = max(fitted, key=lambda figures: -math.inf if math.isnan(figures[1]) else figures[1])
-        if other[1] > sqnr + _FITTED_DB:
-            return (*other, True)
-    return error, sqnr, False
+Factors = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    error: float
+    sqnr: float
+    factors: Factors
+    rescaled: bool = False
+
+
+def _differ(inner: Inner, fact: LayerFact, expected: Samples, *, given: Sequence[Factors] | None) -> _Found:
+    """How far a value is off, in the layout of a feature map that fits.
+
+    ``given`` are the factors of what it reads, where the file may have factors of its own; None where it may not. They
+    are fitted where there are enough numbers a channel, else one of those given is taken.
+    """
+    plain = np.ones(expected.shape[-1])
+    layouts = _layouts(inner.value, fact)
+    best = max((_figured(actual, expected, plain) for actual in layouts), key=_rank)
+    if given is None:
+        return best
+    several = len(expected) >= FEWEST_PLACES
+    tried = [
+        replace(_figured(actual, expected, factors), rescaled=True)
+        for actual in layouts
+        for factors in ([_fitted(actual, expected)] if several else given)
+        if factors.shape == plain.shape and actual.shape == expected.shape
+    ]
+    other = max(tried, key=_rank, default=best)
+    return other if other.sqnr > best.sqnr + _FITTED_DB else best
+
+
+def _rank(found: _Found) -> float:
+    return -math.inf if math.isnan(found.sqnr) else found.sqnr
+
+
+def _figured(actual: Samples, expected: Samples, factors: Factors) -> _Found:
+    if actual.shape != expected.shape:
+        return _Found(error=math.nan, sqnr=math.nan, factors=factors)
+    error, sqnr = _figures((actual / factors).astype(np.float32), expected)
+    return _Found(error=error, sqnr=sqnr, factors=factors)
 
 
 _FITTED_DB = 3.0
@@ -197,15 +236,13 @@ def _figures(actual: Samples, expected: Samples) -> tuple[float, float]:
     return (error / size if size else (0.0 if error == 0 else math.inf)), metrics.sqnr_db(ours, theirs)
 
 
-def _fitted(actual: Samples, expected: Samples) -> Samples:
-    """Each channel divided by the factor that brings it nearest; one that has none keeps its numbers."""
+def _fitted(actual: Samples, expected: Samples) -> Factors:
+    """What each channel is to be divided by to come nearest; one for a channel that has no such factor."""
     ours, theirs = expected.astype(np.float64), actual.astype(np.float64)
     if ours.shape != theirs.shape:
-        return actual
+        return np.ones(expected.shape[-1])
     gain = (ours * theirs).sum(axis=0) / np.maximum(np.square(ours).sum(axis=0), np.finfo(np.float64).tiny)
-    gain = np.where((gain > _LEAST_GAIN) & (gain < _MOST_GAIN), gain, 1.0)
-    fitted: Samples = (theirs / gain).astype(np.float32)
-    return fitted
+    return np.where((gain > _LEAST_GAIN) & (gain < _MOST_GAIN), gain, 1.0)
 
 
 def _noise(sqnr_db: float) -> float:

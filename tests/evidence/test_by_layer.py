@@ -33,7 +33,8 @@ def found(changes: dict[str, np.ndarray], *, own: bool = True, quantized: bool =
     values = {name: TRUE[name] for name in IN_FILE} | changes
     affine = (1.0, 0) if quantized else None
     inner = [Inner(name=name, layer=name, value=value, affine=affine) for name, value in values.items()]
-    return compare(inner, SAMPLES, WALK, artifact="a.onnx", scheme="float32", own=own)
+    scheme = "int8" if quantized else "float32"
+    return compare(inner, SAMPLES, WALK, artifact="a.onnx", scheme=scheme, own=own)
 
 
 def noisy(name: str, share: float) -> np.ndarray:
@@ -130,3 +131,14 @@ def test_a_scale_may_have_gone_into_the_kernel_behind_it() -> None:
     assert of("Rescaling", scaled).layers[0].rescaled
     assert of("Conv2D", scaled).first == ("rescaling",)
     assert of("Rescaling", true["rescaling"] + np.float32(0.5)).first == ("rescaling",)
+
+
+def test_one_number_a_channel_takes_the_factors_of_what_it_reads() -> None:
+    """Fitting a factor to one number would hide everything; without factors such a value is left out."""
+    gains = np.geomspace(0.1, 10, 8).astype(np.float32)
+    scaled = {name: TRUE[name] * gains for name in ("sum", "flat")}
+    right = found(scaled, quantized=True)
+    assert right.first == ()
+    assert [each.layer for each in right.layers if each.rescaled] == ["sum", "flat"]
+    wrong = found({**scaled, "sum": scaled["sum"], "flat": scaled["flat"][:, ::-1]}, quantized=True)
+    assert "flat" not in [each.layer for each in wrong.layers], "its own factors are not known"
