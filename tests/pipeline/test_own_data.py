@@ -195,6 +195,21 @@ def test_names_of_classes(tmp_path: Path) -> None:
     assert (record.status, figure(record).value) == (Status.PASS, 1.0)
 
 
+def test_a_file_of_arrays_and_a_dataset_are_the_same(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    model, labels = model_of("classes"), right("classes", model_of("classes"))
+    np.savez(tmp_path / "data.npz", input=IMAGES, labels=labels)
+    dataset = tf.data.Dataset.from_tensor_slices((IMAGES, labels))
+    forms = {"file": tmp_path / "data.npz", "batches": dataset.batch(7), "images": dataset}
+    found = {name: here(model, tmp_path / name, eval=form, evaluate=top1) for name, form in forms.items()}
+    assert {name: figure(record).value for name, record in found.items()} == dict.fromkeys(forms, 1.0)
+    assert found["file"].accuracy is not None
+    assert found["file"].accuracy.evaluation == str(tmp_path / "data.npz")
+    with pytest.raises(UsageError, match="eval: the dataset has no end"):
+        here(model, tmp_path, eval=dataset.batch(7).repeat(), evaluate=top1)
+
+
 def top1(outputs: Any, labels: Any) -> float:
     return float((outputs.argmax(axis=1) == labels).mean())
 
