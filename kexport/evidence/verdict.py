@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,7 +47,8 @@ def remedy(facts: SourceFacts, *, reproduce: str) -> str:
 def _with_images(reproduce: str, what: str) -> str:
     """The command with a set of images, in place of the one that it has."""
     if reproduce.endswith(")"):
-        return f"{reproduce[:-1]}, calibration={what!r})"
+        given = re.sub(r", calibration=[^,)]+", "", reproduce[:-1])
+        return f"{given}, calibration={what!r})"
     words = reproduce.split(" ")
     if _OPTION in words:
         place = words.index(_OPTION) + 1

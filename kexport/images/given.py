@@ -25,7 +25,7 @@ from kexport.images.arrays import LABELS
 
 PREFIX = "arrays:"
 MOST_ROWS = 100_000
-_DIGITS = 16
+_DIGITS, _LONGEST = 16, 300
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that an archive can tell: the same data are the same bytes
 _HINT = "an array, a pair (images, labels), or a tf.data.Dataset of batches: calibration=images[:100]"
 _GONE = "np.savez('images.npz', input=images, labels=labels), then --calibration images.npz or --eval images.npz"
@@ -105,7 +105,10 @@ def _pair(value: Any, option: str) -> tuple[dict[str, Any], Any]:
     if not _is_arrays(named):
         kinds = ", ".join(sorted({type(each).__name__ for each in named.values()}))
         raise UsageError(f"{option}: expected arrays, got {kinds}", hint=_HINT)
-    return {str(name): np.asarray(each) for name, each in named.items()}, labels
+    try:
+        return {str(name): np.asarray(each) for name, each in named.items()}, labels
+    except (TypeError, ValueError, RuntimeError) as error:  # a tensor of another package, on a device or with gradients
+        raise UsageError(f"{option}: an array cannot be had: {error}"[:_LONGEST], hint=_HINT) from error
 
 
 def _batched(inputs: dict[str, Any], labels: Any) -> tuple[dict[str, Any], Any]:

@@ -36,6 +36,15 @@ class Endless:
             yield IMAGES
 
 
+class Elsewhere:
+    """As a tensor of another package that is not in this memory."""
+
+    shape, dtype = (10, 4, 5, 3), "float32"
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        raise TypeError("it is on a device")
+
+
 def in_batches(size: int) -> Iterator[Any]:
     yield from ((IMAGES[start : start + size], LABELS[start : start + size]) for start in range(0, 10, size))
 
@@ -100,6 +109,7 @@ def test_masks(tmp_path: Path) -> None:
         ((IMAGES, LABELS[:9]), "rows of one batch: input 10, labels 9; expected as many of each"),
         ([IMAGES, IMAGES[:, :2]], r"input has rows of \(4, 5, 3\) uint8, then of \(2, 5, 3\) uint8"),
         (np.array(["a", "b"]), "input has dtype <U1; expected numbers"),
+        (Elsewhere(), "calibration: an array cannot be had: it is on a device"),
         ((IMAGES, 3), "one label .* for all rows; expected one for each"),
     ],
 )

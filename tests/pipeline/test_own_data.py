@@ -210,6 +210,15 @@ def test_a_file_of_arrays_and_a_dataset_are_the_same(tmp_path: Path) -> None:
         here(model, tmp_path, eval=dataset.batch(7).repeat(), evaluate=top1)
 
 
+def test_layers_of_a_live_model_are_ranked_on_arrays() -> None:
+    model = model_of("classes")
+    before = [np.asarray(weight).tobytes() for weight in model.weights]
+    found = kexport.sensitivity(model, IMAGES, images=8)
+    assert {layer.kind for layer in found.layers} == {"Conv2D", "Dense"}
+    assert (found.model, found.images, found.calibration[:7]) == ("classes", 8, "arrays:")
+    assert [np.asarray(weight).tobytes() for weight in model.weights] == before
+
+
 def top1(outputs: Any, labels: Any) -> float:
     return float((outputs.argmax(axis=1) == labels).mean())
 
