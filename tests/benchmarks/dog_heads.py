@@ -128,13 +128,18 @@ def page(found: dict[str, Any]) -> str:
     """What a reader sees of it."""
     head = "| model | format | scheme | Keras % | artifact % | drop, points | right to wrong | wrong to right | met |"
     lines = "\n".join(f"| {' | '.join(cells(each))} |" for each in found["rows"])
-    return (
-        "# Heads on trained backbones\n\n"
-        "Augmentation, `preprocess_input`, backbone, head, as Keras's tutorial builds it: dog against not dog. The head\n"
-        f"is trained on half of 500 photographs; {found['dogs']} of the 250 that are held out show dogs. Each artifact is\n"
-        "fed through its own contract alone (`tests/benchmarks/dog_heads.py`).\n\n"
-        f"{head}\n| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |\n{lines}\n"
-    )
+    return "\n".join([
+        "# Heads on trained backbones",
+        "",
+        "Augmentation, `preprocess_input`, backbone, head, as Keras's tutorial builds it: dog or not. The head is",
+        f"trained on half of 500 photographs; {found['dogs']} of the 250 held out show dogs. Each artifact is fed",
+        "through its own contract alone (`tests/benchmarks/dog_heads.py`).",
+        "",
+        head,
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
+        lines,
+        "",
+    ])  # fmt: skip
 
 
 def cells(each: dict[str, Any]) -> list[str]:

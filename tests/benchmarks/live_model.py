@@ -112,7 +112,7 @@ def page(found: dict[str, Any]) -> str:
     return "\n".join([
         "# From a live model to its records",
         "",
-        "`kexport.export(model)` with a MobileNetV3Small of the program, ONNX and TFLite, from the call to both records;",
+        "`kexport.export(model)` with a live MobileNetV3Small, ONNX and TFLite, from the call to both records;",
         "0.1 and this version in turn, on a machine that others used as well (`tests/benchmarks/live_model.py`).",
         "",
         "| version | median s | all rounds, s |",
