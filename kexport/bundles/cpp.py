@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from math import prod
 
 import numpy as np
@@ -72,7 +73,7 @@ def _numbers(values: tuple[float, ...]) -> str:
 
 
 def _quoted(name: str) -> str:
-    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return json.dumps(name)  # a name from elsewhere stays inside its quotes
 
 
 def _refusal(deployment: Deployment) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,11 @@ class Deployment:
     def name(self) -> str:
         """The model's name; the file's where nothing says it."""
         return self.record.model if self.record is not None else self.path.name.removesuffix(self.path.suffix)
+
+    @property
+    def slug(self) -> str:
+        """The name in letters, digits, ``-`` and ``_``: for folders, whatever a record from elsewhere says."""
+        return re.sub(r"[^A-Za-z0-9_-]+", "-", self.name)
 
     @property
     def scheme(self) -> str:

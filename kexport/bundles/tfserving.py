@@ -31,7 +31,7 @@ def warmup(name: str, input_name: str, values: Array) -> bytes:
 
 
 def _files(deployment: Deployment, golden: Golden) -> Files:
-    name = deployment.name
+    name = deployment.slug
     folder = f"models/{name}/{VERSION}"
     inside = {files.relative(path, deployment.path): path.read_bytes() for path in files.files_of(deployment.path)}
     rows = np.repeat(golden.inputs[:1], deployment.image.shape[0] or 1, axis=0)
@@ -44,7 +44,7 @@ def _files(deployment: Deployment, golden: Golden) -> Files:
 
 
 def _readme(deployment: Deployment) -> str:
-    name = deployment.name
+    name = deployment.slug
     return (
         "```\n"
         f"docker run --rm -p8501:8501 -v $PWD/models/{name}:/models/{name} -e MODEL_NAME={name} tensorflow/serving\n"

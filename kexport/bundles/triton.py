@@ -7,7 +7,6 @@ fixed batch has ``max_batch_size`` 0 and all of its dimensions.
 from __future__ import annotations
 
 import json
-import re
 
 from kexport.bundles import Bundle, Files, common
 from kexport.bundles.deployment import Deployment
@@ -23,7 +22,7 @@ _TYPES = {
 
 def name_of(deployment: Deployment) -> str:
     """The model's name on the server: letters, digits, ``-`` and ``_``."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", f"{deployment.name}-{deployment.scheme}")
+    return f"{deployment.slug}-{deployment.scheme}"
 
 
 def config(deployment: Deployment) -> str:

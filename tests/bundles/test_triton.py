@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from kexport.bundles import deployment, triton
-from kexport.records import Signature
+from kexport.records import Record, Signature, Status
 from tests.bundles.conftest import Made
 
 
@@ -47,6 +48,14 @@ def test_a_dynamic_batch_is_no_dimension(small: Callable[..., Path], made: Made,
     assert (folder / "warmup" / warm.input_data_file).stat().st_size == size
     assert (folder / "1" / found.default_model_filename).read_bytes() == artifact.read_bytes()
     assert (folder / "labels.txt").read_text().splitlines()[2] == "blue"
+
+
+def test_a_hostile_name_is_no_path(small: Callable[..., Path], tmp_path: Path) -> None:
+    found = deployment.read(small("a.onnx"))
+    record = Record(model="../../x y", format="onnx", scheme="float32", status=Status.PASS)
+    hostile = replace(found, file=replace(found.file, record=record))
+    assert triton.name_of(hostile) == "-x-y-float32"
+    assert hostile.slug == "-x-y"
 
 
 def test_a_fixed_batch_is_a_dimension(small: Callable[..., Path], parse: Callable[[str], Any]) -> None:
