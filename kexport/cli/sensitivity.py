@@ -93,6 +93,7 @@ def command(
     with progress.create() as observer:
         found = layer_ranking.ranking(model, calibration, observer, images=images)
     if path is not None:
+        files.prepare(path.parent)
         files.write(path, _texts()[path.suffix.lstrip(".")](found))
     _show(found, "json" if as_json else form)
     return 0

@@ -57,7 +57,7 @@ def test_refused_at_once(call: Any, arguments: tuple[str, ...], said: str, hint:
 
 
 def test_ranking_of_a_network(call: Any, tmp_path: Path) -> None:
-    page = tmp_path / "layers.html"
+    page = tmp_path / "of" / "today" / "layers.html"
     ended = call("sensitivity", *SMALL, "--calibration", "synthetic:0", "--images", "4", "--json", "-o", str(page))
     assert ended.code == 0, ended.err
     found = json.loads(ended.out)
