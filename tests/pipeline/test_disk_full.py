@@ -29,7 +29,8 @@ import errno, os, sys
 from pathlib import Path
 def fill():
     path = Path(DISK) / "filler"
-    if not MOUNTED:
+    small = os.path.ismount(DISK) and os.statvfs(DISK).f_blocks * os.statvfs(DISK).f_frsize < 2**28
+    if not (MOUNTED and small):  # never a disk of somebody else
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with path.open("ab", buffering=0) as file:
         for block in (2**20, 4096, 1):
@@ -41,8 +42,10 @@ def fill():
 """
 WORKER = """
 import dataclasses
-from kexport.pipeline import tasks, worker
+from kexport import machine
+from kexport.pipeline import worker
 from kexport.pipeline.tasks import cell, prepare
+machine.end_with_parent()
 def filled(step):
     def run(state):
         fill()
