@@ -85,7 +85,7 @@ def compare(
         fact = facts.get(inner.layer)
         if fact is None or inner.value.size != math.prod(fact.shape):
             continue
-        free = own and (scheme not in TOLERANCE_DB or fact.kind in _SCALING)
+        free = (own and scheme not in TOLERANCE_DB) or fact.kind in _SCALING
         given = [factors[name] for name in _read(fact, every, seen)[1] if name in factors] if free else []
         found = _differ(inner, fact, samples[fact.name], given=given if free else None)
         if free and len(samples[fact.name]) < FEWEST_PLACES and not found.sqnr >= QUANTIZED_DB:

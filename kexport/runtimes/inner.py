@@ -18,6 +18,7 @@ from kexport.errors import UnsupportedError
 from kexport.runtimes import Session, Tensor, static_batch
 
 _SUFFIXES = re.compile(r"(_QuantizeLinear_Output|_DequantizeLinear_Output|:nhwc|:nchw|:real|:layer)$")
+_STORED = "_QuantizeLinear_Output"
 _PARTS = re.compile(r"[/;:]")
 
 
@@ -42,19 +43,25 @@ def chosen(names: Sequence[str], layers: Collection[str]) -> dict[str, str]:
     kexport's own files call a tensor as the layer whose value it is. Other engines have the layer among the parts of a
     scope (``model/block1_conv1/Relu``): the last tensor of a scope is what its layer gives.
     """
-    own = {name: name for name in names if name in layers}
-    for name in names:
-        plain = _SUFFIXES.sub("", name)
-        if plain in layers and plain not in own.values():
-            own[name] = plain
-    if own:
-        return own
+    found: dict[str, str] = {}
+    for name in sorted(names, key=_preference):
+        layer = _SUFFIXES.sub("", name) if name not in layers else name
+        if layer in layers:
+            found.setdefault(layer, name)
+    if found:
+        layer_of = {name: layer for layer, name in found.items()}
+        return {name: layer_of[name] for name in names if name in layer_of}
     scoped: dict[str, str] = {}
     for name in names:
         found = [part for part in _PARTS.split(name) if part in layers]
         if found:
             scoped[found[-1]] = name
     return {name: layer for layer, name in scoped.items()}
+
+
+def _preference(name: str) -> int:
+    """Integers of ONNX Runtime's own quantizer say what is computed with; what they are made of does not."""
+    return 0 if name.endswith(_STORED) else 2 if _SUFFIXES.search(name) else 1
 
 
 def filled(session: Session, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -107,6 +107,7 @@ def test_every_channel_is_sampled_at_several_places() -> None:
     [
         (["a", "b:nhwc", "c/kernel"], {"a", "b", "c"}, {"a": "a", "b:nhwc": "b"}),
         (["x", "a_QuantizeLinear_Output"], {"a"}, {"a_QuantizeLinear_Output": "a"}),
+        (["a", "a_QuantizeLinear_Output", "a_DequantizeLinear_Output"], {"a"}, {"a_QuantizeLinear_Output": "a"}),
         (["m/a/Conv2D", "m/a/BiasAdd", "m/b/Relu;m/b/x"], {"a", "b"}, {"m/a/BiasAdd": "a", "m/b/Relu;m/b/x": "b"}),
         (["x"], {"a"}, {}),
     ],
