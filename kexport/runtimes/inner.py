@@ -50,7 +50,7 @@ def chosen(names: Sequence[str], layers: Collection[str]) -> dict[str, str]:
             found.setdefault(layer, name)
     if found:
         layer_of = {name: layer for layer, name in found.items()}
-        return {name: layer_of[name] for name in names if name in layer_of}
+        return {tensor: layer_of[tensor] for tensor in names if tensor in layer_of}
     scoped: dict[str, str] = {}
     for name in names:
         found = [part for part in _PARTS.split(name) if part in layers]
