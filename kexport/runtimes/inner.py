@@ -53,9 +53,9 @@ def chosen(names: Sequence[str], layers: Collection[str]) -> dict[str, str]:
         return {tensor: layer_of[tensor] for tensor in names if tensor in layer_of}
     scoped: dict[str, str] = {}
     for name in names:
-        found = [part for part in _PARTS.split(name) if part in layers]
-        if found:
-            scoped[found[-1]] = name
+        parts = [part for part in _PARTS.split(name) if part in layers]
+        if parts:
+            scoped[parts[-1]] = name
     return {name: layer for layer, name in scoped.items()}
 
 
