@@ -180,8 +180,8 @@ def _recurrent(op: Recurrent, x: np.ndarray, *states: np.ndarray) -> np.ndarray:
             before = (reset * state) @ op.recurrent[:, last] + op.inner_bias[last]
             new = activation(outer[2] + (reset * inner[2] if op.reset_after else before))
             state = update * state + (1 - update) * new
-        made[:, step] = cell if op.cells else state
-    return made
+        made[:, step] = state
+    return cell[:, np.newaxis] if op.cells else made
 
 
 def _conv3d(op: Conv3d, x: np.ndarray) -> np.ndarray:

@@ -85,6 +85,15 @@ def test_a_right_file_passes(tmp_path: Path, kind: str) -> None:
         assert record.parity.checks
 
 
+@pytest.mark.parametrize("kind", ["a sure sigmoid", "a softmax of low temperature", "a sure softmax in every place"])
+def test_a_saved_model_shows_its_logits(tmp_path: Path, kind: str) -> None:
+    """Its copy without the last step proves it, as those of the other formats do."""
+    records = exported(saved(ending(ENDINGS[kind][0]), tmp_path), tmp_path, (Format.SAVEDMODEL,))
+    passed(records)
+    assert records[0].parity is not None
+    assert [output.compared for output in records[0].parity.outputs] == [Compared.TAPPED]
+
+
 CONSTANTS: dict[str, Callable[[Any, Any], Any]] = {
     "softmax": pooled(lambda layers, v: layers.Dense(4, "softmax", kernel_initializer="zeros")(v)),
     "number": pooled(lambda layers, v: layers.Dense(1, kernel_initializer="zeros", bias_initializer="ones")(v)),

@@ -128,6 +128,8 @@ def _judged(parity: OutputParity, bounds: tuple[Bound, ...], several: bool) -> I
 
 def _gross(parity: OutputParity, bounds: tuple[Bound, ...], several: bool) -> Iterator[Check]:
     limit = next((bound.limit for bound in bounds if bound.name == ERROR), _GROSS_LIMIT)
+    if parity.rounding is not None:
+        limit = max(limit, signal.FACTOR * _value_of_rounding(parity, parity.rounding))
     why = "no evidence, but a constant that differs would be an error"
     yield _check(parity, Bound(name=GROSS, limit=limit, at_least=False, why=why), limit, why, several)
 
@@ -165,6 +167,12 @@ def _value(parity: OutputParity, name: str) -> float:
     if not isinstance(value, float):
         raise KexportError(f"tolerances.toml: no figure is called {name!r}")
     return value
+
+
+def _value_of_rounding(parity: OutputParity, rounded: Rounding) -> float:
+    """What rounding alone does to `GROSS`."""
+    shown = rounded.output_max_abs_error if parity.activation else 0.0
+    return float(np.maximum(_ratio(rounded.logits_max_abs_error, max(parity.size, _SMALL)), shown))
 
 
 def _ratio(error: float, size: float) -> float:

@@ -126,7 +126,7 @@ def open_calibration_for(facts: SourceFacts, text: str, folder: Path | None = No
     """
     limits = facts.input_range or catalog.input_range(catalog.application(facts.application))
     contract = facts.preprocessing
-    if contract is None or Path(text).is_dir():
+    if contract is not None and Path(text).is_dir():
         contract = _contract(facts, "--calibration")
     path = str(given.file_of(text, folder)) if text.startswith(given.PREFIX) else text
     return replace(open_calibration(path, contract, facts.inputs, limits), text=text)

@@ -67,8 +67,11 @@ def unproven(kept: View, rounded: Rounding | None) -> str:
     if enough:
         return ""
     told = "" if within is None else f", {within / kept.size:.1e} between features"
-    if rounded is not None and moved > 0 and rounded.logits_max_abs_error > moved / 2:
-        told += f"; rounding alone moves it by {rounded.logits_max_abs_error / kept.size:.1e}"
+    if rounded is not None and moved / kept.size >= SMALLEST_SIGNAL:
+        return (
+            f"is moved by {rounded.logits_max_abs_error / kept.size:.1e} of its size by rounding alone in Keras (its "
+            f"deviation is {kept.signal / kept.size:.1e} between inputs{told}): comparing it proves nothing"
+        )
     return (
         f"is nearly constant in Keras for all inputs that were tried (deviation {kept.signal / kept.size:.1e} of its "
         f"size between inputs{told}): comparing it proves nothing"

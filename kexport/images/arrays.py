@@ -1,10 +1,13 @@
-"""Images in a ``.npz`` file, read row by row: memory holds one block, whatever the file's size; never with pickle."""
+"""Inputs in a ``.npz`` file, read row by row: memory holds one block, whatever the file's size; never with pickle.
+
+Images for a network of one image input, or one array for each input of any network.
+"""
 
 from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +18,7 @@ import numpy.typing as npt
 
 from kexport.errors import SourceError, UsageError
 from kexport.images.photographs import prepare
-from kexport.records import UNKNOWN, Preprocessing
+from kexport.records import UNKNOWN, Preprocessing, Signature
 
 FLOATS = ("float16", "float32", "float64")
 PIXELS, LABELS = "uint8", "labels"
@@ -26,23 +29,24 @@ DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImp
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayFile:
-    """One array (count, height, width, channels) of a file; ``name`` is the array's.
+    """One array of a file, a row for each sample; ``name`` is the array's, ``wanted`` the network's dtype.
 
-    Floats are taken as the network's own input; uint8 are pixels in RGB that go through ``contract``.
+    Numbers are taken as the network's own input; uint8 are pixels in RGB that go through ``contract``, if there is one.
     """
 
     path: Path
     name: str
     shape: tuple[int, ...]
     dtype: str
-    contract: Preprocessing
+    contract: Preprocessing | None = None
+    wanted: str = "float32"
 
     @property
     def are_pixels(self) -> bool:
         """Whether the file holds pixels in [0, 255] rather than network inputs."""
-        return self.dtype == PIXELS
+        return self.dtype == PIXELS and self.contract is not None
 
-    def blocks(self, size: int) -> Iterator[npt.NDArray[np.float32]]:
+    def blocks(self, size: int) -> Iterator[npt.NDArray[Any]]:
         """The network's inputs, ``size`` rows at a time, the last block shorter. Raises SourceError if damaged."""
         row = int(np.prod(self.shape[1:])) * np.dtype(self.dtype).itemsize
         with _member(self.path, self.name) as (stream, _, _):
@@ -51,11 +55,11 @@ class ArrayFile:
                 raw = np.frombuffer(_exactly(stream, rows * row, self.path), self.dtype)
                 yield self._inputs(raw.reshape(rows, *self.shape[1:]))
 
-    def _inputs(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        if self.are_pixels:
+    def _inputs(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        if self.dtype == PIXELS and self.contract is not None:
             return prepare(rows, self.contract)
         with np.errstate(over="ignore"):  # becomes infinity, which the reader refuses
-            return rows.astype(np.float32)
+            return rows.astype(self.wanted)
 
 
 def open_array(path: Path, *, input_name: str, shape: tuple[int, int, int], contract: Preprocessing) -> ArrayFile:
@@ -87,6 +91,49 @@ def open_array(path: Path, *, input_name: str, shape: tuple[int, int, int], cont
     return ArrayFile(path=path, name=name, shape=found, dtype=dtype, contract=contract)
 
 
+def open_arrays(path: Path, inputs: Sequence[Signature]) -> tuple[ArrayFile, ...]:
+    """One array for each of the ``inputs``, by its name, as the network takes it; all of equally many rows.
+
+    Raises SourceError if the file is no ``.npz``, UsageError with every input and array where they do not fit.
+    """
+    found = tuple(_of_input(path, spec, _choose(path, spec.name, alone=len(inputs) == 1), inputs) for spec in inputs)
+    counts = {each.name: each.shape[0] for each in found}
+    if len(set(counts.values())) != 1 or not 1 <= found[0].shape[0] <= MOST_IMAGES:
+        told = ", ".join(f"{name!r} {count}" for name, count in counts.items())
+        raise UsageError(
+            f"{path}: the arrays have rows as follows: {told}; expected one for each sample, 1 to {MOST_IMAGES}",
+            hint=saving(inputs),
+        )
+    return found
+
+
+def saving(inputs: Sequence[Signature]) -> str:
+    """How a file for these inputs is made."""
+    arrays = ", ".join(f"{spec.name}=..." for spec in inputs)
+    shapes = ", ".join(f"{spec.name} {_told(('samples', *spec.shape[1:]))} {spec.dtype}" for spec in inputs)
+    return f"--calibration inputs.npz, made by np.savez('inputs.npz', {arrays}) with {shapes}"
+
+
+def _of_input(path: Path, spec: Signature, name: str, inputs: Sequence[Signature]) -> ArrayFile:
+    with _member(path, name) as (_, shape, dtype):
+        pass
+    if len(shape) != len(spec.shape) or shape[1:] != spec.shape[1:] or not _fits(dtype, spec.dtype):
+        raise UsageError(
+            f"{path}: array {name!r} is {_told(shape)} {dtype}, expected {_told(('samples', *spec.shape[1:]))} "
+            f"{spec.dtype}",
+            hint=saving(inputs),
+        )
+    return ArrayFile(path=path, name=name, shape=shape, dtype=dtype, wanted=spec.dtype)
+
+
+def _fits(dtype: str, wanted: str) -> bool:
+    """Whether numbers of one type can stand for those of another: floats for floats, whole numbers for whole ones."""
+    if dtype == "object":
+        return False
+    kinds = {"f": "f", "b": "b"}.get(np.dtype(wanted).kind, "iu")
+    return np.dtype(dtype).kind in kinds
+
+
 def names(path: Path) -> list[str]:
     """The arrays of a file. Raises SourceError if it is no ``.npz``."""
     try:
@@ -96,14 +143,14 @@ def names(path: Path) -> list[str]:
         raise _damaged(path, error) from error
 
 
-def _choose(path: Path, input_name: str) -> str:
+def _choose(path: Path, input_name: str, *, alone: bool = True) -> str:
     names_ = [name for name in names(path) if name != LABELS]
     if input_name in names_:
         return input_name
-    if len(names_) != 1:
+    if len(names_) != 1 or not alone:
+        wanted = f"one, or one called {input_name!r}" if alone else f"one for each input, {input_name!r} among them"
         raise UsageError(
-            f"{path}: holds the arrays {', '.join(map(repr, names_)) or 'none'}; expected one, or one called "
-            f"{input_name!r}",
+            f"{path}: holds the arrays {', '.join(map(repr, names_)) or 'none'}; expected {wanted}",
             hint=_EXPECTED,
         )
     return names_[0]
@@ -153,5 +200,5 @@ def _damaged(path: Path, error: Exception) -> SourceError:
     return SourceError(f"{path}: is not a whole .npz file: {error}", hint=_EXPECTED)
 
 
-def _told(shape: tuple[int, ...]) -> str:
+def _told(shape: Sequence[object]) -> str:
     return f"({', '.join(map(str, shape))})"

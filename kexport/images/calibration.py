@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -25,11 +25,11 @@ from kexport.records import Preprocessing, Signature
 
 SYNTHETIC_COUNT = 8
 _BLOCK = 8
-Blocks = Callable[[int], Iterator[Images]]
+Blocks = Callable[[int], Iterator[Mapping[str, Images]]]
 
 
 class Kind(StrEnum):
-    """What a set is made of: photographs, an array file, or seeded images that no camera took."""
+    """What a set is made of: photographs, a file of arrays, or seeded images that no camera took."""
 
     IMAGES = "images"
     ARRAYS = "arrays"
@@ -38,21 +38,23 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationSet:
-    """Images ready for the network. ``sha256`` changes with any file, its name or its order.
+    """Inputs ready for the network: images, or rows of numbers for each input of a network that takes others.
 
-    ``text`` is what was asked for; ``notes`` are warnings for the record and the terminal; ``fit_to_deploy`` is
-    false where the images are synthetic, and then nothing made with them may be called ready to deploy.
+    ``sha256`` changes with any file, its name or its order. ``shape`` is that of the largest input, without its batch;
+    ``pictures``: its rows can be recognised by what they show. ``text`` is what was asked for; ``notes`` are warnings
+    for the record and the terminal; ``fit_to_deploy`` is false where the images are synthetic, and then nothing made
+    with them may be called ready to deploy.
     """
 
     text: str
     kind: Kind
-    input_name: str
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     members: tuple[Member, ...]
     sha256: str
     notes: tuple[str, ...]
     fit_to_deploy: bool
     blocks: Blocks
+    pictures: bool = True
 
     @property
     def count(self) -> int:
@@ -62,15 +64,15 @@ class CalibrationSet:
     @property
     def near_duplicates(self) -> int:
         """How many of them look nearly like an earlier one; synthetic ones are noise, and all different."""
-        return 0 if self.kind is Kind.SYNTHETIC else len(checks.near_duplicates(self.members))
+        return 0 if self.kind is Kind.SYNTHETIC or not self.pictures else len(checks.near_duplicates(self.members))
 
     def batches(self, size: int) -> Iterator[dict[str, Images]]:
-        """Every image once, in the set's order: float32 (``size``, height, width, channels) by the input's name.
+        """Every row once, in the set's order: ``size`` of each input by its name, as the network takes them.
 
         The last batch may be shorter. Each call begins again and reads anew; memory holds one batch.
         """
         for block in self.blocks(size):
-            yield {self.input_name: block}
+            yield dict(block)
 
 
 def check(text: str) -> None:
@@ -88,16 +90,20 @@ def check(text: str) -> None:
 
 
 def open_calibration(
-    text: str, preprocessing: Preprocessing, inputs: Sequence[Signature], input_range: InputRange
+    text: str, preprocessing: Preprocessing | None, inputs: Sequence[Signature], input_range: InputRange
 ) -> CalibrationSet:
     """The set that ``text`` names, read once and judged.
 
-    ``inputs`` are the network's; there must be one, an image of static size. ``input_range`` is what pixels in
-    [0, 255] become after its preprocessing (`kexport.sources.catalog.input_range`).
+    ``inputs`` are the network's. One image of static size may be calibrated on any kind of set, other inputs on a
+    ``.npz`` file with an array for each. ``preprocessing`` is None where no input is an image. ``input_range`` is
+    what pixels in [0, 255] become after its preprocessing (`kexport.sources.catalog.input_range`).
     Raises UsageError or SourceError, which name the file and the remedy, for a set that cannot be right.
     """
     check(text)
-    name, shape = _image_input(inputs)
+    image = _image_input(inputs)
+    if image is None or preprocessing is None:
+        return _numbers(text, inputs)
+    name, shape = image
     if text.startswith("synthetic:"):
         return _synthetic(text, name, shape, input_range)
     if Path(text).is_dir():
@@ -120,14 +126,52 @@ def _seed(text: str) -> int:
     return int(found[1])
 
 
-def _image_input(inputs: Sequence[Signature]) -> tuple[str, tuple[int, int, int]]:
+def _image_input(inputs: Sequence[Signature]) -> tuple[str, tuple[int, int, int]] | None:
+    """Name and size of the only input, if that is an image of floats. Raises UsageError where a size is open."""
+    if any(None in spec.shape[1:] for spec in inputs):
+        told = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in inputs)
+        raise UsageError(
+            f"the network takes {told}; images are for one input of static size", hint="--input-shape 224,224,3"
+        )
     if len(inputs) == 1 and len(inputs[0].shape) == 4:
-        height, width, channels = inputs[0].shape[1:]
-        if height and width and channels:
-            return inputs[0].name, (height, width, channels)
-    told = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in inputs)
-    raise UsageError(
-        f"the network takes {told}; images are for one input of static size", hint="--input-shape 224,224,3"
+        height, width, channels = (size or 0 for size in inputs[0].shape[1:])
+        return inputs[0].name, (height, width, channels)
+    return None
+
+
+def _by_name(name: str, blocks: Callable[[int], Iterator[Images]]) -> Blocks:
+    return lambda size: ({name: block} for block in blocks(size))
+
+
+def _numbers(text: str, inputs: Sequence[Signature]) -> CalibrationSet:
+    """Rows of a file, for a network that takes something else than one image."""
+    if text.startswith("synthetic:") or Path(text).is_dir():
+        told = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in inputs)
+        raise UsageError(
+            f"--calibration {text}: is for a network of one image input; this one takes {told}",
+            hint=arrays.saving(inputs),
+        )
+    found = arrays.open_arrays(Path(text), inputs)
+
+    def blocks(size: int) -> Iterator[dict[str, Images]]:
+        for rows in zip(*(each.blocks(size) for each in found), strict=True):
+            yield {spec.name: block for spec, block in zip(inputs, rows, strict=True)}
+
+    for start, block in enumerate(blocks(_BLOCK)):
+        for name, rows in block.items():
+            checks.refuse_non_finite(f"{text} array {name!r}, rows from {start * _BLOCK}", rows)
+    names = [f"{text} row {index}" for index in range(found[0].shape[0])]
+    largest = max((each.shape[1:] for each in found), key=math.prod)
+    return CalibrationSet(
+        text=text,
+        kind=Kind.ARRAYS,
+        shape=largest,
+        members=tuple(Member(name=each, sha256="", small_hash=index) for index, each in enumerate(names)),
+        sha256=files.file_digest(Path(text)),
+        notes=checks.count_note(len(names)),
+        fit_to_deploy=True,
+        blocks=blocks,
+        pictures=False,
     )
 
 
@@ -145,13 +189,12 @@ def _synthetic(text: str, name: str, shape: tuple[int, int, int], input_range: I
     return CalibrationSet(
         text=text,
         kind=Kind.SYNTHETIC,
-        input_name=name,
         shape=shape,
         members=tuple(Member(name=each, sha256="", small_hash=index) for index, each in enumerate(names)),
         sha256=hashlib.sha256(f"{text} {SYNTHETIC_COUNT} {shape} {low!r} {high!r}".encode()).hexdigest(),
         notes=(f"calibrated on {SYNTHETIC_COUNT} synthetic images: not fit to deploy",),
         fit_to_deploy=False,
-        blocks=blocks,
+        blocks=_by_name(name, blocks),
     )
 
 
@@ -169,7 +212,6 @@ def _photographs(text: str, name: str, shape: tuple[int, int, int], contract: Pr
     return CalibrationSet(
         text=text,
         kind=Kind.IMAGES,
-        input_name=name,
         shape=shape,
         members=members,
         sha256=files.listing_digest({member.name: member.sha256 for member in members}),
@@ -179,7 +221,7 @@ def _photographs(text: str, name: str, shape: tuple[int, int, int], contract: Pr
             *checks.left_out_note(found.left_out),
         ),
         fit_to_deploy=True,
-        blocks=lambda size: checks.image_blocks(found.images, contract, size),
+        blocks=_by_name(name, lambda size: checks.image_blocks(found.images, contract, size)),
     )
 
 
@@ -203,13 +245,12 @@ def _arrays(
     return CalibrationSet(
         text=text,
         kind=Kind.ARRAYS,
-        input_name=name,
         shape=shape,
         members=tuple(members),
         sha256=files.file_digest(Path(text)),
         notes=_notes(members, correlations),
         fit_to_deploy=True,
-        blocks=source.blocks,
+        blocks=_by_name(name, source.blocks),
     )
 
 

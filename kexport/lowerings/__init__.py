@@ -91,11 +91,21 @@ def lowering_of(operation: Any) -> Lowering:
 
 
 def registered(operation: Any) -> Lowering | None:
-    """The lowering of a Keras layer or operation, None if there is none."""
+    """The lowering of a Keras layer or operation, None if there is none.
+
+    One that Keras has quantized is another layer: what it does to numbers, it does in its ``call`` (`.trace`).
+    """
     _load_all()
+    if quantized(operation):
+        return None
     cls = type(operation)
     builtin = cls.__module__.startswith("keras.")
     return _REGISTRY.get((_kind(operation), cls.__name__ if builtin else f"{cls.__module__}.{cls.__qualname__}"))
+
+
+def quantized(layer: Any) -> str:
+    """How Keras has quantized a layer (`keras.Model.quantize`): ``int8``, ``float8``...; empty where it has not."""
+    return str(getattr(layer, "quantization_mode", None) or "")
 
 
 def _kind(operation: Any) -> str:

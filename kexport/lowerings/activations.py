@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from kexport.lowerings import Builder, Value, lowering_of, lowers, refuse, require, weights
 from kexport.lowerings.activation_functions import FUNCTIONS, elu, gelu, leaky_relu, rectified, softmax_over
+from kexport.lowerings.selection import where
 from kexport.operations import LeakyRelu
+
+LOWEST = -1e9
+"""What hides a place from a softmax, as Keras has it; without an infinity that could become no number."""
 
 
 def activate(build: Builder, layer: Any, value: Value) -> Value:
@@ -67,11 +73,14 @@ def elu_layer(build: Builder, layer: Any, value: Value) -> Value:
 
 
 @lowers("layer", "Softmax")
-def softmax_layer(build: Builder, layer: Any, value: Value) -> Value:
-    """`keras.layers.Softmax` over any axes but the batch."""
+def softmax_layer(build: Builder, layer: Any, value: Value, mask: Any = None) -> Value:
+    """`keras.layers.Softmax` over any axes but the batch; nothing where its mask is 0."""
     axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
     require(all(axis % len(value.shape) for axis in axes), layer, f"axis {layer.axis}")
-    return softmax_over(build, value, axes)
+    if mask is None:
+        return softmax_over(build, value, axes)
+    hidden = where(build, layer, mask, value, np.float32(LOWEST))
+    return where(build, layer, mask, softmax_over(build, hidden, axes), np.float32(0))
 
 
 def _plain_operation(name: str) -> Any:

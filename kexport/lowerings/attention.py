@@ -9,13 +9,10 @@ from typing import Any
 import numpy as np
 
 from kexport.errors import UnsupportedError
-from kexport.lowerings import Builder, Value, lowers, require, weights
-from kexport.lowerings.activations import activate, is_linear
+from kexport.lowerings import Builder, Value, lowers, quantized, require, weights
+from kexport.lowerings.activations import LOWEST, activate, is_linear
 from kexport.lowerings.primitives import binary, constant_for, reshape, scale_shift, sizes, softmax, transpose
 from kexport.operations import BinaryKind, Dense, MatMul, Select, Take, Weights
-
-LOWEST = -1e9
-"""What hides a place from a softmax, without an infinity that could become no number."""
 
 
 @lowers("layer", "EinsumDense")
@@ -135,6 +132,8 @@ def _masked(build: Builder, logits: Value, mask: Any) -> Value:
 
 def _require_plain(layer: Any, *values: Value) -> None:
     require(all(len(value.shape) == 3 for value in values), layer, f"attention over {values[0].shape}")
+    projections = (layer._query_dense, layer._key_dense, layer._value_dense, layer._output_dense)  # noqa: SLF001
+    require(not any(map(quantized, projections)), layer, "attention that Keras has quantized")
     for option in ("_use_gate", "_sliding_window"):
         require(not getattr(layer, option, None), layer, option.strip("_"))
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from kexport.errors import UnsupportedError
 from kexport.graph import Graph, TensorSpec
-from kexport.lowerings import Builder, Lowering, Value, lowering_of, registered, weights
+from kexport.lowerings import Builder, Lowering, Value, lowering_of, quantized, registered, require, weights
+from kexport.lowerings.masks import masks_of, symbolic
 from kexport.lowerings.trace import BATCH, at_inference, traced, without_batch
 from kexport.operations import Filled, Shape
 from kexport.sources.keras_walk import functional, input_names, ordered_calls, output_names
@@ -108,22 +109,40 @@ def _walk(build: Builder, function: Any, inputs: Sequence[Value], prefix: str) -
 def _lower_call(build: Builder, node: Any, known: dict[int, Value], prefix: str) -> list[Value]:
     operation = node.operation
     nested = functional(operation)
-    _refuse_masks(operation, node.arguments.kwargs)
+    _refuse_precision(operation)
+    masks = masks_of(node)
+    for mask in symbolic(masks):
+        _lower_tensor(build, mask, known, prefix)
     if nested is not None:
+        require(not masks, operation, "a mask for a nested model")
         values = [known[id(tensor)] for tensor in node.input_tensors]
         return _walk(build, nested, values, prefix=f"{prefix}{operation.name}/")
     build.layer = f"{prefix}{operation.name}"
     mark = len(build.nodes)
     try:
-        return _lowered(build, node, known)
+        return _lowered(build, node, known, masks)
     except UnsupportedError as refusal:
         if not isinstance(operation, _layer_class()):
             raise
         build.forget(mark)
         try:
-            return _traced(build, node, known, prefix)
+            return _traced(build, node, known, prefix, masks)
         except UnsupportedError as error:
-            raise (refusal if registered(operation) else error) from error
+            raise _worse(operation, refusal, error) from error
+
+
+def _worse(operation: Any, refusal: UnsupportedError, error: UnsupportedError) -> UnsupportedError:
+    """Why neither the lowering of a layer nor its own code goes: the first where there is a lowering."""
+    if registered(operation):
+        return refusal
+    mode = quantized(operation)
+    if not mode:
+        return error
+    return UnsupportedError(
+        f"layer {operation.name!r} ({type(operation).__name__}) is quantized by Keras to {mode}, which the native "
+        f"graph does not know: {error.message}",
+        hint="export the model as it was before model.quantize, with --schemes int8",
+    )
 
 
 def _constant(build: Builder, result: Any, like: Value) -> Value:
@@ -154,22 +173,25 @@ def _layer_class() -> Any:
     return keras.layers.Layer
 
 
-def _lowered(build: Builder, node: Any, known: dict[int, Value]) -> list[Value]:
+def _lowered(build: Builder, node: Any, known: dict[int, Value], masks: dict[str, Any]) -> list[Value]:
     """The results of the lowering that is registered for the class of the operation."""
     operation = node.operation
     args, kwargs = node.arguments.fill_in(known)
     lowering = lowering_of(operation)
+    takes = masks and set(masks) <= set(signature(lowering).parameters)
+    require(takes or not masks, operation, "a mask")
     _check_dtypes(operation, node.outputs)
     build.stated = tuple(tuple(tensor.shape) for tensor in node.outputs)
-    result = lowering(build, operation, *args, **_options(operation, lowering, kwargs))
+    filled = {name: known.get(id(mask), mask) for name, mask in masks.items()}
+    result = lowering(build, operation, *args, **{**_options(operation, lowering, kwargs), **filled})
     results = list(result) if isinstance(result, (list, tuple)) else [result]
     _check_shapes(operation, node.outputs, results)
     return results
 
 
-def _traced(build: Builder, node: Any, known: dict[int, Value], prefix: str) -> list[Value]:
+def _traced(build: Builder, node: Any, known: dict[int, Value], prefix: str, masks: dict[str, Any]) -> list[Value]:
     """The results of what the layer's own code does."""
-    function, values, stated = traced(node, known)
+    function, values, stated = traced(node, known, masks)
     computed = _walk(build, function, values, prefix=f"{prefix}{node.operation.name}/") if function else []
     rest = iter(computed)
     build.layer = f"{prefix}{node.operation.name}"
@@ -178,9 +200,19 @@ def _traced(build: Builder, node: Any, known: dict[int, Value], prefix: str) -> 
     return results
 
 
-def _refuse_masks(operation: Any, kwargs: dict[str, Any]) -> None:
-    if kwargs.get("mask") is not None:
-        raise UnsupportedError(f"layer {operation.name!r} is called with a mask")
+def _lower_tensor(build: Builder, tensor: Any, known: dict[int, Value], prefix: str) -> None:
+    """What a tensor is computed by that no call of the model names: a mask comes with the tensor that it is for."""
+    if id(tensor) in known:
+        return
+    history = tensor._keras_history  # noqa: SLF001 - what made a tensor
+    node = history.operation._inbound_nodes[history.node_index]  # noqa: SLF001
+    for each in node.input_tensors:
+        _lower_tensor(build, each, known, prefix)
+    results = _lower_call(build, node, known, prefix)
+    known.update((id(made), value) for made, value in zip(node.outputs, results, strict=True))
+
+
+def _refuse_precision(operation: Any) -> None:
     policy = getattr(operation, "compute_dtype", "float32")
     if policy != "float32":
         raise UnsupportedError(f"layer {operation.name!r} computes in {policy}; the native graph is float32")
@@ -189,7 +221,8 @@ def _refuse_masks(operation: Any, kwargs: dict[str, Any]) -> None:
 def _options(operation: Any, lowering: Lowering, kwargs: dict[str, Any]) -> dict[str, Any]:
     """The call's keywords that the lowering takes by name; raises UnsupportedError for any other with a value."""
     known = signature(lowering).parameters
-    given = {name: value for name, value in kwargs.items() if name not in ("training", "mask")}
+    looked_at_in_training = ("training", "mask") if isinstance(operation, _layer_class()) else ("training",)
+    given = {name: value for name, value in kwargs.items() if name not in looked_at_in_training}
     others = sorted(name for name, value in given.items() if name not in known and value is not None)
     if others:
         raise UnsupportedError(

@@ -35,7 +35,7 @@ def recurrent(build: Builder, layer: Any, value: Value, initial_state: Any = Non
     if CELLS[type(layer).__name__] is not Cell.LSTM:
         return [result, last]
     cells = build.emit(_operation(layer, backwards=backwards, cells=True), value, *states, part="cells")
-    return [result, last, _last(build, cells, backwards)]
+    return [result, last, reshape(build, cells, (int(layer.units),))]
 
 
 def _states(layer: Any, initial_state: Any) -> list[Value]:

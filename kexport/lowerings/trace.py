@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kexport.errors import UnsupportedError
-from kexport.lowerings import Value
+from kexport.lowerings import Value, quantized
 
 BATCH = 61
 """Small, since constants are repeated for it, and no usual length of an axis."""
@@ -26,8 +26,10 @@ FAILURES = (TypeError, ValueError, AttributeError, NotImplementedError, RuntimeE
 Traced = tuple[Any, list[Value], list[Any]]
 
 
-def traced(node: Any, known: dict[int, Value]) -> Traced:
+def traced(node: Any, known: dict[int, Value], masks: dict[str, Any]) -> Traced:
     """The `keras.Function` of a layer's call, the values of its inputs, and its results, in order.
+
+    ``masks`` are those that the call gets by keyword (`kexport.lowerings.masks`).
 
     A result is None where the function computes it, else a constant.
 
@@ -48,10 +50,11 @@ def traced(node: Any, known: dict[int, Value]) -> Traced:
             values.append(value)
         return symbols[id(each)]
 
-    args, kwargs = tree.map_structure(symbol, (node.arguments.args, node.arguments.kwargs))
+    args, kwargs = tree.map_structure(symbol, (node.arguments.args, {**node.arguments.kwargs, **masks}))
     try:
-        with at_inference(layer), _variables_meet_symbols():
-            outputs = layer.call(*args, **_keywords(layer, kwargs))
+        with at_inference(layer), _variables_meet_symbols(), _gradients_left_out():
+            called = layer.quantized_call if quantized(layer) else layer.call
+            outputs = called(*args, **_keywords(layer, kwargs))
             results = tree.flatten(outputs)
             computed = [each for each in results if isinstance(each, keras.KerasTensor)]
             function = keras.Function(list(symbols.values()), computed) if computed else None
@@ -115,6 +118,19 @@ def _variables_meet_symbols() -> Iterator[None]:
     finally:
         for name, method in before.items():
             setattr(cls, name, method)
+
+
+@contextmanager
+def _gradients_left_out() -> Iterator[None]:
+    """A function with a gradient of its own, as Keras's quantized layers have them, is only the function."""
+    from keras.src import ops
+
+    before = ops.custom_gradient
+    ops.custom_gradient = lambda function: lambda *args, **kwargs: function(*args, **kwargs)[0]
+    try:
+        yield
+    finally:
+        ops.custom_gradient = before
 
 
 @contextmanager

@@ -28,8 +28,8 @@ class Recurrent(Operation):
     Kernels are ``(C, gates * units)`` and ``(units, gates * units)``, gates in the order of `Cell`; ``inner_bias``
     belongs to the recurrent product. A GRU with ``reset_after`` applies its reset gate behind that product.
     ``backwards`` begins at the last step; the results stay in the order of the input. States begin at zero, or
-    as further inputs ``(N, units)`` say: the output, then the cell of an LSTM. ``cells`` shows the cells of an
-    LSTM instead of its outputs.
+    as further inputs ``(N, units)`` say: the output, then the cell of an LSTM. ``cells`` gives the cell of an LSTM
+    behind its last step, ``(N, 1, units)``, instead of its outputs.
     """
 
     cell: Cell
@@ -58,7 +58,7 @@ class Recurrent(Operation):
         wanted = 2 if self.cell is Cell.LSTM else 1
         require(len(states) in (0, wanted), f"takes no or {wanted} states, got {len(states)}")
         require(all(state == (value[0], self.units) for state in states), f"states {states} of {self.units} units")
-        return (value[0], value[1], self.units)
+        return (value[0], 1 if self.cells else value[1], self.units)
 
 
 Triple = tuple[int, int, int]

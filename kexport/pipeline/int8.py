@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection
 from contextlib import AbstractContextManager
@@ -13,7 +14,6 @@ from kexport.evidence.scores import Measure
 from kexport.evidence.scoring import open_calibration_for
 from kexport.graph import Graph
 from kexport.images.calibration import CalibrationSet
-from kexport.operations import Conv, Dense
 from kexport.pipeline.max_drop import Bound, Tell
 from kexport.quantization import Compile, Run, mixed, plan_file
 from kexport.quantization.kernels.pairs import sums_of
@@ -147,8 +147,7 @@ def _tell_apart(images: CalibrationSet) -> bool:
 
 
 def _batch(images: CalibrationSet) -> int:
-    height, width, channels = images.shape
-    return max(1, min(LARGEST_BATCH, BATCH_NUMBERS // (height * width * channels)))
+    return max(1, min(LARGEST_BATCH, BATCH_NUMBERS // math.prod(images.shape)))
 
 
 def _refused(plan: QuantPlan) -> Collection[str]:
@@ -156,12 +155,10 @@ def _refused(plan: QuantPlan) -> Collection[str]:
 
 
 def _facts(plan: QuantPlan, **known: object) -> QuantizationRecord:
-    linear = [node.name for node in plan.graph if isinstance(node.operation, (Conv, Dense))]
-    floats = tuple(name for name in linear if name not in plan.kernels)
     nothing = {"calibration": "", "calibration_sha256": "", "images": 0}
     return QuantizationRecord(
         **{**nothing, **known},  # type: ignore[arg-type]
         int8_layers=len(plan.kernels),
         largest_pair_sums=sums_of(plan),
-        float_layers=floats,
+        float_layers=plan.float_layers,
     )

@@ -176,6 +176,12 @@ class QuantPlan:
         """The precision of a node; of a graph input FLOAT32."""
         return self.precisions.get(name, Precision.FLOAT32)
 
+    @property
+    def float_layers(self) -> tuple[str, ...]:
+        """The nodes with a kernel whose weights stay float32."""
+        weighted = (node.name for node in self.graph if getattr(node.operation, "kernel", None) is not None)
+        return tuple(name for name in weighted if name not in self.kernels)
+
     def stored_int8(self, value: str) -> bool:
         """Whether the value is int8 where it is made."""
         return self.precision(value) is Precision.INT8

@@ -34,22 +34,26 @@ BATCH, _PIXELS = 8, 224 * 224
 Values = Mapping[str, npt.NDArray[Any]]
 
 
-def usual_images(shape: tuple[int, int, int]) -> int:
+def usual_images(shape: tuple[int, ...]) -> int:
     """`IMAGES`, or fewer of those larger than 224x224 pixels, so that memory stays the same."""
-    return max(FEWEST, IMAGES * _PIXELS // max(_PIXELS, shape[0] * shape[1]))
+    return max(FEWEST, IMAGES * _PIXELS // max(_PIXELS, math.prod(shape[:2])))
 
 
 def few(images: CalibrationSet, count: int) -> Iterator[dict[str, Images]]:
     """``count`` images evenly over the set, or all of a smaller one, in its order and in batches."""
-    held: list[Images] = []
+    held: list[dict[str, Images]] = []
     for index, feeds in enumerate(images.batches(1)):
         if index * count // images.count != (index - 1) * count // images.count or images.count <= count:
-            held.append(feeds[images.input_name])
+            held.append(feeds)
         if len(held) == BATCH:
-            yield {images.input_name: np.concatenate(held)}
+            yield _together(held)
             held = []
     if held:
-        yield {images.input_name: np.concatenate(held)}
+        yield _together(held)
+
+
+def _together(rows: Sequence[dict[str, Images]]) -> dict[str, Images]:
+    return {name: np.concatenate([each[name] for each in rows]) for name in rows[0]}
 
 
 def rank(graph: Graph, batches: Batches, compile_: Compile) -> tuple[LayerDamage, ...]:

@@ -87,7 +87,7 @@ def _final(function: Any, tensor: Any) -> tuple[str, Any]:
         inner = functional(node.operation)
         if inner is not None:
             return _final(inner, inner.outputs[place])
-        kind = _kind(node.operation, len(tensor.shape))
+        kind = _kind(node.operation, len(tensor.shape)) if node.arguments.kwargs.get("mask") is None else ""
         if kind:
             return kind, node.operation
         if type(node.operation).__name__ not in _MOVING and not _is_linear(node.operation):

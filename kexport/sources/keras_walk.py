@@ -105,8 +105,10 @@ def run(model: Any, inputs: Sequence[Any], call: Call) -> list[Any]:
 
 
 def _results(node: Any, known: dict[int, Any], call: Call) -> list[Any]:
-    if functional(node.operation) is not None:
-        return run(node.operation, [known[id(tensor)] for tensor in node.input_tensors], call)
+    nested = functional(node.operation)
+    if nested is not None:  # a mask may stand behind its inputs, and comes with their values anyway
+        tensors = node.input_tensors[: len(nested.inputs)]
+        return run(node.operation, [known[id(tensor)] for tensor in tensors], call)
     args, kwargs = node.arguments.fill_in(known)
     if kwargs.get("training"):
         kwargs = {**kwargs, "training": False}

@@ -19,6 +19,8 @@ from kexport.sources.final import Call
 
 ULP = 2.0**-23
 """The distance of neighbouring float32 numbers, relative to their size, at most."""
+_LARGEST = 1e3
+"""No number is moved by more units in its own last place: beside the -1e9 of a mask others are not made of it."""
 
 
 def rounded(finals: Mapping[int, Any], *, seed: int) -> Call:
@@ -50,11 +52,27 @@ def rounded_before(finals: Mapping[int, Any], *, seed: int) -> Call:
 
 
 def _moved(value: Any, rng: np.random.Generator) -> Any:
-    """The value plus noise of one `ULP` of its size: that of its channel in all places, or of its whole row."""
+    """The value plus noise of one `ULP` of its size: that of its channel in all places, or of its whole row.
+
+    A mask that comes with the value stays with it.
+    """
     array = np.asarray(value)
     if array.dtype != np.float32 or array.size == 0:
         return value
     axes = tuple(range(array.ndim - 1)) if array.ndim > 2 else (array.ndim - 1,)
     size = np.sqrt(np.square(array, dtype=np.float64).mean(axis=axes, keepdims=True))
-    noise = rng.standard_normal(array.shape, dtype=np.float32) * (ULP * size).astype(np.float32)
-    return array + noise
+    outlying = np.where(array == 0, size, np.minimum(size, _LARGEST * np.abs(array, dtype=np.float64)))
+    noise = rng.standard_normal(array.shape, dtype=np.float32) * (ULP * outlying).astype(np.float32)
+    return _masked_alike(array + noise, value)
+
+
+def _masked_alike(moved: Any, value: Any) -> Any:
+    """The moved numbers with the mask of those that they stand for, which layers behind read from it."""
+    from keras.src.backend import convert_to_tensor, get_keras_mask, set_keras_mask
+
+    mask = get_keras_mask(value)
+    if mask is None:
+        return moved
+    tensor = convert_to_tensor(moved)
+    set_keras_mask(tensor, mask)
+    return tensor

@@ -282,11 +282,68 @@ def test_what_is_no_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: s
     assert refused(text).message == caught.value.message
 
 
-def test_a_network_without_an_image_input() -> None:
+def test_a_network_of_open_size() -> None:
     contract = catalog.preprocessing(catalog.application("MobileNet"), SIZE)
-    for shape in ((None, None, None, 3), (None, 10)):
-        with pytest.raises(UsageError, match="images are for one input of static size"):
-            open_calibration("synthetic:0", contract, [Signature(name="x", shape=shape, dtype="float32")], (0, 1))
+    with pytest.raises(UsageError, match="images are for one input of static size"):
+        open_calibration("synthetic:0", contract, [signature("x", None, None, 3)], (0, 1))
+
+
+# Networks of several inputs, or of none that is an image.
+
+
+def signature(name: str, *shape: int | None, dtype: str = "float32") -> Signature:
+    return Signature(name=name, shape=(None, *shape), dtype=dtype)
+
+
+TWINS = (signature("left", 8, 8, 3), signature("right", 8, 8, 3))
+MIXED = (signature("photo", 8, 8, 3), signature("age", 2), signature("words", 5, dtype="int32"))
+
+
+def rows(inputs: Sequence[Signature], count: int = 11) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(3)
+    return {
+        spec.name: (9 * rng.normal(size=(count, *(size or 0 for size in spec.shape[1:])))).astype(spec.dtype)
+        for spec in inputs
+    }
+
+
+@pytest.mark.parametrize("inputs", [TWINS, MIXED, (signature("input", 20, 4),)], ids=["twins", "mixed", "sequence"])
+def test_one_array_for_each_input(tmp_path: Path, inputs: tuple[Signature, ...]) -> None:
+    given = rows(inputs)
+    found = open_calibration(str(arrays(tmp_path / "x.npz", **given)), None, inputs, (0, 1))
+    assert (found.kind, found.count, found.fit_to_deploy, found.near_duplicates) == (Kind.ARRAYS, 11, True, 0)
+    batches = list(found.batches(4))
+    assert [len(batch[inputs[0].name]) for batch in batches] == [4, 4, 3]
+    for spec in inputs:
+        read = np.concatenate([batch[spec.name] for batch in batches])
+        np.testing.assert_array_equal(read, given[spec.name])
+        assert read.dtype == spec.dtype
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"left": None}, "holds the arrays 'right'; expected one for each input, 'left' among them"),
+        ({"left": np.zeros((11, 8, 9, 3), np.float32)}, "array 'left' is (11, 8, 9, 3) float32, expected (samples, 8"),
+        ({"right": np.zeros((11, 8, 8, 3), np.uint8)}, "array 'right' is (11, 8, 8, 3) uint8, expected (samples, 8"),
+        ({"right": np.zeros((7, 8, 8, 3), np.float32)}, "'left' 11, 'right' 7; expected one for each sample"),
+        ({"right": np.full((11, 8, 8, 3), np.nan, np.float32)}, "are NaN or infinity"),
+    ],
+)
+def test_arrays_that_do_not_fit(tmp_path: Path, change: dict[str, np.ndarray | None], said: str) -> None:
+    given = {name: array for name, array in {**rows(TWINS), **change}.items() if array is not None}
+    with pytest.raises(UsageError) as caught:
+        open_calibration(str(arrays(tmp_path / "x.npz", **given)), None, TWINS, (0, 1))
+    assert said in caught.value.message
+    assert caught.value.hint
+
+
+def test_images_are_no_rows_for_several_inputs(tmp_path: Path) -> None:
+    for text in ("synthetic:0", str(folder(tmp_path / "images", pictures(2)))):
+        with pytest.raises(UsageError, match="this one takes left") as caught:
+            open_calibration(text, None, TWINS, (0, 1))
+        assert caught.value.hint is not None
+        assert "np.savez('inputs.npz', left=..., right=...)" in caught.value.hint
 
 
 # What is doubtful: a note.

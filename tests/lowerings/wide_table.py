@@ -118,6 +118,55 @@ def _embedding(k: Any, x: Any) -> Any:
     return k.layers.Embedding(10, 5, mask_zero=True)(places)
 
 
+def _masked(k: Any, x: Any) -> Any:
+    """The rows of an Embedding that leaves zeros out, with something before the layer that reads its mask."""
+    places = k.ops.cast(k.ops.clip(k.ops.abs(x) * 2, 0, 9), "int32")
+    return k.layers.Dense(4)(k.layers.Embedding(10, 6, mask_zero=True)(places))
+
+
+def masked(make: Make) -> Case:
+    return one(ROW, lambda k, x: make(k, _masked(k, x)), "SIGN", "CAST", "GATHER", "NOT_EQUAL", "SELECT_V2")
+
+
+def _masked_by_value(k: Any, x: Any) -> Any:
+    """Steps of which all numbers are 0 are left out."""
+    y = k.layers.Masking(0.0)(k.layers.ReLU(threshold=2.5)(x))
+    return k.layers.GlobalAveragePooling1D()(k.layers.Concatenate()([y, k.layers.Dense(3)(y)]))
+
+
+def _attends_where_told(k: Any, x: Any) -> Any:
+    seen = np.tril(np.ones((1, 7, 7), bool))
+    return k.layers.MultiHeadAttention(2, 3)(x, value=x, key=k.layers.Dense(6)(x), attention_mask=seen)
+
+
+def _cells(name: str, **options: Any) -> Make:
+    """Every result of a recurrent layer that gives its states, which begins in the states of another."""
+
+    def make(k: Any, x: Any) -> Any:
+        kind = k.layers.Bidirectional if options.get("both") else lambda each: each
+        first = kind(getattr(k.layers, name)(5, return_state=True))(x)
+        again = kind(getattr(k.layers, name)(5, return_state=True, return_sequences=True))
+        return list(again(x, initial_state=list(first[1:])))
+
+    return make
+
+
+def quantized(mode: str, make: Make) -> Make:
+    """A layer with random weights as Keras's own quantization leaves it."""
+
+    def made(k: Any, x: Any) -> Any:
+        result = make(k, x)
+        operation = result._keras_history.operation
+        operation.quantize(mode)
+        return result
+
+    return made
+
+
+def _fake_quantized(k: Any, x: Any) -> Any:
+    return k.quantizers.fake_quant_with_min_max_vars(k.layers.Dense(4)(x), -1.9, 2.4)
+
+
 def _doubled(x: Any) -> Any:
     return x * 2
 
@@ -226,6 +275,20 @@ WIDE: dict[str, Case] = {
     "LSTM backwards": one(ROWS, layer("LSTM", 5, return_sequences=True, go_backwards=True), "STRIDED_SLICE"),
     "LSTM relu": one(ROWS, layer("LSTM", 5, activation="relu", recurrent_activation="hard_sigmoid")),
     "GRU": one(ROWS, layer("GRU", 5)),
+    "LSTM cells": one(ROWS, _cells("LSTM")),
+    "GRU from states": one(ROWS, _cells("GRU")),
+    "Bidirectional LSTM cells": one(ROWS, _cells("LSTM", both=True), "STRIDED_SLICE"),
+    "mask of an average": masked(lambda k, y: k.layers.GlobalAveragePooling1D()(y)),
+    "mask of Attention": masked(lambda k, y: k.layers.Attention()([y, y])),
+    "mask of MultiHeadAttention": masked(
+        lambda k, y: k.layers.GlobalAveragePooling1D()(k.layers.MultiHeadAttention(2, 3)(y, y))
+    ),
+    "mask by value": one(ROWS, _masked_by_value),
+    "MultiHeadAttention told where": one(ROWS, _attends_where_told),
+    "Dense in int8": one(ROW, quantized("int8", layer("Dense", 5))),
+    "Dense in int4": one(ROW, quantized("int4", layer("Dense", 5, activation="relu"))),
+    "EinsumDense in int8": one(ROWS, quantized("int8", layer("EinsumDense", "abc,cde->abde", (7, 2, 3)))),
+    "fake quantization": one(ROW, _fake_quantized),
     "GRU reset before": one(ROWS, layer("GRU", 5, reset_after=False, return_sequences=True)),
     "GRU states": one(ROWS, _states, "STRIDED_SLICE"),
     "SimpleRNN": one(ROWS, layer("SimpleRNN", 5, return_sequences=True)),

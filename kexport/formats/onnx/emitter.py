@@ -143,9 +143,9 @@ class Emitter:
         """Add an ONNX node with more than one output."""
         from onnx import helper
 
-        made = helper.make_node(kind, list(inputs), list(outputs), name=outputs[0], **attributes)
+        made = helper.make_node(kind, list(inputs), list(outputs), name=next(filter(None, outputs)), **attributes)
         self.nodes.append(made)
-        for name in dict.fromkeys((*inputs, *outputs)):
+        for name in filter(None, dict.fromkeys((*inputs, *outputs))):
             self._uses.setdefault(name, []).append(made)
 
     def cast(self, value: str, output: str, dtype: str) -> str:

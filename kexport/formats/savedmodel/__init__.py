@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from kexport.records.contents import Contents
@@ -15,10 +16,18 @@ def contents(path: Path) -> Contents:
     return read(path)
 
 
+def bare(path: Path, copy: Path, wanted: Mapping[str, str]) -> frozenset[str]:
+    """As `kexport.formats.savedmodel.check_copy.write`."""
+    from kexport.formats.savedmodel.check_copy import write
+
+    return write(path, copy, wanted)
+
+
 FORMAT = Format.register(
     "savedmodel",
     suffix="-savedmodel",
     engines=engines_of(f"{__name__}.engines"),
+    bare=bare,
     contents=contents,
     marker="saved_model.pb",
 )

@@ -64,7 +64,7 @@ def rank_layers(request: RankRequest, clock: Clock, *, model: Any = None) -> Ran
     return Ranking(
         model=request.model.name,
         calibration=images.text,
-        images=sum(len(feeds[images.input_name]) for feeds in chosen),
+        images=sum(len(next(iter(feeds.values()))) for feeds in chosen),
         layers=sensitivity.named(damages, rows),
         notes=images.notes,
     )

@@ -3,18 +3,20 @@
 tf.keras stored ``x * 2`` as a layer of class TFOpLambda with the name of a TensorFlow function, and its arguments in
 the node that calls it: ``[layer, node, tensor, {"y": 2.0}]``, a list of those where the function takes several
 tensors, or ``["_CONSTANT_VALUE", -1, 1.0, {"y": [layer, node, tensor]}]``. Functions of `tensor_functions` are called
-with the tensors of the new model; others are refused by name.
+with the tensors of the new model; others are refused by name. Before that, tf.keras stored nodes of TensorFlow's graph
+(`graph_operations`).
 """
 
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
 from kexport.errors import SourceError
-from kexport.sources.loading import tensor_functions
+from kexport.sources.loading import graph_operations, tensor_functions
 
 PREFIX = "kexport>"
 _KINDS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer", "ClassMethod", "InstanceMethod", "InstanceProperty")
@@ -33,6 +35,9 @@ def convert(layer: dict[str, Any], told: str) -> None:
         layer |= {"inbound_nodes": [_call(node) if _has_tensors(node) else node for node in calls]} if calls else {}
         return
     config = layer["config"]
+    if layer["class_name"] == graph_operations.CLASS:
+        _convert_operation(layer, told)
+        return
     stored = str(config.get("function", layer["class_name"]))
     name = stored.removeprefix("compat.v1.").removeprefix("compat.v2.")
     if name not in tensor_functions.TABLE:
@@ -47,9 +52,24 @@ def convert(layer: dict[str, Any], told: str) -> None:
     layer["inbound_nodes"] = calls
 
 
+def _convert_operation(layer: dict[str, Any], told: str) -> None:
+    """Rewrite a node of TensorFlow's graph in place; its constants stand in the configuration."""
+    config = layer["config"]
+    name, attributes, constants = graph_operations.parsed(config)
+    told = f"{told}: layer {config.get('name')!r} is TensorFlow's {name or 'operation'}"
+    if name not in graph_operations.TABLE:
+        raise SourceError(f"{told}, which has no counterpart in Keras 3", hint=_HINT)
+    layer["class_name"] = f"{PREFIX}{graph_operations.CLASS}"
+    layer["config"] = {
+        "name": config.get("name"), "told": told, "operation": json.dumps([name, attributes, constants]),
+    }  # fmt: skip
+    layer["inbound_nodes"] = [_call(node) for node in layer.get("inbound_nodes", [])]
+
+
 def custom_objects() -> dict[str, Any]:
     """The classes that `convert` names: they build Keras's own operations."""
-    return {f"{PREFIX}{name}": _maker(name) for name in tensor_functions.TABLE}
+    made = {f"{PREFIX}{name}": _maker(function) for name, function in tensor_functions.TABLE.items()}
+    return {**made, f"{PREFIX}{graph_operations.CLASS}": _maker(graph_operations.call)}
 
 
 def _has_tensors(node: Any) -> bool:
@@ -145,23 +165,22 @@ def _key(stored: Any) -> Any:
     return tuple(made) if kind == "spec" else made[0]
 
 
-def _maker(name: str) -> Any:
+def _maker(function: Any) -> Any:
     from keras import Operation
-
-    function: Any = tensor_functions.TABLE[name]
 
     class Bridge(Operation):  # type: ignore[misc]  # Keras has no types
         """Stands where Keras's legacy reader wants a layer: when called, it makes the operations of its function."""
 
-        def __init__(self, *, name: str, told: str) -> None:
+        def __init__(self, *, name: str, told: str, operation: str = "") -> None:
             super().__init__(name=name)
             self.told = told
+            self.fixed = json.loads(operation) if operation else []
 
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
             if "slice_spec" in kwargs:
                 kwargs = {**kwargs, "slice_spec": _key(kwargs["slice_spec"])}
             try:
-                result = function(*args, **kwargs)
+                result = function(*self.fixed, *args, **kwargs)
             except SourceError as error:
                 raise SourceError(f"{self.told}: {error.message}", hint=error.hint) from error
             outputs = list(result) if isinstance(result, list) else [result]
@@ -171,7 +190,7 @@ def _maker(name: str) -> Any:
 
         @classmethod
         def from_config(cls, config: Mapping[str, Any]) -> Any:
-            return cls(name=config["name"], told=config["told"])
+            return cls(**config)
 
     return Bridge
 

@@ -80,6 +80,66 @@ def test_functions_on_tensors(tmp_path: Path, name: str) -> None:
     assert "op" in {each.name for each in loaded.operations}
 
 
+def node_of(op: str, constants: dict[str, Any], tensors: int = 1, **attributes: Any) -> dict[str, Any]:
+    """A node of TensorFlow's graph as tf.keras 2.0 to 2.3 stored it."""
+    text = json.dumps({"name": "op", "op": op, "input": ["x", "y"], "attr": {"T": {"type": "DT_FLOAT"}, **attributes}})
+    config = {"name": "op", "trainable": True, "dtype": "float32", "node_def": text, "constants": constants}
+    calls = [[[*X, {}] for _ in range(tensors)]]
+    return {"class_name": "TensorFlowOpLayer", "name": "op", "config": config, "inbound_nodes": calls}
+
+
+GRAPH_NODES: dict[str, tuple[dict[str, Any], Any]] = {
+    "scaled": (node_of("Mul", {"1": 2.0}), IMAGES * 2),
+    "constant first": (node_of("Sub", {"0": 1.0}), 1 - IMAGES),
+    "two tensors": (node_of("AddV2", {}, 2), IMAGES + IMAGES),
+    "vector": (node_of("RealDiv", {"1": [1.0, 2.0, 4.0]}), IMAGES / np.array([1, 2, 4], "f")),
+    "mean": (node_of("Mean", {"1": [1, 2]}, keep_dims={"b": True}), IMAGES.mean((1, 2), keepdims=True)),
+    "joined": (node_of("ConcatV2", {"2": -1}, 2), np.concatenate([IMAGES, IMAGES], -1)),
+    "cut": (
+        node_of(
+            "StridedSlice", {"1": [0, 1, 0], "2": [0, 3, 0], "3": [1, 1, 1]}, begin_mask={"i": "1"},
+            end_mask={"i": "1"}, shrink_axis_mask={"i": "4"},
+        ),
+        IMAGES[:, 1:3, 0],
+    ),
+    "bgr": (
+        node_of(
+            "StridedSlice", {"1": [0, 0], "2": [0, 0], "3": [1, -1]}, begin_mask={"i": "2"}, end_mask={"i": "2"},
+            ellipsis_mask={"i": "1"},
+        ),
+        IMAGES[..., ::-1],
+    ),
+    "leaky": (node_of("LeakyRelu", {}, alpha={"f": 0.5}), np.where(IMAGES > 0, IMAGES, IMAGES / 2)),
+    "reshaped": (node_of("Reshape", {"1": [-1, 16, 3]}), IMAGES.reshape(2, 16, 3)),
+    "larger": (
+        node_of("ResizeNearestNeighbor", {"1": [8, 8]}, half_pixel_centers={"b": True}),
+        IMAGES.repeat(2, 1).repeat(2, 2),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GRAPH_NODES)
+def test_nodes_of_tensorflows_graph(tmp_path: Path, name: str) -> None:
+    node, expected = GRAPH_NODES[name]
+    loaded = loading.load(rewritten(tmp_path / "m.h5", [INPUT, node], "op"), trust=False)
+    np.testing.assert_allclose(np.asarray(loaded(IMAGES)), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("node", "said"),
+    [
+        (node_of("Conv2D", {}), "layer 'op' is TensorFlow's Conv2D, which has no counterpart in Keras 3"),
+        (node_of("ResizeBilinear", {"1": [8, 8]}), "TensorFlow's ResizeBilinear: corners that are aligned, or pixels"),
+        ({**node_of("Mul", {}), "config": {"name": "op", "node_def": "?"}}, "layer 'op' is TensorFlow's operation, "),
+    ],
+)
+def test_nodes_without_a_counterpart(tmp_path: Path, node: dict[str, Any], said: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        loading.load(rewritten(tmp_path / "m.h5", [INPUT, node], "op"), trust=False)
+    assert said in caught.value.message
+    assert caught.value.hint
+
+
 @pytest.mark.parametrize(
     ("function", "node", "said"),
     [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from kexport.errors import UnsupportedError
 from kexport.formats.onnx.emitter import Emitter, Layout
 from kexport.formats.onnx.operators.registry import emits
 from kexport.graph import Node
@@ -42,24 +41,24 @@ def recurrent(emitter: Emitter, node: Node, operation: Recurrent) -> None:
         *(["", *starts] if starts else []),
     ]
     extra = {"linear_before_reset": int(operation.reset_after)} if operation.cell is Cell.GRU else {}
-    made = emitter.node(
+    made = f"{name}:steps"
+    emitter.several(
         _KINDS[operation.cell],
         inputs,
-        f"{name}:steps",
+        ["", "", made] if operation.cells else [made],
         hidden_size=operation.units,
         direction="reverse" if operation.backwards else "forward",
         **_activations(operation),
         **extra,
     )
-    plain = emitter.node("Squeeze", [made, emitter.integers("constant:second", [1])], f"{name}:plain")
-    emitter.define(name, emitter.node("Transpose", [plain], name, perm=SEQUENCE_FIRST), Layout.NHWC)
+    if not operation.cells:
+        made = emitter.node("Squeeze", [made, emitter.integers("constant:second", [1])], f"{name}:plain")
+    emitter.define(name, emitter.node("Transpose", [made], name, perm=SEQUENCE_FIRST), Layout.NHWC)
 
 
 def _activations(operation: Recurrent) -> dict[str, object]:
     gates = {Cell.LSTM: 1, Cell.GRU: 1, Cell.SIMPLE: 0}[operation.cell]
     inner = 2 if operation.cell is Cell.LSTM else 1
-    if operation.cells:
-        raise UnsupportedError("ONNX shows the cells of an LSTM only behind its last step", hint="--engine tf2onnx")
     functions = [operation.gate] * gates + [operation.activation] * inner
     found: dict[str, object] = {"activations": [_NAMES[each] for each in functions]}
     if any(each in _ALPHAS for each in functions):

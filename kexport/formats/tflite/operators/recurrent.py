@@ -87,7 +87,7 @@ class _Steps:
 
 @assemble.register
 def _recurrent(operation: Recurrent, code: Assembler, *, name: str, inputs: Sizes, shape: Sizes) -> int:
-    batch, length, _ = shape
+    batch, length = code.shape(inputs[0])[:2]
     if length > MOST_STEPS:
         raise UnsupportedError(
             f"node {name!r}: {length} steps, TFLite files are unrolled up to {MOST_STEPS}",
@@ -107,7 +107,9 @@ def _recurrent(operation: Recurrent, code: Assembler, *, name: str, inputs: Size
             output, cell = _lstm(steps, f"step{step}", product, output, cell)
         else:
             output = (_gru if operation.cell is Cell.GRU else _simple)(steps, f"step{step}", product, output)
-        shown.append(cell if operation.cells else output)
+        shown.append(output)
+    if operation.cells:
+        return reshaped(code, name, cell, shape)
     if operation.backwards:
         shown.reverse()
     return _joined(code, name, shown)
