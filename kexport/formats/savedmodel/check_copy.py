@@ -56,14 +56,9 @@ def _last_step(graph: Any, functions: Mapping[str, Any], tensor: str) -> tuple[A
 
     None where something else reads a value on the way, or where a function on the way is called more than once.
     """
-    calls = Counter(
-        node.attr["f"].func.name
-        for nodes in (graph.graph_def.node, *(each.node_def for each in functions.values()))
-        for node in nodes
-        if node.op in _CALLS
-    )
     caller, place = tensor.split(":")
     function = functions[_called(graph.graph_def.node, caller)]
+    calls = Counter(_calls(function, functions))
     value = _returned(function, int(place))
     while _readers(function)[value] == 1 and value.count(":") == 2:
         producer, _, place = value.split(":")
@@ -78,6 +73,14 @@ def _last_step(graph: Any, functions: Mapping[str, Any], tensor: str) -> tuple[A
         else:
             return function, node
     return None
+
+
+def _calls(function: Any, functions: Mapping[str, Any]) -> Iterator[str]:
+    """Every call from a function on; other signatures call the same ones, and are not run."""
+    for node in function.node_def:
+        if node.op in _CALLS:
+            yield node.attr["f"].func.name
+            yield from _calls(functions[node.attr["f"].func.name], functions)
 
 
 def _called(nodes: Any, name: str) -> str:
