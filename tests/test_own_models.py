@@ -55,6 +55,53 @@ def spread(model: Any) -> Any:
     return model
 
 
+def _twins(layers: Any) -> Any:
+    """One network for two images."""
+    import keras
+
+    each = keras.Sequential(
+        [keras.Input(SHAPE), layers.Conv2D(8, 3, activation="relu"), layers.GlobalAveragePooling2D(), layers.Dense(6)]
+    )
+    images = [keras.Input(SHAPE, name="left"), keras.Input(SHAPE, name="right")]
+    return keras.Model(images, layers.Concatenate()([each(image) for image in images]))
+
+
+def _beside_numbers(layers: Any) -> Any:
+    """An image and what is known beside it."""
+    import keras
+
+    image, facts = keras.Input(SHAPE, name="photo"), keras.Input((4,), name="facts")
+    pooled = layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3, activation="relu")(image))
+    return keras.Model([image, facts], layers.Dense(3)(layers.Concatenate()([pooled, layers.Dense(6)(facts)])))
+
+
+def _of_a_sound(layers: Any) -> Any:
+    import keras
+
+    sound = keras.Input((32, 6), name="sound")
+    value = layers.Conv1D(8, 3, activation="relu", padding="same")(sound)
+    return keras.Model(sound, layers.Dense(3)(layers.GlobalAveragePooling1D()(value)))
+
+
+@pytest.mark.parametrize("make", [_twins, _beside_numbers, _of_a_sound])
+def test_int8_from_an_array_for_each_input(tmp_path: Path, make: Any) -> None:
+    from keras import layers
+
+    from kexport.sources.keras_walk import input_names
+
+    model, rng = spread(make(layers)), np.random.default_rng(2)
+    arrays = {
+        name: rng.uniform(0, 1, (40, *tensor.shape[1:])).astype(np.float32)
+        for name, tensor in zip(input_names(model), model.inputs, strict=True)
+    }
+    np.savez(tmp_path / "inputs.npz", **arrays)
+    spec = saved(model, tmp_path)
+    for record in exported(spec, tmp_path, TWO, scheme=Scheme.INT8, calibration=str(tmp_path / "inputs.npz")):
+        assert (record.status, record.reason) == (Status.PASS, "")
+        assert record.quantization is not None
+        assert (record.quantization.images, record.quantization.fit_to_deploy) == (40, True)
+
+
 def test_augmentation_nesting_labels_and_the_contract(tmp_path: Path) -> None:
     """What a file carries so that it can be used: labels and preprocessing, in the file and in the record."""
     import onnxruntime

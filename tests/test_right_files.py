@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from kexport import store
+from kexport.errors import UnsupportedError
 from kexport.records import Compared, Record, Status
 from kexport.specs import Format
 from tests.own_models import exported, passed, saved
@@ -141,6 +142,33 @@ def test_files_of_other_engines_are_judged_by_what_they_compute(
 ) -> None:
     """Loops, computed shapes and sizes that a converter leaves open are no faults."""
     passed(exported(saved(ending(make), tmp_path), tmp_path, (form,), engine=engine), engine=engine)
+
+
+QUANTIZED: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
+    "Dense": ("int8", pooled(lambda layers, v: layers.Dense(4)(v))),
+    "Dense of four bits": ("int4", pooled(lambda layers, v: layers.Dense(4, activation="softmax")(v))),
+    "EinsumDense": ("int8", lambda layers, v: layers.EinsumDense("bhwc,cd->bhwd", (11, 11, 5), bias_axes="d")(v)),
+}
+
+
+@pytest.mark.parametrize("kind", QUANTIZED)
+def test_layers_that_keras_has_quantized_round_as_it_does(tmp_path: Path, kind: str) -> None:
+    mode, make = QUANTIZED[kind]
+    model = ending(make)
+    model.quantize(mode)
+    passed(exported(saved(model, tmp_path), tmp_path, BOTH))
+
+
+def test_a_quantization_that_is_not_known_is_named(tmp_path: Path) -> None:
+    from kexport.lowerings.model import lower_model
+
+    model = ending(QUANTIZED["Dense"][1])
+    model.quantize("float8")
+    with pytest.raises(
+        UnsupportedError, match=r"layer '\w+' \(Dense\) is quantized by Keras to float8, which"
+    ) as caught:
+        lower_model(model)
+    assert "--schemes int8" in str(caught.value.hint)
 
 
 def test_integers_are_equal_or_not(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from kexport.errors import SourceError
 FACTORY = "kexport export package.module:factory, with a function that builds and returns the model"
 _ENCOUNTERED = re.compile(r"Exception encountered(?: when calling [^\n]*\n|: )\s*")
 _LATER = re.compile(r"\n\s*\n?Arguments received by |\.? ?Full object config: |\n\s*config=|\n")
+_ANNOUNCED = re.compile(r":\s*\n\s*(?=[A-Z])")
+"""A line that ends in a colon says what the next one is about."""
 _GLOBAL = re.compile(r"name '(\w+)' is not defined")
 _MISSING = re.compile(
     r"Could not locate (class|function) '([\w.>]+)'|Unknown (layer|activation function): ?'?([\w.>]+)"
@@ -24,7 +26,7 @@ def cause(error: BaseException) -> str:
     """The innermost reason that the error's text gives, on one line; the name of its class where it has no text."""
     text = _ANSI.sub("", str(error)).strip()
     inner = _ENCOUNTERED.split(text)[-1].strip() or text
-    line = _LATER.split(inner)[0].strip()
+    line = _LATER.split(_ANNOUNCED.sub(": ", inner))[0].strip()
     return line[:_LONGEST] or type(error).__name__
 
 

@@ -251,6 +251,11 @@ def test_an_archive_of_keras_2_that_lacks_a_weight(tmp_path: Path) -> None:
         (EOFError("EOF read where object expected"), "written by another version of Python", "package.module:factory"),
         (ValueError("bad marshal data (unknown type code)"), "written by another version of Python", "package.module"),
         (ValueError("Unknown layer: 'Swish'. Please ensure"), "Unknown layer: 'Swish'", "define Swish in a module"),
+        (
+            ValueError("A total of 4 objects could not be loaded. Example error message for object <EinsumDense>:\n\n"
+                       "Layer 'key' expected 3 variables, but received 0.\n\nList of objects"),
+            "for object <EinsumDense>: Layer 'key' expected 3 variables, but received 0.", "package.module:factory",
+        ),
         (RuntimeError(""), "Keras cannot load it: RuntimeError", "package.module:factory"),
     ],
 )  # fmt: skip
