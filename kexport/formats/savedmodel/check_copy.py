@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-SERVING = "serving_default"
+from kexport.formats.savedmodel.writer import SERVING
+
 GRAPH = "saved_model.pb"
 _LAST = {"softmax": ("Softmax", "softmax"), "sigmoid": ("Sigmoid", "y")}
 """The operation, and what it calls its result."""
