@@ -63,16 +63,9 @@ def _moved(value: Any, rng: np.random.Generator) -> Any:
     size = np.sqrt(np.square(array, dtype=np.float64).mean(axis=axes, keepdims=True))
     outlying = np.where(array == 0, size, np.minimum(size, _LARGEST * np.abs(array, dtype=np.float64)))
     noise = rng.standard_normal(array.shape, dtype=np.float32) * (ULP * outlying).astype(np.float32)
-    return _masked_alike(array + noise, value)
-
-
-def _masked_alike(moved: Any, value: Any) -> Any:
-    """The moved numbers with the mask of those that they stand for, which layers behind read from it."""
-    from keras.src.backend import convert_to_tensor, get_keras_mask, set_keras_mask
-
-    mask = get_keras_mask(value)
+    mask = getattr(value, "_keras_mask", None)
     if mask is None:
-        return moved
-    tensor = convert_to_tensor(moved)
-    set_keras_mask(tensor, mask)
-    return tensor
+        return array + noise
+    moved = value + noise  # a tensor, as an array holds no mask
+    moved._keras_mask = mask  # noqa: SLF001 - where Keras keeps it
+    return moved
