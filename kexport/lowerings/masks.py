@@ -6,8 +6,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from inspect import signature
 from typing import Any
+
+from kexport.errors import UnsupportedError
+from kexport.sources.keras_walk import functional
 
 _NOT_AT_INFERENCE = {"BatchNormalization"}
 """Layers that look at a mask only while they train."""
@@ -20,8 +24,7 @@ def masks_of(node: Any) -> dict[str, Any]:
     layer = node.operation
     if not hasattr(layer, "_call_signature") or type(layer).__name__ in _NOT_AT_INFERENCE:
         return {}
-    known = signature(layer.call).parameters
-    found = {name: mask for name, mask in _found(layer, node).items() if name in known}
+    found = _found(layer, node, set(signature(layer.call).parameters))
     return {name: mask for name, mask in found.items() if any(each is not None for each in tree.flatten(mask))}
 
 
@@ -33,17 +36,26 @@ def symbolic(arguments: Any) -> list[Any]:
     return [each for each in tree.flatten(arguments) if isinstance(each, keras.KerasTensor)]
 
 
-def _found(layer: Any, node: Any) -> dict[str, Any]:
-    from keras import tree
+def _carried(tensor: Any) -> Any:
+    """The mask that comes with a tensor. Raises UnsupportedError for one that only comes when the model runs."""
     from keras.src.backend import get_keras_mask
+
+    mask, history = get_keras_mask(tensor), getattr(tensor, "_keras_history", None)
+    nested = functional(history.operation) if mask is None and history is not None else None
+    if nested is not None and get_keras_mask(nested.outputs[history.tensor_index]) is not None:
+        raise UnsupportedError(f"the nested model {history.operation.name!r} gives a mask; the native graph has none")
+    return mask
+
+
+def _found(layer: Any, node: Any, known: Collection[str]) -> dict[str, Any]:
+    from keras import tree
 
     expected = layer._call_signature  # noqa: SLF001 - as Keras's own __call__ reads it
     given = {name: each for name, each in node.arguments.kwargs.items() if name in expected.parameters}
     bound = expected.bind(*node.arguments.args, **given)
     stated = {name: each for name, each in bound.arguments.items() if name == "mask" or name.endswith("_mask")}
     tensors = {name: each for name, each in bound.arguments.items() if name not in stated and symbolic(each)}
-    carried = {
-        "mask" if len(tensors) == 1 else f"{name}_mask": tree.map_structure(get_keras_mask, each)
-        for name, each in tensors.items()
-    }
-    return {**carried, **{name: mask for name, mask in stated.items() if mask is not None and name != "attention_mask"}}
+    named = {"mask" if len(tensors) == 1 else f"{name}_mask": each for name, each in tensors.items()}
+    carried = {name: tree.map_structure(_carried, each) for name, each in named.items() if name in known}
+    given = {name: mask for name, mask in stated.items() if mask is not None and name != "attention_mask"}
+    return {**carried, **given}
