@@ -151,19 +151,25 @@ QUANTIZED: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
 }
 
 
+def quantized(model: Any, mode: str) -> Any:
+    """As `keras.Model.quantize`, which warns of every layer that it leaves."""
+    for layer in model.layers:
+        if type(layer).__name__.endswith("Dense"):
+            layer.quantize(mode)
+    return model
+
+
 @pytest.mark.parametrize("kind", QUANTIZED)
 def test_layers_that_keras_has_quantized_round_as_it_does(tmp_path: Path, kind: str) -> None:
     mode, make = QUANTIZED[kind]
-    model = ending(make)
-    model.quantize(mode)
+    model = quantized(ending(make), mode)
     passed(exported(saved(model, tmp_path), tmp_path, BOTH))
 
 
 def test_a_quantization_that_is_not_known_is_named(tmp_path: Path) -> None:
     from kexport.lowerings.model import lower_model
 
-    model = ending(QUANTIZED["Dense"][1])
-    model.quantize("float8")
+    model = quantized(ending(QUANTIZED["Dense"][1]), "float8")
     with pytest.raises(
         UnsupportedError, match=r"layer '\w+' \(Dense\) is quantized by Keras to float8, which"
     ) as caught:

@@ -10,7 +10,8 @@ from kexport.lowerings import Builder, Value, lowers, refuse, require, weights
 from kexport.lowerings.joining import cut, flipped, joined
 from kexport.lowerings.primitives import binary, regrouped, reshape, sizes
 from kexport.lowerings.selection import looked_up
-from kexport.operations import Activation, Add, BinaryKind, Cell, Recurrent
+from kexport.operations import Activation, Add, BinaryKind, Cell, Recurrent, Weights
+from kexport.sources.loading.keras2_functions import STEEPER, keras2_hard_sigmoid
 
 CELLS = {"LSTM": Cell.LSTM, "GRU": Cell.GRU, "SimpleRNN": Cell.SIMPLE}
 ACTIVATIONS = {
@@ -56,23 +57,37 @@ def _operation(layer: Any, *, backwards: bool, cells: bool = False) -> Recurrent
     cell = layer.cell
     require(not getattr(layer, "stateful", False), layer, "a state that outlives the call")
     kind = CELLS[type(layer).__name__]
-    wide = kind.gates * int(layer.units)
+    wide, steeper = kind.gates * int(layer.units), _steeper(layer, kind)
     bias = np.zeros((2, wide), np.float32)
     if layer.use_bias:
         given = weights(cell.bias)
         bias[: given.ndim] = given if given.ndim == 2 else given[np.newaxis]
     return Recurrent(
         cell=kind,
-        kernel=weights(cell.kernel),
-        recurrent=weights(cell.recurrent_kernel),
-        bias=bias[0],
-        inner_bias=bias[1],
+        kernel=weights(cell.kernel) * steeper,
+        recurrent=weights(cell.recurrent_kernel) * steeper,
+        bias=bias[0] * steeper,
+        inner_bias=bias[1] * steeper,
         activation=_activation(layer, layer.activation),
-        gate=_activation(layer, getattr(layer, "recurrent_activation", None)),
+        gate=_gate(layer),
         backwards=backwards,
         reset_after=bool(getattr(layer, "reset_after", False)),
         cells=cells,
     )
+
+
+def _gate(layer: Any) -> Activation | None:
+    function = getattr(layer, "recurrent_activation", None)
+    return Activation.HARD_SIGMOID if function is keras2_hard_sigmoid else _activation(layer, function)
+
+
+def _steeper(layer: Any, kind: Cell) -> Weights | float:
+    """What the columns of the gates are multiplied by where a gate is Keras 2's hard sigmoid."""
+    if getattr(layer, "recurrent_activation", None) is not keras2_hard_sigmoid:
+        return 1.0
+    candidate = {Cell.LSTM: 2, Cell.GRU: 2, Cell.SIMPLE: 0}[kind]
+    factors = [1.0 if place == candidate else STEEPER for place in range(kind.gates)]
+    return np.repeat(np.array(factors, np.float32), int(layer.units))
 
 
 def _activation(layer: Any, function: Any) -> Activation | None:

@@ -239,6 +239,12 @@ def ops_filled_like(build: Builder, operation: Any, value: Value, fill_value: An
     return build.emit(Filled(constant=np.full(sizes(value), number, np.float32)), value)
 
 
+@lowers("operation", "ConvertToTensor")
+def ops_convert(build: Builder, operation: Any, value: Value) -> Value:
+    """A tensor as it is, or cast."""
+    return value if operation.dtype is None else ops_cast(build, operation, value)
+
+
 @lowers("operation", "StopGradient", "Copy")
 def ops_identity(build: Builder, operation: Any, value: Value) -> Value:
     """What only matters while training."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from kexport.sources.loading.keras2_functions import keras2_hard_sigmoid
 from tests.lowerings.layer_table import IMAGE, ODD, ROW, ROWS, Case, Make, layer, one, ops, two
 
 VOLUME = (4, 6, 5, 3)
@@ -124,13 +125,14 @@ def _masked(k: Any, x: Any) -> Any:
     return k.layers.Dense(4)(k.layers.Embedding(10, 6, mask_zero=True)(places))
 
 
-def masked(make: Make) -> Case:
-    return one(ROW, lambda k, x: make(k, _masked(k, x)), "SIGN", "CAST", "GATHER", "NOT_EQUAL", "SELECT_V2")
+def masked(make: Make, *outside: str) -> Case:
+    known = ("SIGN", "CAST", "GATHER", "NOT_EQUAL", "SELECT_V2")
+    return one(ROW, lambda k, x: make(k, _masked(k, x)), *known, *outside)
 
 
 def _masked_by_value(k: Any, x: Any) -> Any:
     """Steps of which all numbers are 0 are left out."""
-    y = k.layers.Masking(0.0)(k.layers.ReLU(threshold=2.5)(x))
+    y = k.layers.Masking(0.0)(k.layers.ReLU()(x - 1.5))
     return k.layers.GlobalAveragePooling1D()(k.layers.Concatenate()([y, k.layers.Dense(3)(y)]))
 
 
@@ -275,11 +277,13 @@ WIDE: dict[str, Case] = {
     "LSTM backwards": one(ROWS, layer("LSTM", 5, return_sequences=True, go_backwards=True), "STRIDED_SLICE"),
     "LSTM relu": one(ROWS, layer("LSTM", 5, activation="relu", recurrent_activation="hard_sigmoid")),
     "GRU": one(ROWS, layer("GRU", 5)),
+    "LSTM of Keras 2": one(ROWS, layer("LSTM", 5, recurrent_activation=keras2_hard_sigmoid)),
+    "GRU of Keras 2": one(ROWS, layer("GRU", 5, recurrent_activation=keras2_hard_sigmoid, reset_after=False)),
     "LSTM cells": one(ROWS, _cells("LSTM")),
     "GRU from states": one(ROWS, _cells("GRU")),
     "Bidirectional LSTM cells": one(ROWS, _cells("LSTM", both=True), "STRIDED_SLICE"),
     "mask of an average": masked(lambda k, y: k.layers.GlobalAveragePooling1D()(y)),
-    "mask of Attention": masked(lambda k, y: k.layers.Attention()([y, y])),
+    "mask of Attention": masked(lambda k, y: k.layers.Attention()([y, y]), "EQUAL"),
     "mask of MultiHeadAttention": masked(
         lambda k, y: k.layers.GlobalAveragePooling1D()(k.layers.MultiHeadAttention(2, 3)(y, y))
     ),

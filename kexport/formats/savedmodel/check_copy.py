@@ -97,8 +97,10 @@ def _readers(function: Any) -> Counter[str]:
 
 
 def _read(function: Any) -> Iterator[str]:
+    """Every value that is read for its numbers; its shape is another thing."""
     for node in function.node_def:
-        yield from node.input
+        if node.op != "Shape":
+            yield from node.input
     yield from function.ret.values()
 
 

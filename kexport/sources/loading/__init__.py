@@ -70,7 +70,7 @@ def _load_legacy(path: Path, *, trust: bool) -> Any:
         with bounded.told(path):
             described, operations = keras2.converted(found, version=_version(file), told=f"model {path}")
         with bounded.building(path, written_by=_version(file)):
-            model = keras2.build(described, {**custom, **operations}, trust=trust)
+            model = keras2.build(described, {**custom, **operations}, version=_version(file), trust=trust)
         bounded.require_model(model, path)
         keras2.load_weights(model, file, path)
     return bounded.checked(model, path)

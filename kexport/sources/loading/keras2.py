@@ -9,6 +9,8 @@ Keras 3 reads most of what Keras 2 wrote. What it stumbles over is rewritten her
    of the same meaning, where there are any (`tensor_operations`).
 5. Calls of nested models, which Keras 2 counted from 1: from 0. A model's only input or output in a list: by itself.
 6. A list of several axes, which Keras 3 would silently forget: refused.
+7. ``hard_sigmoid``, which is another function today (`keras2_functions`).
+8. States that a recurrent layer begins in: they stood among its inputs.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from kexport.errors import SourceError
-from kexport.sources.loading import keras2_calls, obsolete, tensor_operations
+from kexport.sources.loading import keras2_calls, keras2_functions, obsolete, tensor_operations
 from kexport.sources.weights import finalize
 from kexport.sources.weights.hdf5_file import legacy_layers
 
@@ -45,13 +47,16 @@ def converted(config: dict[str, Any], *, version: str, told: str) -> tuple[dict[
     return config, tensor_operations.custom_objects()
 
 
-def build(config: dict[str, Any], custom: Mapping[str, Any], *, trust: bool) -> Any:
-    """The model of a legacy configuration, without its weights."""
+def build(config: dict[str, Any], custom: Mapping[str, Any], *, version: str, trust: bool) -> Any:
+    """The model of a legacy configuration, which Keras ``version`` wrote, without its weights."""
     from keras.src.legacy.saving import saving_options, saving_utils
     from keras.src.saving.serialization_lib import SafeModeScope
 
     with saving_options.keras_option_scope(use_legacy_config=True), SafeModeScope(not trust):
-        return saving_utils.model_from_config(config, custom_objects=dict(custom))
+        model = saving_utils.model_from_config(config, custom_objects=dict(custom))
+    if not version.startswith("3"):
+        keras2_functions.restore(model)
+    return model
 
 
 def load_weights(model: Any, file: Any, path: Path) -> None:

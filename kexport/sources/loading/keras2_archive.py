@@ -43,7 +43,7 @@ def is_of_keras2(written_by: str) -> bool:
 def build(described: dict[str, Any], custom: Mapping[str, Any], *, written_by: str, path: Path, trust: bool) -> Any:
     """The model, without its weights. Raises SourceError for what Keras 3 cannot express."""
     legacy, operations = keras2.converted(_legacy(described), version=written_by, told=f"model {path}")
-    return keras2.build(legacy, {**custom, **operations}, trust=trust)
+    return keras2.build(legacy, {**custom, **operations}, version=written_by, trust=trust)
 
 
 def load_weights(model: Any, folder: Path, path: Path) -> None:

@@ -20,6 +20,7 @@ from kexport.sources.loading import graph_operations, tensor_functions
 
 PREFIX = "kexport>"
 _KINDS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer", "ClassMethod", "InstanceMethod", "InstanceProperty")
+_RECURRENT = ("RNN", "LSTM", "GRU", "SimpleRNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 _CONSTANT = "_CONSTANT_VALUE"
 _HINT = "build the model again with Keras 3, and load its weights: kexport export package.module:factory"
 
@@ -32,6 +33,8 @@ def convert(layer: dict[str, Any], told: str) -> None:
     """
     if layer["class_name"] not in _KINDS:
         calls = layer.get("inbound_nodes", [])
+        if layer["class_name"] in _RECURRENT:
+            calls = [_from_states(node, told) for node in calls]
         layer |= {"inbound_nodes": [_call(node) if _has_tensors(node) else node for node in calls]} if calls else {}
         return
     config = layer["config"]
@@ -70,6 +73,26 @@ def custom_objects() -> dict[str, Any]:
     """The classes that `convert` names: they build Keras's own operations."""
     made = {f"{PREFIX}{name}": _maker(function) for name, function in tensor_functions.TABLE.items()}
     return {**made, f"{PREFIX}{graph_operations.CLASS}": _maker(graph_operations.call)}
+
+
+def _from_states(node: Any, told: str) -> Any:
+    """A call of a recurrent layer; states and constants stood behind its sequence, and None for constants."""
+    if not isinstance(node, list) or not node:
+        return node
+    keywords = _first(node)[3] if len(_first(node)) > 3 else {}
+    several = isinstance(node[0], list) and len(node) > 1
+    if "constants" not in keywords and not several:
+        return node
+    if keywords.get("constants") is not None:
+        raise SourceError(f"{told}: a recurrent layer is called with constants, which is not read", hint=_HINT)
+    call = _call(node)
+    tensors = call["args"][0] if several else [call["args"][0]]
+    states = {"initial_state": tensors[1:]} if several else {}
+    return {"args": tensors[:1], "kwargs": {**_without(call["kwargs"], "constants"), **states}}
+
+
+def _without(keywords: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in keywords.items() if key != name}
 
 
 def _has_tensors(node: Any) -> bool:

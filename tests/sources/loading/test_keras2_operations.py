@@ -14,7 +14,7 @@ import pytest
 from kexport.errors import SourceError
 from kexport.images.seeded import seeded_images
 from kexport.sources import loading
-from kexport.sources.loading import obsolete, words
+from kexport.sources.loading import keras2_functions, obsolete, words
 from tests.sources.loading import keras2_writer
 from tests.sources.loading.test_keras2 import INPUT, randomized, rewritten, same
 
@@ -184,6 +184,53 @@ def test_arguments_that_are_gone(kind: str, given: dict[str, Any], left: set[str
 def test_an_argument_that_says_something(kind: str, key: str, value: Any) -> None:
     with pytest.raises(SourceError, match=rf"layer 'n' \({kind}\) has {key}={value!r}, which Keras 3 does not know"):
         obsolete.drop({"class_name": kind, "config": {"name": "n", key: value}}, "model m.h5")
+
+
+SEQUENCE = {**INPUT, "config": {**INPUT["config"], "batch_input_shape": [None, 6, 3]}}  # type: ignore[dict-item]
+
+
+def recurrent(kind: str, name: str, calls: list[Any], **options: Any) -> dict[str, Any]:
+    config = {"name": name, "units": 4, "return_state": True, "time_major": False, "implementation": 2, **options}
+    return {"class_name": kind, "name": name, "config": config, "inbound_nodes": [calls]}
+
+
+@pytest.mark.parametrize(("kind", "states"), [("LSTM", 2), ("GRU", 1), ("SimpleRNN", 1)])
+def test_a_recurrent_layer_that_begins_in_the_states_of_another(tmp_path: Path, kind: str, states: int) -> None:
+    """States stood among the inputs, and the gates' hard sigmoid was another function."""
+    import keras
+    from keras import layers
+
+    gates = {} if kind == "SimpleRNN" else {"recurrent_activation": "hard_sigmoid"}
+    own = {key: keras2_functions.keras2_hard_sigmoid for key in gates}
+    sequence = keras.Input((6, 3))
+    first, second = (getattr(layers, kind)(4, return_state=True, **own) for _ in range(2))
+    made = keras.Model(sequence, second(sequence, initial_state=list(first(sequence)[1:]))[0])
+    rng = np.random.default_rng(4)
+    for weight in made.weights:
+        weight.assign(rng.normal(0, 1, weight.shape))
+
+    begins = [[*X, {"constants": None}], *(["a", 0, 1 + place, {}] for place in range(states))]
+    described = [SEQUENCE, recurrent(kind, "a", [[*X, {}]], **gates), recurrent(kind, "b", begins, **gates)]
+    path = rewritten(tmp_path / "m.h5", described, "b")
+    with h5py.File(path, "a") as file:
+        group = file["model_weights"]
+        group.attrs["layer_names"] = [b"x", b"a", b"b"]
+        for name, layer in (("a", first), ("b", second)):
+            held = group.create_group(name)
+            held.attrs["weight_names"] = [f"{name}/{place}:0".encode() for place in range(len(layer.weights))]
+            for place, weight in enumerate(layer.weights):
+                held.create_dataset(f"{name}/{place}:0", data=np.asarray(weight))
+    values = rng.normal(0, 1, (2, 6, 3)).astype(np.float32)
+    np.testing.assert_allclose(np.asarray(loading.load(path, trust=False)(values)), np.asarray(made(values)), atol=1e-6)
+
+
+def test_a_hard_sigmoid_is_that_of_keras_2(tmp_path: Path) -> None:
+    layer = {
+        "class_name": "Activation", "name": "op", "config": {"name": "op", "activation": "hard_sigmoid"},
+        "inbound_nodes": [[[*X, {}]]],
+    }  # fmt: skip
+    loaded = loading.load(rewritten(tmp_path / "m.h5", [INPUT, layer], "op"), trust=False)
+    np.testing.assert_allclose(np.asarray(loaded(IMAGES * 3)), (0.6 * IMAGES + 0.5).clip(0, 1), atol=1e-6)
 
 
 def archived(path: Path, model: Any, *, version: str = "2.15.0") -> Path:
