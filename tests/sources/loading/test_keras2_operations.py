@@ -201,7 +201,7 @@ def test_a_recurrent_layer_that_begins_in_the_states_of_another(tmp_path: Path, 
     from keras import layers
 
     gates = {} if kind == "SimpleRNN" else {"recurrent_activation": "hard_sigmoid"}
-    own = {key: keras2_functions.keras2_hard_sigmoid for key in gates}
+    own = dict.fromkeys(gates, keras2_functions.keras2_hard_sigmoid)
     sequence = keras.Input((6, 3))
     first, second = (getattr(layers, kind)(4, return_state=True, **own) for _ in range(2))
     made = keras.Model(sequence, second(sequence, initial_state=list(first(sequence)[1:]))[0])
