@@ -28,6 +28,13 @@ def masks_of(node: Any) -> dict[str, Any]:
     return {name: mask for name, mask in found.items() if any(each is not None for each in tree.flatten(mask))}
 
 
+def carried_by(node: Any) -> list[Any]:
+    """The masks that come with the tensors of a call, which layers inside of a layer find there."""
+    from keras.src.backend import get_keras_mask
+
+    return symbolic([get_keras_mask(tensor) for tensor in node.input_tensors])
+
+
 def symbolic(arguments: Any) -> list[Any]:
     """The tensors of the model in a structure of arguments."""
     import keras

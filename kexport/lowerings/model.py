@@ -11,7 +11,7 @@ import numpy as np
 from kexport.errors import UnsupportedError
 from kexport.graph import Graph, TensorSpec
 from kexport.lowerings import Builder, Lowering, Value, lowering_of, quantized, registered, require, weights
-from kexport.lowerings.masks import masks_of, symbolic
+from kexport.lowerings.masks import carried_by, masks_of, symbolic
 from kexport.lowerings.trace import BATCH, at_inference, traced, without_batch
 from kexport.operations import Filled, Shape
 from kexport.sources.keras_walk import functional, input_names, ordered_calls, output_names
@@ -125,6 +125,8 @@ def _lower_call(build: Builder, node: Any, known: dict[int, Value], prefix: str)
         if not isinstance(operation, _layer_class()):
             raise
         build.forget(mark)
+        for mask in carried_by(node):
+            _lower_tensor(build, mask, known, prefix)
         try:
             return _traced(build, node, known, prefix, masks)
         except UnsupportedError as error:

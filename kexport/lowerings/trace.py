@@ -37,6 +37,7 @@ def traced(node: Any, known: dict[int, Value], masks: dict[str, Any]) -> Traced:
     """
     import keras
     from keras import tree
+    from keras.src.backend import get_keras_mask, set_keras_mask
 
     layer, symbols, values = node.operation, {}, []
 
@@ -48,6 +49,9 @@ def traced(node: Any, known: dict[int, Value], masks: dict[str, Any]) -> Traced:
             shape = (BATCH * value.copies, *value.shape[1:])
             symbols[id(each)] = keras.Input(batch_shape=shape, dtype=_dtype(layer, each))
             values.append(value)
+            mask = get_keras_mask(each)
+            if mask is not None:
+                set_keras_mask(symbols[id(each)], symbol(mask))
         return symbols[id(each)]
 
     args, kwargs = tree.map_structure(symbol, (node.arguments.args, {**node.arguments.kwargs, **masks}))

@@ -130,6 +130,20 @@ def masked(make: Make, *outside: str) -> Case:
     return one(ROW, lambda k, x: make(k, _masked(k, x)), *known, *outside)
 
 
+def _pooled_inside(k: Any) -> Any:
+    class Pooled(k.layers.Layer):  # type: ignore[misc, name-defined]
+        """Says nothing of masks; the layer inside finds the one that comes with the values."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = k.layers.GlobalAveragePooling1D()
+
+        def call(self, inputs: Any) -> Any:
+            return self.inner(inputs) * 2.0
+
+    return Pooled()
+
+
 def _masked_by_value(k: Any, x: Any) -> Any:
     """Steps of which all numbers are 0 are left out."""
     y = k.layers.Masking(0.0)(k.layers.ReLU()(x - 1.5))
@@ -287,6 +301,8 @@ WIDE: dict[str, Case] = {
     "mask of MultiHeadAttention": masked(
         lambda k, y: k.layers.GlobalAveragePooling1D()(k.layers.MultiHeadAttention(2, 3)(y, y))
     ),
+    "mask of rows of MultiHeadAttention": masked(lambda k, y: k.layers.MultiHeadAttention(2, 3)(y, y)),
+    "mask of a layer inside of a layer": masked(lambda k, y: _pooled_inside(k)(y)),
     "mask by value": one(ROWS, _masked_by_value),
     "MultiHeadAttention told where": one(ROWS, _attends_where_told),
     "Dense in int8": one(ROW, quantized("int8", layer("Dense", 5))),
