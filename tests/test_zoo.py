@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests import zoo
 
@@ -17,6 +18,15 @@ def test_a_third_of_the_zoo_is_native_and_right(tmp_path: Path) -> None:
     assert [each for each in outcomes if not each.right] == []
     native = sum(set(each.made.values()) == {zoo.NATIVE} for each in outcomes)
     assert native >= 0.9 * len(outcomes), [each.reason for each in outcomes if each.reason]
+
+
+@pytest.mark.parametrize("name", ["classifier/blur pool", "siamese/manhattan", "transformer/grouped queries"])
+def test_int8_of_the_zoo(tmp_path: Path, name: str) -> None:
+    """A few of those that `python tests/zoo.py --all --int8` runs."""
+    outcome = zoo.outcome_of(name, tmp_path, int8=True)
+    assert outcome.decibels is not None
+    assert outcome.decibels >= zoo.PLAIN_DECIBELS
+    assert outcome.floats == ()
 
 
 def test_the_comparison_can_fail() -> None:
