@@ -127,14 +127,17 @@ def _variables_meet_symbols() -> Iterator[None]:
 @contextmanager
 def _gradients_left_out() -> Iterator[None]:
     """A function with a gradient of its own, as Keras's quantized layers have them, is only the function."""
+    import keras
     from keras.src import ops
 
     before = ops.custom_gradient
-    ops.custom_gradient = lambda function: lambda *args, **kwargs: function(*args, **kwargs)[0]
+    for module in (ops, keras.ops):
+        module.custom_gradient = lambda function: lambda *args, **kwargs: function(*args, **kwargs)[0]
     try:
         yield
     finally:
-        ops.custom_gradient = before
+        for module in (ops, keras.ops):
+            module.custom_gradient = before
 
 
 @contextmanager

@@ -179,6 +179,16 @@ def quantized(mode: str, make: Make) -> Make:
     return made
 
 
+def _straight_through(k: Any, x: Any) -> Any:
+    """Rounds forwards, and is a straight line backwards."""
+
+    class Rounded(k.layers.Layer):  # type: ignore[misc, name-defined]
+        def call(self, inputs: Any) -> Any:
+            return k.ops.custom_gradient(lambda value: (k.ops.round(value * 4) / 4, lambda upstream: upstream))(inputs)
+
+    return Rounded()(x)
+
+
 def _fake_quantized(k: Any, x: Any) -> Any:
     return k.quantizers.fake_quant_with_min_max_vars(k.layers.Dense(4)(x), -1.9, 2.4)
 
@@ -309,6 +319,7 @@ WIDE: dict[str, Case] = {
     "Dense in int4": one(ROW, quantized("int4", layer("Dense", 5, activation="relu"))),
     "EinsumDense in int8": one(ROWS, quantized("int8", layer("EinsumDense", "abc,cde->abde", (7, 2, 3)))),
     "fake quantization": one(ROW, _fake_quantized),
+    "straight through": one(IMAGE, _straight_through),
     "GRU reset before": one(ROWS, layer("GRU", 5, reset_after=False, return_sequences=True)),
     "GRU states": one(ROWS, _states, "STRIDED_SLICE"),
     "SimpleRNN": one(ROWS, layer("SimpleRNN", 5, return_sequences=True)),
