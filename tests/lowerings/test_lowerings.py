@@ -317,12 +317,6 @@ REFUSED: dict[str, tuple[Make, str]] = {
         lambda k, x: k.layers.LSTM(3, name="own")(k.layers.Masking()(k.layers.Reshape((8, 32))(x))),
         "'own' .LSTM.: a mask is not supported natively",
     ),
-    "a mask for a nested model": (
-        lambda k, x: k.Sequential([k.layers.GlobalAveragePooling1D()], name="own")(
-            k.layers.Masking()(k.layers.Reshape((8, 32))(x))
-        ),
-        "'own' .Sequential.: a mask for a nested model",
-    ),
     "float16 in between": (lambda k, x: k.ops.cast(x, "float16") * 2, "float16"),
     "constant of higher rank": (lambda k, x: x * np.ones((1, 1, 1, 1, 4), np.float32), "constant of shape"),
     "half precision": (lambda k, x: k.layers.Conv2D(4, 1, dtype="mixed_float16", name="half")(x), "'half'.*float16"),

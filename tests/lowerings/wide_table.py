@@ -136,6 +136,7 @@ def _pooled_inside(k: Any) -> Any:
 
         def __init__(self) -> None:
             super().__init__()
+            self.supports_masking = True
             self.inner = k.layers.GlobalAveragePooling1D()
 
         def call(self, inputs: Any) -> Any:
@@ -313,11 +314,11 @@ WIDE: dict[str, Case] = {
     ),
     "mask of rows of MultiHeadAttention": masked(lambda k, y: k.layers.MultiHeadAttention(2, 3)(y, y)),
     "mask of a layer inside of a layer": masked(lambda k, y: _pooled_inside(k)(y)),
-    "mask by value": one(ROWS, _masked_by_value),
+    "mask by value": one(ROWS, _masked_by_value, "NOT_EQUAL", "CAST", "SELECT_V2"),
     "MultiHeadAttention told where": one(ROWS, _attends_where_told),
-    "Dense in int8": one(ROW, quantized("int8", layer("Dense", 5))),
+    "Dense in int8": one(ROW, quantized("int8", layer("Dense", 5)), "SIGN"),
     "Dense in int4": one(ROW, quantized("int4", layer("Dense", 5, activation="relu"))),
-    "EinsumDense in int8": one(ROWS, quantized("int8", layer("EinsumDense", "abc,cde->abde", (7, 2, 3)))),
+    "EinsumDense in int8": one(ROWS, quantized("int8", layer("EinsumDense", "abc,cde->abde", (7, 2, 3))), "SIGN"),
     "fake quantization": one(ROW, _fake_quantized),
     "straight through": one(IMAGE, _straight_through),
     "GRU reset before": one(ROWS, layer("GRU", 5, reset_after=False, return_sequences=True)),
