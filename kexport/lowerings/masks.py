@@ -47,7 +47,8 @@ def _carried(tensor: Any) -> Any:
     """The mask that comes with a tensor. Raises UnsupportedError for one that only comes when the model runs."""
     from keras.src.backend import get_keras_mask
 
-    mask, history = get_keras_mask(tensor), getattr(tensor, "_keras_history", None)
+    mask = get_keras_mask(tensor)
+    history: Any = getattr(tensor, "_keras_history", None)
     nested = functional(history.operation) if mask is None and history is not None else None
     if nested is not None and get_keras_mask(nested.outputs[history.tensor_index]) is not None:
         raise UnsupportedError(f"the nested model {history.operation.name!r} gives a mask; the native graph has none")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kexport.formats.savedmodel.writer import SERVING
+from kexport.sources.loading.served import SERVING
 
 GRAPH = "saved_model.pb"
 _LAST = {"softmax": ("Softmax", "softmax"), "sigmoid": ("Sigmoid", "y")}

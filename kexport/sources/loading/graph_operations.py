@@ -35,7 +35,8 @@ def parsed(config: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, An
 
 def _plain(value: dict[str, Any]) -> Any:
     """An attribute's value: a number, a text, a type or a list of those."""
-    kind, inner = next(iter(value.items()), ("", None))
+    inner: Any
+    kind, inner = next(iter(value.items()), ("", ""))
     if kind == "list":
         return [_plain({name: each}) for name, many in (inner or {}).items() for each in many]
     return int(inner) if kind == "i" else _TYPES.get(str(inner), "") if kind == "type" else inner

@@ -25,7 +25,7 @@ def restore(model: Any) -> None:
     import keras
 
     keras.saving.register_keras_serializable(PACKAGE, NAME)(keras2_hard_sigmoid)
-    layers = getattr(model, "_flatten_layers", list)()
+    layers: list[Any] = list(getattr(model, "_flatten_layers", list)())
     for layer in layers:
         for attribute in ("activation", "recurrent_activation"):
             if vars(layer).get(attribute) is keras.activations.hard_sigmoid:
