@@ -10,6 +10,7 @@ from kexport.quantization import Batches, Compile
 from kexport.quantization.observe import statistics as observe
 from kexport.quantization.prepare import assign, equalize, stem
 from kexport.quantization.scales import ranges
+from kexport.quantization.scales.ties import without_ties
 from kexport.quantization.sequence import Network
 
 
@@ -70,6 +71,9 @@ def _exact(network: Network, first: stem.Stem) -> Network:
     wanted = stem.power_of_two(scale)
     graph, seen = equalize.rescale(network.graph, name, network.observed, wanted / scale)
     values = ranges.choose(graph, network.precisions, seen)
-    group = next(group for group in ranges.groups(graph, network.precisions) if name in group)
+    groups = ranges.groups(graph, network.precisions)
+    group = next(group for group in groups if name in group)
     values |= {each: replace(values[each], scale=wanted) for each in group}
+    free = [each for each in groups if each != group and values[each[0]] not in ranges.FIXED]
+    values = without_ties(graph, network.precisions, values, free)
     return replace(network, graph=stem.exact(graph, first), values=values, observed=seen)

@@ -19,6 +19,7 @@ from kexport.quantization.plan import HIGHEST, LOWEST, PROBABILITY, Affine, Prec
 from kexport.quantization.scales import silu
 from kexport.quantization.scales.bounds import clips_to_unit, is_sigmoid, split_product, useful_range, within_unit
 from kexport.quantization.scales.legal import legal
+from kexport.quantization.scales.ties import without_ties
 
 STEPS = 255
 BINS = 2048
@@ -27,6 +28,7 @@ WIDTHS = np.linspace(1.0, 1.05, 51)
 MOST_DISTINCT, OFTEN = 1024, 8  # of a lattice, and how often each number occurs on average at least
 SMALLEST_RANGE = 1e-6
 UNIT = Affine(scale=float(np.float32(1 / 255)), zero_point=LOWEST)  # [0, 1] exactly
+FIXED = (PROBABILITY, UNIT)
 
 
 class Histogram(NamedTuple):
@@ -46,7 +48,7 @@ def choose(
         fixed = _fixed(graph, group)
         chosen |= dict.fromkeys(group, fixed or _fitted(graph, group, observed, search=search))
         free += [] if fixed else [group]
-    return legal(graph, precisions, chosen, free)
+    return without_ties(graph, precisions, legal(graph, precisions, chosen, free), free)
 
 
 def needed(graph: Graph, precisions: Mapping[str, Precision]) -> tuple[str, ...]:
