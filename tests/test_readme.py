@@ -107,7 +107,7 @@ def test_the_two_set_up_commands_differ_in_extra_and_end_only() -> None:
     run, tests = (MARKED[name].split(" && ") for name in ("ci: run", "ci: test"))
     assert run[0] == tests[0] == "python3.11 -m venv .venv"
     assert tests[1] == run[1].replace("install '.[cpu]'", "install -e '.[cpu,dev]'")
-    assert tests[2] == ".venv/bin/python -m pytest"
+    assert tests[2] == ".venv/bin/python -m pytest -n 2 --dist loadfile"
     job = parse(run[2].removeprefix(".venv/bin/"))
     assert job.command.name == "all"
     assert job.params["weights"] == "random:0"
@@ -118,8 +118,12 @@ def test_commands_parse(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     for path in re.findall(r"(?:^|\s)(artifacts\S*)", line):
         (tmp_path / path).mkdir(parents=True, exist_ok=True)
-    for name in re.findall(r"\S+\.(?:keras|h5)", line):
-        (tmp_path / name).write_bytes(b"")
+    for name in re.findall(r"(?<![\w/])[\w/.-]+\.(?:keras|h5|json|jpg)", line):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for name in re.findall(r"(?<=export )folder\b", line):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "saved_model.pb").touch()
     context = parse(line)
     if context.command.name == "export" and line != "kexport export":
         assert select(context.params["sources"])
@@ -128,8 +132,8 @@ def test_commands_parse(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_the_parsing_can_fail() -> None:
     with pytest.raises(click.NoSuchOption):
         parse("kexport export MobileNet --quantize")
-    with pytest.raises(KeyError, match="bundle"):
-        parse("kexport bundle artifacts")
+    with pytest.raises(KeyError, match="train"):
+        parse("kexport train artifacts")
 
 
 @pytest.mark.parametrize("line", QUICK)
