@@ -60,9 +60,13 @@ class Question:
             return _ended_early(outcome)
 
 
+START = "from kexport import machine; machine.end_with_parent(); from kexport.pipeline.worker import start; start()"
+"""A worker is bound to its parent before it imports what takes a second: a parent may be killed in between."""
+
+
 def command(task: str, asked: Path, answered: Path) -> tuple[str, ...]:
     """How a worker process is started."""
-    return (sys.executable, "-m", "kexport.pipeline.worker", task, str(asked), str(answered))
+    return (sys.executable, "-c", START, task, str(asked), str(answered))
 
 
 def ask(

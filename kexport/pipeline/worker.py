@@ -69,7 +69,12 @@ def _failure(error: Exception, clock: Clock) -> Failure:
     )
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """Be the process of a task."""
     machine.end_with_parent()
     machine.limit_memory(machine.memory_bytes())
     sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    start()
