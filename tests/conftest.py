@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from kexport.graph import Graph
+from tests.demonstrated import demonstrated
 from tests.numpy_reference import compute
+
+__all__ = ["demonstrated"]
 
 Arrays = list[np.ndarray]
 

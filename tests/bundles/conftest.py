@@ -20,10 +20,6 @@ SMALL = {"a.onnx": "", "a.tflite": "", "int8.tflite": "int8", "uint8.tflite": "u
 """Names of small files, and the type of their inputs and outputs if it is not float32."""
 
 
-class Silent:
-    def observe(self, event: object) -> None: ...
-
-
 @pytest.fixture
 def small(tmp_path: Path) -> Callable[..., Path]:
     """A file that tells red, green and blue apart, by a name of `SMALL`; ``mode`` is its preprocessing."""

@@ -15,9 +15,8 @@ import pytest
 from kexport.bundles import tfrecord, tfserving
 from kexport.bundles.tfrecord import message
 from kexport.bundles.write import bundle
-from kexport.pipeline import demo
-from kexport.registry import Format, Scheme
-from tests.bundles.conftest import Silent, alone
+from tests.bundles.conftest import alone
+from tests.demonstrated import Demonstrated
 
 
 def fields(content: bytes) -> Iterator[tuple[int, bytes | int]]:
@@ -30,13 +29,10 @@ def fields(content: bytes) -> Iterator[tuple[int, bytes | int]]:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("served")
-    prepared = demo.prepare(folder / "run", formats=(Format("savedmodel"),), schemes=(Scheme.FLOAT32,), count=20)
-    [record] = demo.run(prepared, Silent())
-    assert (record.status, record.reason) == ("PASS", "")
-    artifact = prepared.artifacts / "digits" / "digits-float32-savedmodel"
-    return bundle(artifact, "tfserving", folder / "bundle")
+def served(demonstrated: Demonstrated, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bundle(
+        demonstrated.artifact("float32-savedmodel"), "tfserving", tmp_path_factory.mktemp("served") / "bundle"
+    )
 
 
 def test_the_known_checksum() -> None:

@@ -14,31 +14,25 @@ from kexport.bundles.micro import several_scales
 from kexport.bundles.write import bundle
 from kexport.errors import UsageError
 from kexport.pipeline import demo
-from kexport.registry import Format, Scheme
 from kexport.store.directory import read_file
-from tests.bundles.conftest import Made, Silent, alone, guesses
+from tests.bundles.conftest import Made, alone, guesses
 from tests.bundles.test_cpp import built, litert, needs_tools, run
 from tests.bundles.test_mcu import check_bytes, needs_gcc
+from tests.demonstrated import Demonstrated
 
 Digits = Callable[[str], Path]
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> demo.Demo:
-    """The demo with 60 held-out images: ONNX and TFLite, float32 and int8, made."""
-    found = demo.prepare(
-        tmp_path_factory.mktemp("demo") / "run", formats=(Format("onnx"), Format("tflite")),
-        schemes=(Scheme.FLOAT32, Scheme.INT8), count=60,
-    )  # fmt: skip
-    records = demo.run(found, Silent())
-    assert [(record.status, record.reason) for record in records] == [("PASS", "")] * 4
-    return found
+@pytest.fixture
+def prepared(demonstrated: Demonstrated) -> demo.Demo:
+    """What the demo was asked for."""
+    return demonstrated.demo
 
 
-@pytest.fixture(scope="module")
-def digits(prepared: demo.Demo) -> Digits:
-    """Its artifacts, by a name like ``int8.onnx``."""
-    return lambda name: prepared.artifacts / "digits" / f"digits-{name}"
+@pytest.fixture
+def digits(demonstrated: Demonstrated) -> Digits:
+    """The demo's artifacts, by a name like ``int8.onnx``."""
+    return demonstrated.artifact
 
 
 @pytest.mark.parametrize("name", ["float32.onnx", "float32.tflite", "int8.onnx", "int8.tflite"])

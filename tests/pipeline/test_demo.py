@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kexport.cli import group, main
+from kexport.cli import group
 from kexport.errors import UsageError
 from kexport.images import similarity
 from kexport.pipeline import demo
 from kexport.pipeline.demo import digits
 from kexport.registry import Format, Scheme
+from kexport.store.directory import read_file
+from tests.demonstrated import COUNT, Demonstrated
 
 FOLDER = Path(digits.__file__).parent
 MOST_BYTES = 2.5e6
@@ -62,22 +64,24 @@ def test_what_can_be_typed_next_can(tmp_path: Path) -> None:
         group.commands[name].make_context(name, words)
 
 
-def test_the_command_ends_with_names(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = demo.prepare
-    monkeypatch.setattr(
-        demo, "prepare",
-        lambda place: whole(place, formats=(Format("onnx"),), schemes=(Scheme.FLOAT32, Scheme.INT8), count=100),
-    )  # fmt: skip
-    assert main(["demo", "-o", str(tmp_path / "demo")]) == 0
-    said = capsys.readouterr()
-    assert "2 cells: 2 PASS" in said.err
-    assert "top-1" in said.out
+def test_the_command_ends_with_names(demonstrated: Demonstrated) -> None:
+    assert demonstrated.code == 0, demonstrated.err
+    assert "5 cells: 5 PASS" in demonstrated.err
     name = digits.NAMES[int(stored()["classes"][0])]
-    lines = said.out.partition("digits-int8.onnx:\n")[2].splitlines()
-    assert lines[0].split()[1] == name
-    assert float(lines[0].split()[0]) > 0.5
-    assert "kexport bundle" in said.out
-    report = (tmp_path / "demo" / demo.REPORT).read_text()
-    assert "int8" in report
+    for artifact in ("digits-int8.onnx", "digits-int8.tflite"):
+        lines = demonstrated.out.partition(f"{artifact}:\n")[2].splitlines()
+        assert lines[0].split()[1] == name
+        assert float(lines[0].split()[0]) > 0.5
+    assert "kexport bundle" in demonstrated.out
+    assert "int8" in (demonstrated.demo.directory / demo.REPORT).read_text()
+
+
+def test_the_network_is_right_and_int8_keeps_it(demonstrated: Demonstrated) -> None:
+    for name in ("float32.onnx", "float32.tflite", "int8.onnx", "int8.tflite"):
+        scored = read_file(demonstrated.artifact(f"{name}.json")).accuracy
+        assert scored is not None
+        assert scored.images == COUNT
+        assert scored.top1 is not None
+        assert scored.top1 >= 0.97
+        assert scored.keras_top1 is not None
+        assert scored.keras_top1 - scored.top1 <= 1 / COUNT
