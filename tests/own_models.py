@@ -34,7 +34,10 @@ def exported(
     work, out = folder / "work", folder / "out"
     work.mkdir()
     cells = tuple(Cell(model=spec, format=form, **options) for form in formats)
-    request = PrepareRequest(model=spec, folder=str(work), cells=cells)
+    images = options.get("calibration")
+    request = PrepareRequest(
+        model=spec, folder=str(work), cells=cells, calibration=images, calibrated=images is not None
+    )
     if live is None:
         prepare(request, Clock())
     else:
