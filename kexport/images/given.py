@@ -58,9 +58,13 @@ def name_of(text: str) -> str:
 def written(value: Any, folder: Path, *, option: str) -> tuple[str, Path]:
     """``arrays:<digest>`` and the file with the data. Raises UsageError for what is no data, or has no end."""
     spool = _Spool(folder=folder, option=option)
-    for inputs, labels in _batches(value, option):
-        spool.take(inputs, labels)
-    raw = spool.close()
+    try:
+        for inputs, labels in _batches(value, option):
+            spool.take(inputs, labels)
+        raw = spool.close()
+    finally:
+        for column in spool.columns.values():
+            column.stream.close()
     text = f"{PREFIX}{files.file_digest(raw)[:_DIGITS]}"
     return text, raw.rename(folder / name_of(text))
 
