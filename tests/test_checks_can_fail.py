@@ -73,6 +73,7 @@ def judged(ready: tuple[ModelSpec, Path], tmp_path: Path) -> Callable[..., Recor
         graph = change(graph_file.load(original))
         graph_file.save(graph, folder)
         cell = Cell(model=spec, format=file_format)
+        (tmp_path / "out").mkdir(exist_ok=True)
         request = CellRequest(cell=cell, folder=str(folder), directory=str(tmp_path / "out"), reproduce="again")
         record = make_cell(request, Clock())
         published = (tmp_path / "out" / spec.name / cell.file_name).exists()
@@ -248,6 +249,7 @@ def test_a_constant_is_unproven_and_a_saturated_softmax_is_not(
     spec = changed(monkeypatch, lambda kernel: kernel * np.float32(factor))
     prepare(PrepareRequest(model=spec, folder=str(tmp_path)), Clock())
     out = tmp_path / "out"
+    out.mkdir()
     cell = Cell(model=spec, format=Format.ONNX)
     request = CellRequest(cell=cell, folder=str(tmp_path), directory=str(out), reproduce="again")
     record = make_cell(request, Clock())

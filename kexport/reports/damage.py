@@ -7,7 +7,6 @@ import math
 import shlex
 from typing import Any
 
-from kexport.options import TABLE
 from kexport.quantization.ranking import LayerDamage, Ranking
 from kexport.reports import page
 from kexport.reports.md import markdown
@@ -105,7 +104,7 @@ def render_html(ranking: Ranking) -> str:
         header=HEADER,
         rows=rows,
         costly=costly,
-        acts=_acts(ranking, costly),
+        acts=_acts(ranking),
         figure=page.drawing(figure(ranking)),
     )
 
@@ -127,15 +126,12 @@ def _costly(ranking: Ranking) -> tuple[str, ...]:
     return tuple(chosen)
 
 
-def _acts(ranking: Ranking, costly: tuple[str, ...]) -> str:
-    """The command that leaves the ``costly`` layers in float32: by name where an option takes names."""
+def _acts(ranking: Ranking) -> str:
+    """The command that leaves the most sensitive layers in float32, as many as a bound needs."""
     words = ["kexport", "export", ranking.model, "--schemes", "int8", "--calibration", ranking.calibration]
-    if any(option.flag == KEEP for option in TABLE):
-        return shlex.join([*words, *(word for name in costly for word in (KEEP, name))])
     return shlex.join([*words, "--max-drop", "0.5", "--eval", "photos"])
 
 
-KEEP = "--keep-float"
 MOST_OF_IT = 0.5
 
 

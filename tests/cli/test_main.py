@@ -16,7 +16,10 @@ from kexport.cli import group, listing, verdict
 from kexport.errors import DeviceError, UsageError
 
 HEAVY = ("keras", "tensorflow", "onnxruntime", "onnx", "pydantic", "ai_edge_litert", "jax", "torch")
-COMMANDS = ["list", "export", "all", "parity", "bench", "sensitivity", "report", "verify", "sign", "doctor"]
+COMMANDS = [
+    "list", "export", "all", "classify", "inspect", "parity", "bench", "sensitivity", "report", "diff", "bundle",
+    "verify", "sign", "doctor", "demo",
+]  # fmt: skip
 
 
 def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -92,7 +95,7 @@ def test_interrupt_is_130(call, monkeypatch: pytest.MonkeyPatch) -> None:  # typ
 
     monkeypatch.setitem(listing._LISTS, "models", interrupt)
     ended = call("list")
-    assert (ended.code, ended.err) == (130, "interrupted\n")
+    assert (ended.code, ended.err.strip()) == (130, "interrupted")
 
 
 @pytest.mark.parametrize("more", [(), ("--resume",)])

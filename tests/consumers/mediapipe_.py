@@ -140,7 +140,7 @@ def _page(rows: Sequence[Row], version: str, count: int) -> str:
         "# MediaPipe's ImageClassifier",
         "",
         f"`tests/consumers/mediapipe_.py`, mediapipe {version}: {count} photographs of the network's own size,",
-        "the largest class and its score beside those of `kexport classify --resize squash`.",
+        "the largest class and its score beside those of `kexport classify FILE PHOTOGRAPH --resize squash`.",
         "",
         f"| {' | '.join(HEADER)} |",
         f"|{'---|' * len(HEADER)}",

@@ -121,6 +121,7 @@ PLANTED: dict[str, tuple[str, Record | None]] = {
 
 
 def run(directory: Path, *records: Record) -> Path:
+    directory.mkdir()
     for record in records:
         store.write_record(directory, record, f"mine-{record.scheme}.onnx")
     return directory

@@ -41,6 +41,6 @@ def _gate(graph: Graph, node: Node) -> tuple[Node, Node] | None:
         kernel=(operation.kernel.astype(np.float64) / 6).astype(np.float32),
         bias=(np.zeros(operation.kernel.shape[-1]) + bias / 6 + 0.5).astype(np.float32),
     )
-    name = f"{node.name}/line"
+    name = f"{source.name}/line"
     clip = replace(node, operation=Clip(minimum=0.0, maximum=1.0), inputs=(name,))
     return replace(source, name=name, operation=line), clip

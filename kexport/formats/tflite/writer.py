@@ -107,7 +107,7 @@ def program(graph: Graph, *, batch: int = SERVING_BATCH, scheme: str = "float32"
     """The TFLite operators of ``graph``, constants not copied yet."""
     if scheme not in SCHEMES:
         raise UnsupportedError(f"scheme {scheme!r} of TFLite: expected one of {', '.join(SCHEMES)}", hint="--schemes")
-    fixed = prepare(with_batch(graph, batch))
+    fixed = prepare(with_batch(graph, batch), images=scheme != Scheme.FLOAT16)
     code = Assembler(half_weights=scheme == Scheme.FLOAT16)
     inputs = {
         spec.name: code.tensor(spec.name, shape=static(spec.shape, spec.name), dtype=spec.dtype)
