@@ -57,6 +57,7 @@ def shell(tmp_path: Path):
 
 
 def fill(directory: Path, records: tuple[Record, ...]) -> None:
+    directory.mkdir(exist_ok=True)
     for record in records:
         store.write_record(directory, record, f"{record.model}-{record.scheme}.{record.format}")
     store.write_manifest(directory)

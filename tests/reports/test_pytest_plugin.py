@@ -25,6 +25,7 @@ def pytest_of(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def filled(directory: Path, *, fail: bool) -> Path:
     """Records without artifacts, as cells that made none leave them; and their manifest."""
+    directory.mkdir(exist_ok=True)
     for record in made_up.run(models=1, schemes=("float32",)):
         status = Status.FAIL if fail else Status.UNSUPPORTED
         plain = replace(record, artifact=None, status=status, reason="a layer is unknown")
