@@ -33,6 +33,7 @@ def exported(
     """One record per format: the tasks of the worker, without processes of their own. ``live`` is the model itself."""
     work, out = folder / "work", folder / "out"
     work.mkdir()
+    out.mkdir(exist_ok=True)
     cells = tuple(Cell(model=spec, format=form, **options) for form in formats)
     images = options.get("calibration")
     request = PrepareRequest(

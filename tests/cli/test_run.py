@@ -168,7 +168,10 @@ def test_verify(call: Call, recorded: Recorded, tmp_path: Path) -> None:
     recorded.problems = ("a.onnx: sha256 differs", "b.onnx: missing")
     ended = call("verify", str(tmp_path))
     assert (ended.code, ended.out) == (1, "a.onnx: sha256 differs\nb.onnx: missing\n")
-    assert ended.err == f"{tmp_path}: 2 problems found\n"
+    assert ended.err == (
+        f"{tmp_path}: 2 problems found; without --key nobody can tell who made the files, or whether all of it was "
+        "changed together\n"
+    )
 
 
 @pytest.mark.parametrize("command", ["report", "verify", "parity", "bench"])
