@@ -167,7 +167,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
         with pytest.raises(SourceError, match="cannot be read: "):
             stated.of(str(tmp_path / f"{name}.json"), None)
         with pytest.raises(SourceError, match="the image cannot be read: "):
-            _decode(tmp_path / f"{name}.jpg", "RGB")
+            _decode(tmp_path / f"{name}.jpg", "RGB", upright=False)
     with pytest.raises(SourceError, match="it is a device"):
         labels.read(Path("/dev/zero"))
     (tmp_path / "wide.csv").write_text("a," + "x" * 200_000)

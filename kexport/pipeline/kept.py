@@ -93,7 +93,13 @@ def recheck_of(
     """How a record is checked again, or the record as the ERROR that says why it cannot be."""
     try:
         kept = None if with_keras else of(directory, record, photographs=photographs)
-        return Recheck(cell=cell_of(record, trusted=trusted, built=kept is None), kept=kept)
+        cell = cell_of(record, trusted=trusted, built=kept is None)
+        if kept is not None and not (directory / cell.model.name / f"{cell.file_name}.json").is_file():
+            kept, cell = (
+                None,
+                cell_of(record, trusted=trusted),
+            )  # its source names another file: what was kept is not its
+        return Recheck(cell=cell, kept=kept)
     except (UsageError, StoreError) as error:
         return replace(
             record, status=Status.ERROR, reason=error.message, hint=error.hint or "", exit_code=error.exit_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -49,5 +50,8 @@ def test_child_and_folders(tmp_path: Path, number: signal.Signals, code: int) ->
 
 def sleeping(pid: int) -> list[psutil.Process]:
     """The child that measures."""
-    children = psutil.Process(pid).children(recursive=True)
-    return [child for child in children if any("sleep(60)" in word for word in child.cmdline())]
+    found = []
+    for child in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # one that has ended since
+            found += [child] if any("sleep(60)" in word for word in child.cmdline()) else []
+    return found
