@@ -73,6 +73,7 @@ def record(model: str, file_format: str, **changes: Any) -> Record:
 
 
 def stored(folder: Path, *records: Record) -> Path:
+    folder.mkdir(exist_ok=True)
     for each in records:
         store.write_record(folder, each, f"{each.model}-{each.scheme}.{each.format}")
     return folder

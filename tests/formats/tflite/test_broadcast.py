@@ -33,7 +33,7 @@ def shifted(*offsets: np.ndarray) -> Graph:
 @pytest.fixture(autouse=True)
 def unprepared(monkeypatch: pytest.MonkeyPatch) -> None:
     """As int8 files have images scaled: by operators whose float numbers are the same bits in every runtime."""
-    monkeypatch.setattr(tflite, "prepare", lambda graph: graph)
+    monkeypatch.setattr(tflite, "prepare", lambda graph, **_: graph)
 
 
 def constants(graph: Graph) -> list[tuple[int, ...]]:
