@@ -34,6 +34,12 @@ def options() -> str:
     return table(("option", "what it means", "example"), map(_option, TABLE), text_columns=3)
 
 
+def command_options() -> str:
+    """A table per command but ``export`` and ``all``, whose options have a table of their own."""
+    others = {name: command for name, command in group.commands.items() if name not in ("export", "all")}
+    return "\n\n".join(f"### kexport {name}\n\n{_own_options(command)}" for name, command in others.items())
+
+
 def exit_codes() -> str:
     """One row per code: the meaning as `kexport.cli` states it, and the errors that end with it."""
     stated = re.search(r"Exit codes: (.*?)\.\s", command_line.__doc__ or "", re.DOTALL)
@@ -82,6 +88,7 @@ def floors() -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "options": options,
+    "command-options": command_options,
     "exit-codes": exit_codes,
     "flow": flow,
     "formats": formats,
@@ -111,6 +118,23 @@ def _told(command: click.Command) -> tuple[str, str]:
 def _option(option: Option) -> tuple[str, str, str]:
     names = f"{option.short}, {option.flag}" if option.short else option.flag
     return code(f"{names} {option.metavar}" if option.metavar else names), option.meaning, code(option.example)
+
+
+def _own_options(command: click.Command) -> str:
+    found = [each for each in command.params if isinstance(each, click.Option)]
+    if not found:
+        return "No options."
+    return table(("option", "what it means", "example"), map(_own_option, found), text_columns=3)
+
+
+def _own_option(option: click.Option) -> tuple[str, str, str]:
+    """Names and value, the words of the help, and what stands behind its "e.g."."""
+    words, _, example = (option.help or "").partition(", e.g. ")
+    assert example, f"{option.name}: expected an example in {option.help!r}"
+    shown = option.default if option.show_default else None
+    value = "" if option.is_flag else f" {option.metavar or '|'.join(getattr(option.type, 'choices', ()))}"
+    names = f"{', '.join(option.opts)}{value}"
+    return code(names), f"{words}; {shown} unless said" if shown is not None else words, code(example)
 
 
 def _exit_code(part: str) -> tuple[str, str, str]:

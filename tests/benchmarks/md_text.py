@@ -18,7 +18,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns:
 
 
 def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
+    return "| " + " | ".join(" ".join(_plain(cell).replace("|", "\\|").split()) for cell in cells) + " |"
+
+
+def _plain(cell: str) -> str:
+    """Without what a browser would take for a tag, ``<artifact>``, outside of inline code."""
+    return "".join(part if part.startswith("`") else part.replace("<", "&lt;") for part in re.split("(`[^`]*`)", cell))
 
 
 def code(text: str) -> str:

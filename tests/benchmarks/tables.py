@@ -27,13 +27,14 @@ import int8_blocks
 import int8_forty
 import md_text
 import measured_blocks
+import record_block
 
 from kexport.errors import KexportError
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = (
-    "README.md", "docs/cli.md", "docs/formats.md", "docs/flow.md", "parity/README.md", "parity/bar.md",
-    "parity/runs.md",
+    "README.md", "docs/cli.md", "docs/formats.md", "docs/flow.md", "docs/record.md", "parity/README.md",
+    "parity/bar.md", "parity/runs.md",
     "parity/export-vs-peers.md", "parity/tflite-vs-converter.md", "parity/int8-vs-peers.md", "parity/int8-forty.md",
 )  # fmt: skip
 FORTY = "parity/float32-forty.json"
@@ -97,6 +98,7 @@ def blocks(root: Path) -> dict[str, str]:
     return {name: make() for name, make in code_blocks.BLOCKS.items()} | {
         "bar": measured_blocks.bar(rows),
         "measured": measured_blocks.highlights(rows),
+        "record": record_block.record(),
         "runs": measured_blocks.runs(runs),
         "export-vs-peers": measured_blocks.comparison(peers, "--peers"),
         "tflite-vs-converter": measured_blocks.comparison(tflite, "--tflite"),
