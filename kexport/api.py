@@ -86,6 +86,7 @@ def _request(sources: Any, options: Mapping[str, Any], data: Mapping[str, Path],
         force=asked.force,
         bench=requests.benchmark(asked),
         timeout_seconds=asked.timeout_minutes * 60,
+        isolate=asked.isolate,
     )
 
 

@@ -84,14 +84,21 @@ def _memory_used(cgroup: Path) -> int:
 
 
 def resident_bytes(process_id: int) -> int:
-    """What a process and all that it started hold in memory now; 0 if it has ended."""
+    """What a process and all that it started hold in memory now; 0 if it has ended.
+
+    Linux: the proportional share (PSS), so that pages of a forked process and of the one it was forked from count once.
+    """
     import psutil
 
     total = 0
     for process in _tree(process_id):
+        share = _SHARE.search(_read(Path(f"/proc/{process.pid}/smaps_rollup")))
         with suppress(psutil.Error):  # it ended meanwhile
-            total += int(process.memory_info().rss)
+            total += int(share[1]) * 1024 if share else int(process.memory_info().rss)
     return total
+
+
+_SHARE = re.compile(r"^Pss: +(\d+) kB$", re.MULTILINE)
 
 
 def kill_tree(process_id: int) -> None:
@@ -124,18 +131,19 @@ def as_parent() -> dict[str, str]:
     return {PARENT: str(os.getpid())}
 
 
-def end_with_parent() -> None:
+def end_with_parent(parent: int | None = None) -> None:
     """Let this process be killed as soon as its parent ends, also where that was killed. Linux only: elsewhere nothing.
 
     Source: prctl(2), PR_SET_PDEATHSIG; a parent that ended before, while this process was starting, has left it to
-    another (`as_parent`).
+    another: it is told by its id, or in the environment (`as_parent`).
     """
     if sys.platform != "linux":
         return
     import ctypes
 
     told = os.environ.get(PARENT, "")
-    parent = int(told) if told.isdecimal() else os.getppid()
+    if parent is None:
+        parent = int(told) if told.isdecimal() else os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(1, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -30,6 +30,7 @@ def execute(models: Sequence[Named], options: ExportOptions) -> int:
         force=options.force,
         bench=requests.benchmark(options),
         timeout_seconds=options.timeout_minutes * 60,
+        isolate=options.isolate,
     )
     sizes = {cell.label: work(cell) for cell in cells}
     with progress.create(total=len(cells), sizes=sizes) as observer:

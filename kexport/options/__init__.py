@@ -190,6 +190,11 @@ class ExportOptions(ModelOptions, CellOptions):
         word="timeout", metavar="MINUTES", unless=f"{DEFAULT_TIMEOUT_MINUTES:.1f}", was="timeout_seconds",
         turned=lambda value: value / 60,
     )  # fmt: skip
+    isolate: bool = option(
+        Switch(), Goes.RUN,
+        "Start every process anew; otherwise they are forked from one that has imported Keras, or the runtimes, once",
+        "kexport all --isolate", default=False,
+    )  # fmt: skip
     output: Path = option(  # noqa: RUF009 - a field
         Text(python="str | PathLike[str]"), Goes.RUN, "Where artifacts and records land", "-o build/models",
         default=Path("artifacts"), metavar="DIR", unless="artifacts", was="directory", short="-o",

@@ -43,6 +43,7 @@ class Request:
 
     ``live`` has the models of this program by the names that the cells call them, ``data`` the files of its arrays,
     ``own`` a figure of its own (cells are then made here, one after the other: a function goes into no other process).
+    ``isolate``: processes are not forked from one that has imported what they need, each imports it itself.
     """
 
     cells: tuple[Cell, ...]
@@ -55,6 +56,7 @@ class Request:
     force: bool = False
     bench: BenchSettings | None = None
     timeout_seconds: float = 1800.0
+    isolate: bool = False
 
 
 def flow() -> tuple[str, str]:
@@ -175,6 +177,7 @@ def _make(request: Request, cells: tuple[Cell, ...], workspace: Path, observer: 
         live=request.live,
         data=request.data,
         own=request.own,
+        isolate=request.isolate,
     )
     made = run.run(cells, jobs=request.jobs)
     if len(made) == len(request.cells):

@@ -6,7 +6,6 @@ their own (`kexport.pipeline.cells`).
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from kexport import files, machine
 from kexport.errors import KexportError, StoreError
 from kexport.pipeline import tasks
 from kexport.pipeline.runners import local
+from kexport.pipeline.runners.forked import WORKER
 from kexport.pipeline.runners.jobs import Job, Outcome, Progress
 from kexport.pipeline.tasks import Failure
 from kexport.pipeline.worker import FAILED, NO_ROOM
@@ -47,6 +47,26 @@ class Question:
         """The command of the process that answers."""
         return command(self.task, self.asked, self.answered)
 
+    def job(
+        self,
+        name: str,
+        *,
+        timeout_seconds: float,
+        memory_bytes: int = 0,
+        priority: int = 0,
+        warm: tuple[str, ...] | None = None,
+    ) -> Job:
+        """The process that answers, forked from one with the modules ``warm``: its task's own unless said."""
+        return Job(
+            name=name,
+            argv=self.argv,
+            result=self.answered,
+            memory_bytes=memory_bytes,
+            timeout_seconds=timeout_seconds,
+            priority=priority,
+            warm=tasks.find(self.task).warm if warm is None else warm,
+        )
+
     def answer(self, outcome: Outcome) -> Any:
         """What came back: the answer, or a `Failure`, also where the process ended without either."""
         failed = Path(f"{self.answered}{FAILED}")
@@ -60,13 +80,9 @@ class Question:
             return _ended_early(outcome)
 
 
-START = "from kexport import machine; machine.end_with_parent(); from kexport.pipeline.worker import start; start()"
-"""A worker is bound to its parent before it imports what takes a second: a parent may be killed in between."""
-
-
 def command(task: str, asked: Path, answered: Path) -> tuple[str, ...]:
     """How a worker process is started."""
-    return (sys.executable, "-c", START, task, str(asked), str(answered))
+    return (*WORKER, task, str(asked), str(answered))
 
 
 def ask(
@@ -87,9 +103,7 @@ def ask(
     """
     with tempfile.TemporaryDirectory(prefix="kexport-") as own:
         question = Question.write(task, request, folder or Path(own))
-        job = Job(
-            name=task, argv=question.argv, result=question.answered, memory_bytes=0, timeout_seconds=timeout_seconds
-        )
+        job = question.job(task, timeout_seconds=timeout_seconds)
         outcome = local.run([job], jobs=1, memory_bytes=machine.memory_bytes(), observe=tell, environment=environment)[
             task
         ]

@@ -14,6 +14,7 @@ from typing import Any
 from kexport import disk, files, machine, store
 from kexport.errors import KexportError, StoreError
 from kexport.evidence.scores import Measure
+from kexport.formats import write
 from kexport.images import given
 from kexport.pipeline import full_disk, memory
 from kexport.pipeline.ask import Question
@@ -23,7 +24,7 @@ from kexport.pipeline.reproduce import reproduce
 from kexport.pipeline.runners import local
 from kexport.pipeline.runners.jobs import Job, Outcome, Progress, default_jobs
 from kexport.pipeline.steps import Clock
-from kexport.pipeline.tasks import Failure
+from kexport.pipeline.tasks import WITH_KERAS, WITH_RUNTIMES, Failure
 from kexport.pipeline.tasks.cell import CellRequest, make_cell
 from kexport.pipeline.tasks.prepare import PrepareRequest, prepare_live
 from kexport.pipeline.waiting import Group, Waiting
@@ -47,8 +48,8 @@ class CellRun:
     ``live`` are models of this program, by name: they are prepared here, before any process is started. ``data`` are
     the files of its arrays, and ``own`` is a figure of its own, with which cells are made here as well.
     ``recheck`` compares the published artifacts again instead of making new ones; those whose reference is ``kept``
-    beside them need no Keras. Failures that lie with the request or with this environment are not stored at once:
-    `keep_failures` does, unless they are the whole run.
+    beside them need no Keras. ``isolate``: every process imports its modules itself. Failures that lie with the request
+    or with this environment are not stored at once: `keep_failures` does, unless they are the whole run.
     """
 
     directory: Path
@@ -56,6 +57,7 @@ class CellRun:
     observer: Observer
     timeout_seconds: float = 1800.0
     recheck: bool = False
+    isolate: bool = False
     live: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Path] = field(default_factory=dict)
     own: Measure | None = None
@@ -140,6 +142,7 @@ class CellRun:
                 cells=group.cells,
                 label=self._keras_label(group),
                 priority=memory.parameters(group.model),
+                warm=WITH_KERAS,
             ),
             memory_bytes=memory.keras_bytes(group.model),
         )
@@ -168,6 +171,7 @@ class CellRun:
                 cells=(cell,),
                 label=cell.label,
                 priority=CELL_FIRST + memory.parameters(cell.model),
+                warm=WITH_KERAS if write.needs_keras(cell, refusal) else WITH_RUNTIMES,
             ),
             memory_bytes=memory.cell_bytes(cell, refusal),
         )
@@ -190,13 +194,12 @@ class CellRun:
     def _job(self, waiting: Waiting, *, memory_bytes: int) -> Job:
         name = str(len(self._waiting))
         self._waiting[name] = waiting
-        return Job(
-            name=name,
-            argv=waiting.question.argv,
-            result=waiting.question.answered,
+        return waiting.question.job(
+            name,
             memory_bytes=memory_bytes,
             timeout_seconds=self.timeout_seconds,
             priority=waiting.priority,
+            warm=() if self.isolate else waiting.warm,
         )
 
     def _continue(self, outcome: Outcome) -> Iterable[Job]:

@@ -23,7 +23,7 @@ class Group:
 class Waiting:
     """A job that was started: its question, for which cells, and how a display calls it.
 
-    ``again``: its first process was killed.
+    ``warm`` are the modules of the process that it may be forked from, ``again``: its first process was killed.
     """
 
     question: Question
@@ -31,4 +31,5 @@ class Waiting:
     cells: tuple[Cell, ...]
     label: str
     priority: int
+    warm: tuple[str, ...] = ()
     again: bool = False

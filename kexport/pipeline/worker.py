@@ -72,8 +72,13 @@ def _failure(error: Exception, clock: Clock) -> Failure:
 def start() -> None:
     """Be the process of a task."""
     machine.end_with_parent()
+    sys.exit(work(sys.argv[1:]))
+
+
+def work(arguments: list[str]) -> int:
+    """Do one task in this process, whose memory is limited from now on."""
     machine.limit_memory(machine.memory_bytes())
-    sys.exit(main(sys.argv[1:]))
+    return main(arguments)
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
         return seen.records
 
     def request(**values: Any) -> Any:
-        expected = {"cells", "directory", "jobs", "resume", "force", "bench", "timeout_seconds"}
+        expected = {"cells", "directory", "jobs", "resume", "force", "bench", "timeout_seconds", "isolate"}
         assert set(values) == expected
         return type("Request", (), values)()
 

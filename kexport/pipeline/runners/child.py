@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import selectors
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -14,10 +13,13 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from kexport import machine
+from kexport.pipeline.runners import forked
 from kexport.pipeline.runners.jobs import Job, Outcome, Progress
+from kexport.pipeline.runners.process import Fresh, Process
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 ALONE = {"OPENBLAS_NUM_THREADS": "1"}  # numpy's matrices are small, and waiting runtimes spin on the other cores
+QUIET = {"ORT_DISABLE_TELEMETRY": "1"}  # microsoft/onnxruntime#27379: else its import starts two threads that report
 TAIL_BYTES = 8192
 
 
@@ -31,7 +33,7 @@ def child_environment(
     available = cores or len(os.sched_getaffinity(0))
     threads = str(max(1, available // jobs))
     fixed = {"PYTHONHASHSEED": "0", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    usual = {**dict.fromkeys(THREAD_VARIABLES, threads), **ALONE}
+    usual = {**dict.fromkeys(THREAD_VARIABLES, threads), **ALONE, **QUIET}
     return {**usual, **os.environ, **fixed, **(environment or {}), **machine.as_parent()}
 
 
@@ -40,7 +42,8 @@ class Child:
     """A started task: its process, its pipe and where it is."""
 
     task: Job
-    process: subprocess.Popen[bytes]
+    process: Process
+    stdout: IO[bytes]
     stderr: IO[bytes]
     observe: Callable[[Progress], None]
     started: float = field(default_factory=time.monotonic)
@@ -56,9 +59,8 @@ class Child:
 
     def read(self) -> bool:
         """Take what stdout holds; False at its end."""
-        assert self.process.stdout is not None
         try:
-            block = os.read(self.process.stdout.fileno(), 65536)
+            block = os.read(self.stdout.fileno(), 65536)
         except BlockingIOError:
             return False
         *lines, self.unread = (self.unread + block).split(b"\n")
@@ -82,34 +84,27 @@ class Child:
         memory = machine.resident_bytes(self.process.pid)
         self.observe(Progress(name=self.task.name, step=self.step, seconds=self.seconds, memory_bytes=memory))
 
-    def kill(self) -> None:
-        """End the process and all that it started. Only before it is reaped, so that the id is still its own."""
-        machine.kill_tree(self.process.pid)
-
     def reap(self) -> Outcome:
         """Wait for the process, killing what it left behind; its id cannot be reused before."""
-        os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
-        self.kill()
-        _, status, usage = os.wait4(self.process.pid, 0)
-        code = os.waitstatus_to_exitcode(status)
-        self.process.returncode = code  # Popen must not wait for it again
+        self.process.wait()
+        self.process.kill()
+        code, peak_bytes = self.process.reap()
         return Outcome(
             name=self.task.name,
             exit_code=code if code >= 0 else None,
             signal=-code if code < 0 else None,
             timed_out=self.timed_out,
             seconds=self.seconds,
-            peak_memory_bytes=usage.ru_maxrss * 1024,
-            stderr_tail=_tail(self.stderr),
+            peak_memory_bytes=peak_bytes,
+            stderr_tail=_tail(self.stderr) or self.process.told,
             step=self.step,
         )
 
     def close(self, selector: selectors.BaseSelector) -> None:
         """Give its pipe and its stderr back."""
-        assert self.process.stdout is not None
         with suppress(KeyError):
-            selector.unregister(self.process.stdout)
-        self.process.stdout.close()
+            selector.unregister(self.stdout)
+        self.stdout.close()
         self.stderr.close()
 
 
@@ -117,25 +112,28 @@ def start(task: Job, *, environment: Mapping[str, str], observe: Callable[[Progr
     """The child of a job, as the leader of its own process group."""
     stderr = tempfile.TemporaryFile(mode="a+b")  # noqa: SIM115 - closed with the child
     try:
-        process = subprocess.Popen(
-            task.argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            env=environment,
-            start_new_session=True,
-        )
+        reads, writes = os.pipe()
+        stdout = os.fdopen(reads, "rb", buffering=0)
+        try:
+            process = _process(task, environment, writes, stderr)
+        except BaseException:
+            stdout.close()
+            raise
+        finally:
+            os.close(writes)
     except BaseException:
         stderr.close()
         raise
-    assert process.stdout is not None
-    os.set_blocking(process.stdout.fileno(), False)
-    return Child(task=task, process=process, stderr=stderr, observe=observe)
+    os.set_blocking(reads, False)
+    return Child(task=task, process=process, stdout=stdout, stderr=stderr, observe=observe)
 
 
-def ended(child: Child) -> bool:
-    """Whether it has ended; it is not reaped yet."""
-    return os.waitid(os.P_PID, child.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+def _process(task: Job, environment: Mapping[str, str], stdout: int, stderr: IO[bytes]) -> Process:
+    """A worker is forked where its task says from what, and where that can be; anything else is a program anew."""
+    length = len(forked.WORKER)
+    if task.argv[:length] != forked.WORKER or not task.warm or not forked.able(task.warm):
+        return Fresh(task.argv, environment=environment, stdout=stdout, stderr=stderr)
+    return forked.worker(task.warm, task.argv[length:], environment, stdout=stdout, stderr=stderr.fileno())
 
 
 def _step(line: bytes) -> str | None:

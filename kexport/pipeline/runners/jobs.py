@@ -11,6 +11,7 @@ from pathlib import Path
 class Job:
     """One process. ``memory_bytes`` is an estimate of its peak; higher ``priority`` starts first.
 
+    ``warm`` are modules: a worker may be forked from a process that has imported them, if there are any.
     ``result`` is the file that the child writes, whole or not at all; the scheduler never opens it.
     """
 
@@ -20,6 +21,7 @@ class Job:
     memory_bytes: int
     timeout_seconds: float
     priority: int = 0
+    warm: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.argv:

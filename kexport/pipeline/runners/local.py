@@ -8,7 +8,6 @@ the kernel counts in).
 
 from __future__ import annotations
 
-import os
 import selectors
 import signal as signals
 import threading
@@ -18,7 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
-from kexport.pipeline.runners.child import Child, child_environment, ended, start
+from kexport.pipeline.runners import forked
+from kexport.pipeline.runners.child import Child, child_environment, start
 from kexport.pipeline.runners.jobs import Job, Outcome, Progress
 
 POLL_SECONDS = 0.05
@@ -54,8 +54,10 @@ def run(
                 _read_progress(selector)
                 for outcome in state.reap(selector):
                     state.add(on_done(outcome))
-        finally:
+        except BaseException:
             state.kill_all(selector)
+            forked.close()  # also what it was just asked for
+            raise
     return state.outcomes
 
 
@@ -80,11 +82,13 @@ class _State:
     def start_ready(self, selector: selectors.BaseSelector) -> None:
         while (task := self._next()) is not None:
             del self.pending[task.name]
-            child = start(task, environment=self.environment, observe=self.observe)
-            self.running[task.name] = child
-            assert child.process.stdout is not None
-            selector.register(child.process.stdout, selectors.EVENT_READ, child)
-            child.report()
+            self._start(task, selector)
+
+    def _start(self, task: Job, selector: selectors.BaseSelector) -> None:
+        child = start(task, environment=self.environment, observe=self.observe)
+        self.running[task.name] = child
+        selector.register(child.stdout, selectors.EVENT_READ, child)
+        child.report()
 
     def _next(self) -> Job | None:
         if len(self.running) >= self.jobs:
@@ -96,16 +100,26 @@ class _State:
     def reap(self, selector: selectors.BaseSelector) -> Iterator[Outcome]:
         """Outcomes of children that have ended or are over their time; the others report now and then."""
         for child in tuple(self.running.values()):
-            if child.seconds > child.task.timeout_seconds and not ended(child):
+            if child.process.ended() and child.process.refusal:
+                self._start_again(child, selector)
+                continue
+            if child.seconds > child.task.timeout_seconds and not child.process.ended():
                 child.timed_out = True
-                child.kill()
-            if child.timed_out or ended(child):
+                child.process.kill()
+            if child.timed_out or child.process.ended():
                 yield self._finish(child, selector)
             elif time.monotonic() - child.reported > TICK_SECONDS:
                 child.report()
 
+    def _start_again(self, child: Child, selector: selectors.BaseSelector) -> None:
+        """A worker that could not be forked starts as a fresh process, and that is told."""
+        child.step = f"a fresh process: {child.process.refusal}"
+        child.report()
+        child.close(selector)
+        self._start(child.task, selector)
+
     def _finish(self, child: Child, selector: selectors.BaseSelector) -> Outcome:
-        os.waitid(os.P_PID, child.process.pid, os.WEXITED | os.WNOWAIT)
+        child.process.wait()
         while child.read():
             pass
         outcome = child.reap()
@@ -116,7 +130,7 @@ class _State:
 
     def kill_all(self, selector: selectors.BaseSelector) -> None:
         for child in self.running.values():
-            child.kill()
+            child.process.kill()
         for child in self.running.values():
             child.reap()
             child.close(selector)

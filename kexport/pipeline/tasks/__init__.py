@@ -18,14 +18,24 @@ from kexport.errors import KexportError, StoreError, UnknownNameError, Unsupport
 from kexport.pipeline.steps import Clock
 from kexport.records import Status
 
+WITH_KERAS = ("keras", "tensorflow", "h5py", "kexport.pipeline.tasks.prepare", "kexport.pipeline.worker")
+WITH_RUNTIMES = (
+    "onnx", "onnxruntime", "ai_edge_litert.interpreter", "kexport.pipeline.tasks.cell", "kexport.pipeline.worker",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One thing that a worker does: the types of question and answer, and what leads from one to the other."""
+    """One thing that a worker does: the types of question and answer, and what leads from one to the other.
+
+    ``warm`` are the modules that take time to import: it may be done by a process that is forked from one that has
+    imported them. Nothing where that would change what it measures.
+    """
 
     request: type[Any]
     answer: type[Any]
     run: Callable[[Any, Clock], Any]
+    warm: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from kexport import runtimes
 from kexport.evidence.by_layer import ByLayer, compare
 from kexport.pipeline.steps import Clock
-from kexport.pipeline.tasks import Task
+from kexport.pipeline.tasks import WITH_RUNTIMES, Task
 from kexport.records import SourceFacts
 from kexport.runtimes import precheck
 from kexport.runtimes.inner import inner_values
@@ -48,4 +48,4 @@ def run(request: ByLayerRequest, clock: Clock) -> ByLayer:
     return replace(found, notes=(request.note,) if request.note else ())
 
 
-TASK = Task(request=ByLayerRequest, answer=ByLayer, run=run)
+TASK = Task(request=ByLayerRequest, answer=ByLayer, run=run, warm=WITH_RUNTIMES)

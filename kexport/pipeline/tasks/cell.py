@@ -20,7 +20,7 @@ from kexport.passes.embed import embedded
 from kexport.pipeline import int8, provenance, resume
 from kexport.pipeline.proof import Proof, bounds_of, prove, reference_name
 from kexport.pipeline.steps import Clock, Step, follow
-from kexport.pipeline.tasks import Task
+from kexport.pipeline.tasks import WITH_RUNTIMES, Task
 from kexport.quantization import mixed
 from kexport.quantization.embed import embedded_plan
 from kexport.quantization.plan import QuantPlan
@@ -253,4 +253,4 @@ def _cost(state: Making) -> Cost:
     return Cost(seconds={**state.ready.seconds, **state.clock.seconds}, peak_memory_bytes=peak)
 
 
-TASK = Task(request=CellRequest, answer=Record, run=make_cell)
+TASK = Task(request=CellRequest, answer=Record, run=make_cell, warm=WITH_RUNTIMES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kexport.pipeline.steps import Clock
-from kexport.pipeline.tasks import Task
+from kexport.pipeline.tasks import WITH_KERAS, Task
 from kexport.sources import build
 from kexport.sources.adapt import taps
 from kexport.sources.adapt.taps import LayerRow
@@ -32,4 +32,4 @@ def list_layers(request: LayersRequest, clock: Clock) -> Layers:
         return Layers(rows=taps.layers(build.skeleton(request.model)))
 
 
-TASK = Task(request=LayersRequest, answer=Layers, run=list_layers)
+TASK = Task(request=LayersRequest, answer=Layers, run=list_layers, warm=WITH_KERAS)

@@ -14,7 +14,7 @@ from kexport.formats.savedmodel import writer as savedmodel
 from kexport.graph import file as graph_file
 from kexport.lowerings.model import lower_model
 from kexport.pipeline.steps import Clock, Step, follow
-from kexport.pipeline.tasks import Task
+from kexport.pipeline.tasks import WITH_KERAS, Task
 from kexport.records import SourceFacts
 from kexport.sources import build as sources
 from kexport.sources import embedding, layer_samples, prepared, reference
@@ -169,4 +169,4 @@ def prepare(request: PrepareRequest, clock: Clock, *, model: Any = None) -> Prep
     return ready
 
 
-TASK = Task(request=PrepareRequest, answer=Prepared, run=prepare)
+TASK = Task(request=PrepareRequest, answer=Prepared, run=prepare, warm=WITH_KERAS)

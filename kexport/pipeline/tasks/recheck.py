@@ -13,7 +13,7 @@ from kexport.images.evaluation import FACTS
 from kexport.pipeline import resume
 from kexport.pipeline.proof import prove, reference_name
 from kexport.pipeline.steps import Clock
-from kexport.pipeline.tasks import Task
+from kexport.pipeline.tasks import WITH_RUNTIMES, Task
 from kexport.pipeline.tasks.cell import CellRequest
 from kexport.records import AccuracyRecord, Artifact, ParityRecord, Record
 from kexport.runtimes import precheck
@@ -109,4 +109,4 @@ def _changes(artifact: Artifact, path: Path) -> Iterator[str]:
         yield f"{artifact.path} was changed: its sha256 is {found[:12]}, the record has {artifact.sha256[:12]}"
 
 
-TASK = Task(request=CellRequest, answer=Record, run=recheck_cell)
+TASK = Task(request=CellRequest, answer=Record, run=recheck_cell, warm=WITH_RUNTIMES)

@@ -13,7 +13,7 @@ from kexport.lowerings.model import lower_model
 from kexport.passes import optimize
 from kexport.pipeline.int8 import compiler
 from kexport.pipeline.steps import Clock
-from kexport.pipeline.tasks import Task
+from kexport.pipeline.tasks import WITH_KERAS, Task
 from kexport.quantization import sensitivity
 from kexport.quantization.ranking import Ranking
 from kexport.sources import build, reference
@@ -79,4 +79,4 @@ def _lowered(model: Any) -> Graph:
         ) from error
 
 
-TASK = Task(request=RankRequest, answer=Ranking, run=rank_layers)
+TASK = Task(request=RankRequest, answer=Ranking, run=rank_layers, warm=WITH_KERAS)
