@@ -1,12 +1,13 @@
 """Kills a run at a random moment, and looks at what it leaves.
 
-    python -m tests.pipeline.kills [--times 50] [--seed 0] [--keras]
+    python -m tests.pipeline.kills [--times 50] [--seed 0] [--keras] [--isolate]
 
 Each time: a run of two artifacts is killed (SIGKILL) after a random part of its usual time: all its processes at once,
-the parent alone, or one worker alone. Then no process of it may be there after a second, no file but whole ones; the
-run with ``--resume`` ends with the same bytes as an undisturbed one, and ``kexport verify`` finds nothing. With
-``--keras`` every run builds its model; without, it finds it prepared, and most kills hit the writing of files. Exit 1
-where anything does not hold.
+the parent alone, or what it has started: workers, and the warm processes that they are forked from. Then no process of
+it may be there after a second, no file but whole ones; the run with ``--resume`` ends with the same bytes as an
+undisturbed one, and ``kexport verify`` finds nothing. With ``--keras`` every run builds its model; without, it finds it
+prepared, and most kills hit the writing of files. With ``--isolate`` no process is forked. Exit 1 where anything does
+not hold.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from kexport.records import Status
 from kexport.store import manifest
 from tests.pipeline.prepared_once import CELLS, COPY, Silent, prepare
 
-WHO = ("all", "parent", "worker")
+WHO = ("all", "parent", "worker", "server")
+ISOLATE = "KILLS_ISOLATE"
 ORPHAN_SECONDS = 1.0
 OWN = {store.LOCK, store.HOLDER, store.MANIFEST}
 
@@ -54,7 +56,8 @@ def run(out: Path, saved: Path | None) -> list[Status]:
             return real(kind, asked, answered)
 
         ask.command = command
-    request = Request(cells=CELLS, directory=out, jobs=int(os.environ.get("KILLS_JOBS", "1")), resume=True)
+    request = Request(cells=CELLS, directory=out, jobs=int(os.environ.get("KILLS_JOBS", "1")), resume=True,
+                      isolate=bool(os.environ.get(ISOLATE)))  # fmt: skip
     return [record.status for record in pipeline.run(request, Silent())]
 
 
@@ -67,10 +70,10 @@ def killed(out: Path, saved: Path | None, kill: Kill, wanted: dict[str, str]) ->
     """What does not hold after one kill; nothing if all does."""
     process = started(out, saved)
     time.sleep(kill.after_seconds)
-    _kill(process, kill.who)
-    problems = [] if kill.who == "worker" else _orphans(out)
+    all_of_it = _kill(process, kill.who)
+    problems = [] if kill.who in ("worker", "server") else _orphans(out, all_of_it)
     process.communicate(timeout=200)
-    problems += [*_orphans(out), *_half(out, wanted)]
+    problems += [*_orphans(out, all_of_it), *_half(out, wanted)]
     done = started(out, saved)
     _, told = done.communicate(timeout=300)
     if done.returncode != 0:
@@ -81,27 +84,33 @@ def killed(out: Path, saved: Path | None, kill: Kill, wanted: dict[str, str]) ->
     return problems + list(store.verify(out))
 
 
-def _kill(process: subprocess.Popen[bytes], who: str) -> None:
-    """Kill those processes at once; a worker that is not there yet, or no more, is the parent."""
+def _kill(process: subprocess.Popen[bytes], who: str) -> list[psutil.Process]:
+    """Kill those processes at once; a worker that is not there yet, or no more, is the parent. All that there were."""
     try:
         parent = psutil.Process(process.pid)
-        workers = parent.children(recursive=True)
+        started, below = parent.children(), parent.children(recursive=True)
     except psutil.NoSuchProcess:
-        return
-    victims = workers if who == "worker" and workers else [parent, *(workers if who == "all" else [])]
+        return []
+    victims = {"all": [parent, *below], "worker": below, "server": started}.get(who) or [parent]
     for victim in victims:
         try:
             victim.kill()
         except psutil.NoSuchProcess:
             continue
+    return below
 
 
-def _orphans(out: Path) -> list[str]:
-    """Processes that still work on the directory, a second later."""
+def _orphans(out: Path, before: list[psutil.Process]) -> list[str]:
+    """Processes that still work on the directory, or were of the run ``before``, a second later."""
     end = time.monotonic() + ORPHAN_SECONDS
-    while (left := _working_on(out)) and time.monotonic() < end:
+    while (left := {*_working_on(out), *_there(before)}) and time.monotonic() < end:
         time.sleep(0.05)
-    return [f"process {pid} is still there" for pid in left]
+    return [f"process {pid} is still there" for pid in sorted(left)]
+
+
+def _there(processes: list[psutil.Process]) -> list[int]:
+    """Those that have not ended; an id that another process has by now is no longer theirs."""
+    return [each.pid for each in processes if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
 
 
 def _working_on(out: Path) -> list[int]:
@@ -172,7 +181,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--times", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keras", action="store_true")
+    parser.add_argument("--isolate", action="store_true")
     options = parser.parse_args(arguments)
+    os.environ[ISOLATE] = "1" * options.isolate
     with tempfile.TemporaryDirectory() as folder:
         return int(many(Path(folder), times=options.times, seed=options.seed, keras=options.keras) > 0)
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.pipeline import kills
@@ -19,10 +20,20 @@ def usual(tmp_path_factory: pytest.TempPathFactory, saved: Path) -> Undisturbed:
     return kills.undisturbed(tmp_path_factory.mktemp("undisturbed"), saved)
 
 
-@pytest.mark.parametrize(("who", "part"), [("all", 0.85), ("parent", 0.6), ("worker", 0.7)])
+@pytest.mark.parametrize(
+    ("who", "part", "isolate"),
+    [("all", 0.85, ""), ("parent", 0.6, ""), ("worker", 0.7, ""), ("server", 0.75, ""), ("worker", 0.7, "1")],
+)
 def test_a_killed_run_leaves_whole_files_and_goes_on(
-    tmp_path: Path, saved: Path, usual: Undisturbed, who: str, part: float
+    tmp_path: Path,
+    saved: Path,
+    usual: Undisturbed,
+    monkeypatch: pytest.MonkeyPatch,
+    who: str,
+    part: float,
+    isolate: str,
 ) -> None:
+    monkeypatch.setenv(kills.ISOLATE, isolate)
     wanted, seconds = usual
     assert {Path(name).suffix for name in wanted} == {".onnx", ".tflite", ".npz"}
     kill = Kill(who=who, after_seconds=part * seconds)
@@ -38,5 +49,6 @@ def test_half_files_and_orphans_would_be_seen(tmp_path: Path, usual: Undisturbed
     told = kills._half(tmp_path / "out", wanted)
     assert [line.rpartition(" is ")[2] for line in told] == ["half written", "left"]
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", str(tmp_path)]) as other:
-        assert kills._orphans(tmp_path) == [f"process {other.pid} is still there"]
+        assert kills._orphans(tmp_path, []) == [f"process {other.pid} is still there"]
+        assert kills._orphans(tmp_path / "x", [psutil.Process(other.pid)]) == [f"process {other.pid} is still there"]
         other.kill()

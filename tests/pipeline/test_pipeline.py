@@ -259,12 +259,13 @@ SCRIPT = "import sys; from kexport.cli import main; sys.exit(main(sys.argv[1:]))
 
 
 def test_the_same_request_gives_the_same_bytes_in_another_process(tmp_path: Path) -> None:
+    """With another hash seed, other jobs at once, and processes that are forked or start anew."""
     digests = []
-    for seed in ("1", "2"):
+    for seed, isolate in (("1", []), ("2", ["--isolate"])):
         out = tmp_path / seed
         arguments = ["export", "MobileNetV3Small", "--weights", "random:7", "--input-shape", "64,64,3", "-o", str(out)]
         done = subprocess.run(
-            [sys.executable, "-c", SCRIPT, *arguments, "--jobs", seed], env={**os.environ, "PYTHONHASHSEED": seed},
+            [sys.executable, "-c", SCRIPT, *arguments, *isolate, "--jobs", seed], env={**os.environ, "PYTHONHASHSEED": seed},
             capture_output=True, text=True, check=False, timeout=200,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

@@ -13,16 +13,25 @@ import psutil
 import pytest
 
 from kexport.pipeline.runners.child import child_environment
+from kexport.pipeline.runners.forked import WORKER
 from kexport.pipeline.runners.jobs import Job, Outcome, Progress, default_jobs
 from kexport.pipeline.runners.local import run
 
 BUDGET = 10 * 2**30
 
 
-def task(name: str, code: str, *, seconds: float = 30, memory: int = 1, priority: int = 0):
+FRESH, STAND_IN = (sys.executable, "-S", "-c"), ("tests.pipeline.runners.stand_in",)
+both = pytest.mark.parametrize("start", [FRESH, WORKER], ids=["fresh", "forked"])
+"""A process is started anew, or forked from a warm one: it ends alike."""
+
+
+def task(
+    name: str, code: str, *, seconds: float = 30, memory: int = 1, priority: int = 0, start: tuple[str, ...] = FRESH
+) -> Job:
     return Job(
         name=name,
-        argv=(sys.executable, "-S", "-c", code),
+        argv=(*start, code),
+        warm=STAND_IN if start == WORKER else (),
         result=Path("unused"),
         memory_bytes=memory,
         timeout_seconds=seconds,
@@ -30,8 +39,10 @@ def task(name: str, code: str, *, seconds: float = 30, memory: int = 1, priority
     )
 
 
-def run_one(code: str, *, seconds: float = 30) -> Outcome:
-    return run([task("one", code, seconds=seconds)], jobs=1, memory_bytes=BUDGET, observe=lambda _: None)["one"]
+def run_one(code: str, *, seconds: float = 30, start: tuple[str, ...] = FRESH) -> Outcome:
+    return run([task("one", code, seconds=seconds, start=start)], jobs=1, memory_bytes=BUDGET, observe=lambda _: None)[
+        "one"
+    ]
 
 
 def writes(path: Path, sleep: float = 0.3) -> str:
@@ -43,16 +54,19 @@ def spans(folder: Path, names: str) -> dict[str, tuple[float, float]]:
     return {name: tuple(map(float, (folder / name).read_text().split())) for name in names}
 
 
-def test_success_and_exit_code() -> None:
-    good, bad = run_one("pass"), run_one("import sys; print('the cause', file=sys.stderr); sys.exit(3)")
+@both
+def test_success_and_exit_code(start: tuple[str, ...]) -> None:
+    code = "import sys; print('the cause', file=sys.stderr); sys.exit(3)"
+    good, bad = run_one("pass", start=start), run_one(code, start=start)
     assert (good.exit_code, good.signal, good.timed_out, good.succeeded) == (0, None, False, True)
     assert (bad.exit_code, bad.succeeded, bad.reason) == (3, False, "exit code 3")
     assert bad.stderr_tail == "the cause\n"
 
 
-def test_signal_is_reported_and_others_go_on() -> None:
+@both
+def test_signal_is_reported_and_others_go_on(start: tuple[str, ...]) -> None:
     outcomes = run(
-        [task("dies", "import os; os.abort()"), task("lives", "pass")],
+        [task("dies", "import os; os.abort()", start=start), task("lives", "pass", start=start)],
         jobs=1, memory_bytes=BUDGET, observe=lambda _: None,
     )  # fmt: skip
     assert outcomes["dies"].signal == signal.SIGABRT
@@ -61,21 +75,23 @@ def test_signal_is_reported_and_others_go_on() -> None:
     assert outcomes["lives"].succeeded
 
 
-def test_kill_by_the_system_is_called_out_of_memory() -> None:
-    outcome = run_one("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+@both
+def test_kill_by_the_system_is_called_out_of_memory(start: tuple[str, ...]) -> None:
+    outcome = run_one("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", start=start)
     assert outcome.signal == signal.SIGKILL
     assert "SIGKILL (out of memory?)" in outcome.reason
     assert not outcome.timed_out
 
 
-def test_time_limit_ends_the_whole_group(tmp_path: Path) -> None:
+@both
+def test_time_limit_ends_the_whole_group(tmp_path: Path, start: tuple[str, ...]) -> None:
     code = (
         "import subprocess, sys, time\n"
         "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
         f"open({str(tmp_path / 'pid')!r}, 'w').write(str(p.pid))\n"
         "time.sleep(60)"
     )
-    outcome = run_one(code, seconds=1.5)
+    outcome = run_one(code, seconds=1.5, start=start)
     assert outcome.timed_out
     assert not outcome.succeeded
     assert 1.5 <= outcome.seconds < 10
@@ -83,18 +99,21 @@ def test_time_limit_ends_the_whole_group(tmp_path: Path) -> None:
     assert gone(int((tmp_path / "pid").read_text()))
 
 
-def test_nothing_outlives_a_child_that_ended_well(tmp_path: Path) -> None:
+@both
+def test_nothing_outlives_a_child_that_ended_well(tmp_path: Path, start: tuple[str, ...]) -> None:
     code = (
         "import subprocess, sys\n"
         "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
         f"open({str(tmp_path / 'pid')!r}, 'w').write(str(p.pid))"
     )
-    assert run_one(code).succeeded
+    assert run_one(code, start=start).succeeded
     assert gone(int((tmp_path / "pid").read_text()))
 
 
-def test_peak_memory_is_that_of_the_child() -> None:
-    small, large = run_one("pass"), run_one("x = bytearray(300 * 2**20); x[::4096] = b'1' * len(x[::4096])")
+@both
+def test_peak_memory_is_that_of_the_child(start: tuple[str, ...]) -> None:
+    code = "x = bytearray(300 * 2**20); x[::4096] = b'1' * len(x[::4096])"
+    small, large = run_one("pass", start=start), run_one(code, start=start)
     assert large.peak_memory_bytes > 300 * 2**20
     assert large.peak_memory_bytes < small.peak_memory_bytes + 400 * 2**20
 
@@ -126,14 +145,15 @@ def test_tasks_may_be_added_while_running() -> None:
     assert list(outcomes) == ["first", "second"]
 
 
-def test_progress_lines_are_forwarded_and_other_output_is_kept() -> None:
+@both
+def test_progress_lines_are_forwarded_and_other_output_is_kept(start: tuple[str, ...]) -> None:
     seen: list[Progress] = []
     code = (
         "import time, sys\n"
         "print('{\"step\": \"build\"}', flush=True)\nprint('noise', flush=True)\nprint('[1]', flush=True)\n"
         'time.sleep(1.5)\nprint(\'{"step": "write"}\', flush=True)'
     )
-    outcome = run([task("one", code)], jobs=1, memory_bytes=1, observe=seen.append)["one"]
+    outcome = run([task("one", code, start=start)], jobs=1, memory_bytes=1, observe=seen.append)["one"]
     steps = [progress.step for progress in seen]
     assert steps[:2] == ["start", "build"]
     assert steps[-1] == "write"
@@ -142,8 +162,9 @@ def test_progress_lines_are_forwarded_and_other_output_is_kept() -> None:
     assert outcome.stderr_tail == "noise\n[1]\n"
 
 
-def test_a_child_that_closes_stdout_is_still_waited_for() -> None:
-    outcome = run_one("import os, time; os.close(1); time.sleep(0.4); os._exit(7)")
+@both
+def test_a_child_that_closes_stdout_is_still_waited_for(start: tuple[str, ...]) -> None:
+    outcome = run_one("import os, time; os.close(1); time.sleep(0.4); os._exit(7)", start=start)
     assert outcome.exit_code == 7
     assert outcome.seconds >= 0.4
 
