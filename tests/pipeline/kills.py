@@ -61,14 +61,15 @@ def run(out: Path, saved: Path | None) -> list[Status]:
     return [record.status for record in pipeline.run(request, Silent())]
 
 
-def started(out: Path, saved: Path | None) -> subprocess.Popen[bytes]:
+def started(out: Path, saved: Path | None, *, isolate: bool = False) -> subprocess.Popen[bytes]:
     words = [sys.executable, "-m", "tests.pipeline.kills", "--run", str(out), *([] if saved is None else [str(saved)])]
-    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    environment = {**os.environ, ISOLATE: "1" * isolate}
+    return subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
-def killed(out: Path, saved: Path | None, kill: Kill, wanted: dict[str, str]) -> list[str]:
+def killed(out: Path, saved: Path | None, kill: Kill, wanted: dict[str, str], *, isolate: bool = False) -> list[str]:
     """What does not hold after one kill; nothing if all does."""
-    process = started(out, saved)
+    process = started(out, saved, isolate=isolate)
     time.sleep(kill.after_seconds)
     all_of_it = _kill(process, kill.who)
     problems = [] if kill.who in ("worker", "server") else _orphans(out, all_of_it)
@@ -156,7 +157,7 @@ def undisturbed(folder: Path, saved: Path | None) -> tuple[dict[str, str], float
     return hashes(folder), time.monotonic() - begin
 
 
-def many(folder: Path, *, times: int, seed: int, keras: bool) -> int:
+def many(folder: Path, *, times: int, seed: int, keras: bool, isolate: bool) -> int:
     """Kill that many runs; the number of kills after which something did not hold."""
     saved = None if keras else prepare(folder)
     wanted, usual = undisturbed(folder / "undisturbed", saved)
@@ -164,7 +165,7 @@ def many(folder: Path, *, times: int, seed: int, keras: bool) -> int:
     counts = dict.fromkeys(WHO, 0)
     for number in range(times):
         kill = Kill(who=WHO[number % len(WHO)], after_seconds=chance.uniform(0, usual))
-        problems = killed(folder / f"out{number}", saved, kill, wanted)
+        problems = killed(folder / f"out{number}", saved, kill, wanted, isolate=isolate)
         counts[kill.who] += 1
         bad += bool(problems)
         print(f"{number + 1}: {kill.who} after {kill.after_seconds:.2f} s: {problems or 'all holds'}", flush=True)
@@ -183,9 +184,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--keras", action="store_true")
     parser.add_argument("--isolate", action="store_true")
     options = parser.parse_args(arguments)
-    os.environ[ISOLATE] = "1" * options.isolate
     with tempfile.TemporaryDirectory() as folder:
-        return int(many(Path(folder), times=options.times, seed=options.seed, keras=options.keras) > 0)
+        bad = many(Path(folder), times=options.times, seed=options.seed, keras=options.keras, isolate=options.isolate)
+        return int(bad > 0)
 
 
 if __name__ == "__main__":

@@ -21,23 +21,17 @@ def usual(tmp_path_factory: pytest.TempPathFactory, saved: Path) -> Undisturbed:
 
 
 @pytest.mark.parametrize(
-    ("who", "part", "isolate"),
-    [("all", 0.85, ""), ("parent", 0.6, ""), ("worker", 0.7, ""), ("server", 0.75, ""), ("worker", 0.7, "1")],
+    ("who", "part"),
+    [("all", 0.85), ("parent", 0.6), ("worker", 0.7), ("server", 0.75), ("worker, fresh", 0.7)],
 )
 def test_a_killed_run_leaves_whole_files_and_goes_on(
-    tmp_path: Path,
-    saved: Path,
-    usual: Undisturbed,
-    monkeypatch: pytest.MonkeyPatch,
-    who: str,
-    part: float,
-    isolate: str,
+    tmp_path: Path, saved: Path, usual: Undisturbed, who: str, part: float
 ) -> None:
-    monkeypatch.setenv(kills.ISOLATE, isolate)
     wanted, seconds = usual
     assert {Path(name).suffix for name in wanted} == {".onnx", ".tflite", ".npz"}
+    who, _, fresh = who.partition(", ")
     kill = Kill(who=who, after_seconds=part * seconds)
-    assert kills.killed(tmp_path / "out", saved, kill, wanted) == []
+    assert kills.killed(tmp_path / "out", saved, kill, wanted, isolate=bool(fresh)) == []
 
 
 def test_half_files_and_orphans_would_be_seen(tmp_path: Path, usual: Undisturbed) -> None:

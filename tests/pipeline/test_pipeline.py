@@ -265,7 +265,8 @@ def test_the_same_request_gives_the_same_bytes_in_another_process(tmp_path: Path
         out = tmp_path / seed
         arguments = ["export", "MobileNetV3Small", "--weights", "random:7", "--input-shape", "64,64,3", "-o", str(out)]
         done = subprocess.run(
-            [sys.executable, "-c", SCRIPT, *arguments, *isolate, "--jobs", seed], env={**os.environ, "PYTHONHASHSEED": seed},
+            [sys.executable, "-c", SCRIPT, *arguments, *isolate, "--jobs", seed],
+            env={**os.environ, "PYTHONHASHSEED": seed},
             capture_output=True, text=True, check=False, timeout=200,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
