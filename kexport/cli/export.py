@@ -6,6 +6,7 @@ from typing import Any
 
 import rich_click as click
 
+from kexport.cli import completion
 from kexport.cli.options import asked, export_options
 from kexport.cli.run_cells import execute
 from kexport.sources.names import select
@@ -14,7 +15,7 @@ ORDER = 20
 
 
 @click.command("export")
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", shell_complete=completion.sources)
 @export_options
 def command(sources: tuple[str, ...], **values: Any) -> int:
     """Export one or several models, and prove each file against Keras.

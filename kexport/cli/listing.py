@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from kexport import targets
-from kexport.cli import output
+from kexport.cli import completion, output
 from kexport.cli.options import json_option
 from kexport.registry import Engine, Format, Scheme
 from kexport.sources.catalog import APPLICATIONS
@@ -24,9 +24,13 @@ Row = dict[str, Any]
 ORDER = 10
 
 
+def _kinds(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
+    return [kind for kind in (*_LISTS, "layers") if kind.startswith(typed)]
+
+
 @click.command("list")
-@click.argument("kind", default="models", metavar="[KIND]")
-@click.argument("source", required=False, metavar="[SOURCE]")
+@click.argument("kind", default="models", metavar="[KIND]", shell_complete=_kinds)
+@click.argument("source", required=False, metavar="[SOURCE]", shell_complete=completion.sources)
 @click.option("--trust", is_flag=True, help="List the layers of a model file with code, which runs, e.g. --trust")
 @json_option
 def command(kind: str, source: str | None, trust: bool, as_json: bool) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 import rich_click as click
 
+from kexport.cli import completion
 from kexport.errors import UsageError
 from kexport.options import TABLE, ExportOptions, Goes, Option, of
 from kexport.options.kinds import Number, Switch, Texts
@@ -44,12 +45,14 @@ def _decorator(option: Option) -> Callable[[Command], Command]:
     if isinstance(option.kind, Switch):
         return click.option(*names, is_flag=True, default=False, help=help_text)
     if isinstance(option.kind, Texts):
-        return click.option(*names, multiple=True, metavar=option.metavar, help=help_text)
+        offered = completion.of(option)
+        return click.option(*names, multiple=True, metavar=option.metavar, help=help_text, shell_complete=offered)
     if isinstance(option.kind, Number):
         number = int if option.kind.whole else float
         return click.option(*names, type=number, metavar=option.metavar, help=help_text)
     callback = folder if option.name == "output" else reader(option)
-    return click.option(*names, callback=callback, metavar=option.metavar, help=help_text)
+    offered = completion.of(option)
+    return click.option(*names, callback=callback, metavar=option.metavar, help=help_text, shell_complete=offered)
 
 
 def reader(option: Option) -> Callback:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from kexport.cli import output, progress
+from kexport.cli import completion, output, progress
 from kexport.cli.options import asked, calibration_option, json_option, model_options
 from kexport.errors import UnknownNameError, UsageError
 
@@ -37,7 +37,7 @@ def report_file(_context: click.Context, _parameter: click.Parameter, path: Path
 
 
 @click.command("sensitivity")
-@click.argument("source", metavar="SOURCE")
+@click.argument("source", metavar="SOURCE", shell_complete=completion.sources)
 @calibration_option
 @click.option(
     "--images", type=int, metavar="N", help="How many of them are taken, evenly; 16 unless said, e.g. --images 32"

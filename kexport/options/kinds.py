@@ -131,6 +131,10 @@ class Name(Kind):
     python: str = "str | None"
     of: str
 
+    def known(self) -> tuple[str, ...]:
+        """The members."""
+        return tuple(map(str, _legal(self.of)))
+
     def take(self, flag: str, value: Any) -> str:
         """The member. UnknownNameError offers the closest."""
         del flag
@@ -149,6 +153,10 @@ class Names(Kind):
 
     python: str = "str | Iterable[str] | None"
     of: str
+
+    def known(self) -> tuple[str, ...]:
+        """The members."""
+        return tuple(map(str, _legal(self.of)))
 
     def take(self, flag: str, value: Any) -> tuple[str, ...]:
         """Each member once, in the order given. UnknownNameError offers the closest, UsageError if there is none."""
