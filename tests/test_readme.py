@@ -90,6 +90,27 @@ def test_every_format_and_scheme_is_named() -> None:
     assert {str(name) for name in (*Format, *Scheme)} <= set(re.findall(r"[\w-]+", README))
 
 
+def test_every_command_is_shown() -> None:
+    assert {line.split()[1] for line in [*commands(README), parse_first(MARKED["ci: run"])]} == set(group.commands)
+
+
+def parse_first(set_up: str) -> str:
+    return set_up.rpartition(" && ")[2].removeprefix(".venv/bin/")
+
+
+def test_its_sizes_and_times_are_those_that_were_measured() -> None:
+    forty = json.loads((ROOT / "parity" / "float32-forty.json").read_text(encoding="utf-8"))["cells"]
+    files = [cell for cell in forty if cell["format"] in ("onnx", "tflite")]
+    gigabytes = sum(cell["size_bytes"] for cell in files) / 1e9
+    assert f"{len(files)} files of {gigabytes:.1f} GB" in README
+    runs = (ROOT / "parity" / "runs.md").read_text(encoding="utf-8")
+    assert re.search(r"onnx,tflite` \| 80 cells: 80 PASS \| 5 min ", runs)
+    assert "five minutes on the machine of the [measurements](parity/runs.md)" in README
+    small = [cell["size_bytes"] for cell in files if cell["model"] == "MobileNetV3Small"]
+    assert f"{round(sum(small) / 1e6, -1):.0f} MB of files" in README
+    assert f"{round(small[0] / 1e6):.0f} MB of trained ImageNet weights" in README
+
+
 def test_there_are_two_set_up_commands() -> None:
     lines = [line for found in FENCES for line in found["text"].splitlines() if re.search(r"\bpip\b|\bvenv\b", line)]
     assert lines == [MARKED["ci: run"], MARKED["ci: test"]]

@@ -16,6 +16,7 @@ from kexport.pipeline.demo import digits
 from kexport.registry import Format, Scheme
 from kexport.store.directory import read_file
 from tests.demonstrated import COUNT, Demonstrated
+from tests.places import ROOT
 
 FOLDER = Path(digits.__file__).parent
 MOST_BYTES = 2.5e6
@@ -74,6 +75,14 @@ def test_the_command_ends_with_names(demonstrated: Demonstrated) -> None:
         assert float(lines[0].split()[0]) > 0.5
     assert "kexport bundle" in demonstrated.out
     assert "int8" in (demonstrated.demo.directory / demo.REPORT).read_text()
+
+
+def test_the_readme_shows_the_digit_that_is_named(demonstrated: Demonstrated) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    place, best, *others = readme.partition("<!-- example: digit -->\n```text\n")[2].partition("```")[0].splitlines()
+    assert len(others) == demo.TOP - 1
+    told = demonstrated.out.replace(str(demonstrated.demo.directory), "kexport-demo").splitlines()
+    assert told[told.index(place) + 1].split()[1] == best.split()[1]
 
 
 def test_the_network_is_right_and_int8_keeps_it(demonstrated: Demonstrated) -> None:
