@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 import kexport
 
 PACKAGE = Path(kexport.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-NAMES = [path.relative_to(PACKAGE.parent).as_posix() for path in MODULES]
 
 # In the order in which data goes; what stands in no room is the floor, which all rooms stand on.
 ROOMS = (
@@ -34,6 +32,7 @@ KERAS_PLACES = (
 MAX_LINES = 300
 
 
+@cache
 def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
@@ -77,9 +76,10 @@ def upward(name: str, code: str) -> list[str]:
     return [f"{name} imports {module}" for module in found if place(module) > place(name)]
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if path.parent != PACKAGE or path.stem[0] != "_"])
-def test_a_room_imports_only_rooms_above_it(path: Path) -> None:
-    assert upward(".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts), path.read_text("utf-8")) == []
+def test_a_room_imports_only_rooms_above_it() -> None:
+    inner = [path for path in MODULES if path.parent != PACKAGE or path.stem[0] != "_"]
+    names = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in inner}
+    assert [line for name, path in names.items() for line in upward(name, path.read_text("utf-8"))] == []
 
 
 def test_the_import_rule_can_fail() -> None:
@@ -94,10 +94,9 @@ def test_every_folder_is_a_room() -> None:
     assert len(list(PACKAGE.glob("*.py"))) <= MOST_ON_THE_FLOOR
 
 
-@pytest.mark.parametrize("path", MODULES, ids=NAMES)
-def test_heavy_packages_are_imported_inside_functions(path: Path) -> None:
-    found = [f"line {line}: {name}" for name, line in at_module_level(tree_of(path)) if name.split(".")[0] in HEAVY]
-    assert found == []
+def test_heavy_packages_are_imported_inside_functions() -> None:
+    found = [(path, line, name) for path in MODULES for name, line in at_module_level(tree_of(path))]
+    assert [f"{path}:{line}: {name}" for path, line, name in found if name.split(".")[0] in HEAVY] == []
 
 
 def test_module_level_is_recognised() -> None:
@@ -108,13 +107,10 @@ def test_module_level_is_recognised() -> None:
     assert sorted(name for name, _ in at_module_level(ast.parse(code))) == ["a", "c", "d", "e", "f"]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=NAMES)
-def test_keras_is_imported_only_where_the_design_says(path: Path) -> None:
-    name = path.relative_to(PACKAGE).as_posix()
-    if name.startswith(KERAS_PLACES):
-        return
-    found = [f"line {line}: {module}" for module, line in imports(tree_of(path)) if module.split(".")[0] in KERAS]
-    assert found == []
+def test_keras_is_imported_only_where_the_design_says() -> None:
+    elsewhere = [path for path in MODULES if not path.relative_to(PACKAGE).as_posix().startswith(KERAS_PLACES)]
+    found = [(path, line, module) for path in elsewhere for module, line in imports(tree_of(path))]
+    assert [f"{path}:{line}: {module}" for path, line, module in found if module.split(".")[0] in KERAS] == []
 
 
 def catches_everything(node: ast.AST) -> bool:
@@ -126,14 +122,13 @@ def catches_everything(node: ast.AST) -> bool:
     return bool(names & {"all", "Exception"}) or ("BaseException" in names and not reraised)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=NAMES)
-def test_only_the_cell_boundary_catches_every_exception(path: Path) -> None:
-    if path != PACKAGE / "pipeline" / "worker.py":
-        assert [node.lineno for node in ast.walk(tree_of(path)) if catches_everything(node)] == []
+def test_only_the_cell_boundary_catches_every_exception() -> None:
+    elsewhere = [path for path in MODULES if path != PACKAGE / "pipeline" / "worker.py"]
+    handlers = [(path, node) for path in elsewhere for node in ast.walk(tree_of(path)) if catches_everything(node)]
+    assert [f"{path}: {ast.unparse(node)}" for path, node in handlers] == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=NAMES)
-def test_every_module_has_a_docstring_and_one_idea(path: Path) -> None:
-    assert ast.get_docstring(tree_of(path)), "a module says what it is for"
-    lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= MAX_LINES, f"{lines} lines: it holds two ideas"
+def test_every_module_has_a_docstring_and_one_idea() -> None:
+    assert [path for path in MODULES if not ast.get_docstring(tree_of(path))] == [], "a module says what it is for"
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    assert [f"{path}: {count}" for path, count in lines.items() if count > MAX_LINES] == [], "it holds two ideas"
