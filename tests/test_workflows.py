@@ -48,6 +48,8 @@ def test_packages_are_audited_and_fuzzed_for_long() -> None:
     text = "".join(WORKFLOWS.values())
     assert "pip-audit --path" in text
     assert re.search(r'KEXPORT_FUZZ_SECONDS: "(\d+)"', text)
+    assert 'KEXPORT_LONG: "1"' in text
+    assert "pytest -m long" in text
     assert all("permissions:\n  contents: read" in each for each in WORKFLOWS.values())
 
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -311,8 +312,17 @@ def smallest_of_each_family() -> list[catalog.Application]:
     return list(found.values())
 
 
+DEEP = ("InceptionResNetV2", "DenseNet121", "NASNetMobile", "ResNet50")
+"""The long run has them; `tests/test_families.py` lowers and writes every family without the processes of a run."""
+
+
+def families() -> list[Any]:
+    rows = smallest_of_each_family()
+    return [pytest.param(row, id=row.name, marks=pytest.mark.long if row.name in DEEP else ()) for row in rows]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("row", smallest_of_each_family(), ids=lambda row: row.name)
+@pytest.mark.parametrize("row", families())
 def test_each_family_in_both_formats(tmp_path: Path, row: catalog.Application) -> None:
     """Natively and proven, on a small image where that says something."""
     side = row.default_size if row.name in WHOLE_IMAGE else max(row.smallest_size, 64)
