@@ -85,7 +85,13 @@ class CellRun:
         again = (self._cell(self._furnished(cell), 0, "") for cell in cells if cell in self.kept)
         first += [job for job in again if job is not None]
         local.run(
-            first, jobs=count, memory_bytes=budget, observe=self._tell, on_done=self._continue, cores=machine.cores()
+            first,
+            jobs=count,
+            memory_bytes=budget,
+            observe=self._tell,
+            on_done=self._continue,
+            cores=machine.cores(),
+            ahead=() if self.isolate or not first else (WITH_RUNTIMES,),
         )
         return self._made
 

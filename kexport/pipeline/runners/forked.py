@@ -205,22 +205,31 @@ def worker(
     modules: tuple[str, ...], arguments: tuple[str, ...], environment: Mapping[str, str], *, stdout: int, stderr: int
 ) -> Forked:
     """A worker from the warm process that has these modules and this environment, started if it is not there."""
-    place = (os.getpid(), threading.get_ident(), modules)
-    _forget_ended_threads()
-    known = _servers.get(place)
-    if known is not None and known.listen() and _same(known.environment, environment):
+    known = _known(modules, environment)
+    if known is not None:
         with suppress(BrokenPipeError):
             return known.fork(arguments, environment, stdout=stdout, stderr=stderr)
-    warm(modules, environment)
-    return _servers[place].fork(arguments, environment, stdout=stdout, stderr=stderr)
+    return _start(modules, environment).fork(arguments, environment, stdout=stdout, stderr=stderr)
 
 
-def warm(modules: tuple[str, ...], environment: Mapping[str, str]) -> None:
-    """Start a warm process anew, without waiting for what it imports."""
+def ahead(modules: tuple[str, ...], environment: Mapping[str, str]) -> None:
+    """Let a warm process be there when it is needed; nothing is waited for."""
+    if able(modules) and _known(modules, environment) is None:
+        _start(modules, environment)
+
+
+def _known(modules: tuple[str, ...], environment: Mapping[str, str]) -> Server | None:
+    _forget_ended_threads()
+    known = _servers.get((os.getpid(), threading.get_ident(), modules))
+    fits = known is not None and known.listen() and _same(known.environment, environment)
+    return known if fits else None
+
+
+def _start(modules: tuple[str, ...], environment: Mapping[str, str]) -> Server:
     place = (os.getpid(), threading.get_ident(), modules)
     if place in _servers:
         _servers.pop(place).close()
-    _servers[place] = Server(modules, environment)
+    return _servers.setdefault(place, Server(modules, environment))
 
 
 def close() -> None:

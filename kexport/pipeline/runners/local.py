@@ -34,13 +34,14 @@ def run(
     on_done: Callable[[Outcome], Iterable[Job]] = lambda _: (),
     environment: Mapping[str, str] | None = None,
     cores: int | None = None,
+    ahead: Iterable[tuple[str, ...]] = (),
 ) -> dict[str, Outcome]:
     """Run every task, and those that ``on_done`` returns; outcomes in the order of ending.
 
     Among the tasks whose estimate fits beside the running ones, the highest priority starts first; one that
     exceeds ``memory_bytes`` by itself runs alone. A failed child stops nothing else. Any exception here, SIGINT,
     SIGTERM and SIGHUP included (the last two as SystemExit with 128 + signal), kills every child and is raised on.
-    ValueError for duplicate names.
+    ValueError for duplicate names. The warm processes of the modules ``ahead`` start at once: later tasks need them.
     """
     if jobs < 1:
         raise ValueError(f"jobs {jobs}: expected 1 or more")
@@ -49,6 +50,9 @@ def run(
     state.add(tasks)
     with termination_as_exception(), selectors.DefaultSelector() as selector:
         try:
+            state.start_ready(selector)
+            for modules in ahead:
+                forked.ahead(modules, variables)
             while state.pending or state.running:
                 state.start_ready(selector)
                 _read_progress(selector)
