@@ -1,10 +1,12 @@
 """What the user named as SOURCE: an application, a family, a glob, a model file, a factory, or a model itself.
 
-Only the text and the file's place are looked at: nothing is loaded here.
+Many at once are a glob of files, a folder of them, or a list in a file. Only the text and the file's place are looked
+at: nothing is loaded here.
 """
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +22,10 @@ _FACTORY = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z
 GRAPH = "saved_model.pb"
 """What makes a folder a SavedModel."""
 _EXPECTED = "a .keras file, a .h5 file that holds a whole model, or the folder of a SavedModel"
+LIST = "@"
+"""What begins a source that is a file with sources."""
+_GLOB = re.compile(r"[*?[]")
+_LIST_HINT = "kexport export @models.txt, a file with one SOURCE a line"
 _SAVE_HINT = 'model.save("model.keras")'
 
 
@@ -60,8 +66,9 @@ Named = Application | ModelFile | Factory | Live
 def select(sources: Sequence[str | Live]) -> tuple[Named, ...]:
     """What the user named, each once, in the order of the request.
 
-    A source with a suffix of `SUFFIXES` is a file, a folder with `GRAPH` a SavedModel, one like
-    ``package.module:function`` a factory, anything else names applications (`catalog.select`). Raises UnknownNameError
+    A source with a suffix of `SUFFIXES` is a file or a glob of files, a folder with `GRAPH` a SavedModel, any other
+    folder all models in it, ``@FILE`` the sources that the file has, one a line, one like ``package.module:function``
+    a factory, anything else names applications (`catalog.select`). Raises UnknownNameError
     for a name that names nothing, SourceError for a file that is not there, UsageError where two sources would give
     artifacts of the same name.
     """
@@ -93,18 +100,69 @@ def told(named: Named) -> str:
 def _resolve(source: str | Live) -> tuple[Named, ...]:
     if isinstance(source, Live):
         return (source,)
+    if several := _several(source):
+        return tuple(named for each in several for named in _resolve(each))
     if source.endswith(SUFFIXES):
         return (_file(source),)
     if _FACTORY.fullmatch(source):
         return (Factory(text=source),)
     if (Path(source) / GRAPH).is_file():
         return (ModelFile(path=str(Path(source))),)
-    if Path(source).is_dir():
-        raise SourceError(f"{source} is a folder; expected {_EXPECTED}", hint=_SAVE_HINT)
     if "/" in source or Path(source).is_file():
         what = "is neither an application nor a model file" if Path(source).exists() else "does not exist"
         raise SourceError(f"{source} {what}; expected {_EXPECTED}", hint=_SAVE_HINT)
     return catalog.select([source])
+
+
+def _several(source: str) -> list[str]:
+    """The sources that a list, a folder or a glob of files stands for; none if it is no such thing."""
+    path = Path(source)
+    if path.is_dir() and not (path / GRAPH).is_file() and not source.endswith(SUFFIXES):
+        return _within(path)
+    if source.startswith(LIST) and not path.exists():
+        return _lines(source)
+    files = _GLOB.search(source) and (source.endswith(SUFFIXES) or "/" in source)
+    return _matching(source) if files and not path.exists() else []
+
+
+def _lines(source: str) -> list[str]:
+    """The sources that a list names, relative to the present folder as if they were typed; # begins a comment."""
+    path = Path(source.removeprefix(LIST)).expanduser()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{source}: {path} cannot be read as a list of sources: {error}", hint=_LIST_HINT) from error
+    lines = [line.strip() for line in text.splitlines()]
+    found = [line for line in lines if line and not line.startswith("#")]
+    nested = next((line for line in found if line.startswith(LIST)), None)
+    if nested is not None or not found:
+        what = f"names another list, {nested}" if nested else "names no source"
+        raise SourceError(f"{source} {what}; expected one source a line", hint=_LIST_HINT)
+    return found
+
+
+def _matching(source: str) -> list[str]:
+    """The models that a glob of files matches, by their names."""
+    paths = sorted(glob.glob(str(Path(source).expanduser()), recursive=True))  # noqa: PTH207 - any folder, as typed
+    found = [path for path in paths if _is_model(Path(path))]
+    if not found:
+        raise SourceError(f"{source} matches no model; expected {_EXPECTED}", hint=_SAVE_HINT)
+    return found
+
+
+def _within(folder: Path) -> list[str]:
+    """The models of a folder and of the folders in it, by their names; hidden ones are left alone."""
+    seen = (path for path in sorted(folder.rglob("*")) if "/." not in f"/{path.relative_to(folder)}")
+    found = [str(path) for path in seen if _is_model(path)]
+    if not found:
+        raise SourceError(f"{folder} is a folder; expected {_EXPECTED}", hint=_SAVE_HINT)
+    return found
+
+
+def _is_model(path: Path) -> bool:
+    """Whether a file or a folder holds a whole model, by its name and place."""
+    file = path.name.endswith(SUFFIXES) and not path.name.endswith(WEIGHTS_SUFFIX) and path.is_file()
+    return file or (path / GRAPH).is_file()
 
 
 def _file(source: str) -> ModelFile:

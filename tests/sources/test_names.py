@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,42 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "saved").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def test_many_at_once(folder: Path) -> None:
+    models = folder / "models"
+    (models / "more").mkdir(parents=True)
+    (models / ".hidden").mkdir()
+    (models / "served").mkdir()
+    (models / "served" / "saved_model.pb").touch()
+    for name in ("b.keras", "a.h5", "more/c.keras", ".hidden/d.keras", "e.weights.h5", "notes.txt"):
+        (models / name).touch()
+    (folder / "list.txt").write_text("# mine\nVGG16\n\n  models/b.keras\nmodels/*.h5\n")
+    assert [named.told(each) for each in named.select(["models/*.keras"])] == ["models/b.keras"]
+    assert [named.told(each) for each in named.select(["models/**/*.keras"])] == [
+        "models/b.keras",
+        "models/more/c.keras",
+    ]
+    assert [named.told(each) for each in named.select(["models"])] == [
+        "models/a.h5", "models/b.keras", "models/more/c.keras", "models/served",
+    ]  # fmt: skip
+    assert [named.told(each) for each in named.select(["@list.txt"])] == ["VGG16", "models/b.keras", "models/a.h5"]
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "message"),
+    [
+        ("@none.txt", None, "none.txt cannot be read as a list of sources: "),
+        ("@list.txt", "# nothing\n", "@list.txt names no source; expected one source a line"),
+        ("@list.txt", "VGG16\n@list.txt", "@list.txt names another list, @list.txt; expected one source a line"),
+        ("models/*.keras", None, "models/*.keras matches no model; expected a .keras file"),
+    ],
+)
+def test_many_that_are_none(folder: Path, source: str, text: str | None, message: str) -> None:
+    if text is not None:
+        (folder / "list.txt").write_text(text)
+    with pytest.raises(SourceError, match=re.escape(message)):
+        named.select([source])
 
 
 def test_kinds(folder: Path) -> None:
