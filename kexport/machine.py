@@ -18,6 +18,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kexport.version import __version__
+
 if TYPE_CHECKING:
     import psutil
 
@@ -26,7 +28,7 @@ CPU_INFO = Path("/proc/cpuinfo")
 SELF_STATUS = Path("/proc/self/status")
 INSTRUCTIONS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm")
 PACKAGES = (
-    "kexport", "keras", "tensorflow", "tensorflow-cpu", "numpy", "onnx", "onnxruntime", "onnxruntime-gpu",
+    "keras", "tensorflow", "tensorflow-cpu", "numpy", "onnx", "onnxruntime", "onnxruntime-gpu",
     "tf2onnx", "ai-edge-litert", "flatbuffers",
 )  # fmt: skip
 
@@ -184,8 +186,11 @@ def instructions(*, cpu_info: Path = CPU_INFO) -> tuple[str, ...]:
 
 
 def versions() -> dict[str, str]:
-    """Installed version of every package that matters here; absent packages are left out. Nothing is imported."""
-    found = {"python": platform.python_version()}
+    """Installed version of every package that matters here; absent packages are left out. Nothing is imported.
+
+    kexport's own is that of the code that runs: what an installation noted may be older, where it is editable.
+    """
+    found = {"python": platform.python_version(), "kexport": __version__}
     for name in PACKAGES:
         try:
             found[name] = metadata.version(name)

@@ -12,7 +12,7 @@ LAB = Path(os.environ.get("KEXPORT_LAB") or ROOT.parent / "shared" / "imagenet")
 """Real weights and photographs, where they are: tests that need them are marked `lab`."""
 DOCUMENTS = tuple(
     path
-    for folder in (".", "docs", "parity", "targets", ".github", "kexport/lowerings")
+    for folder in (".", "docs", "docs/tutorials", "parity", "targets", ".github", "kexport/lowerings")
     for path in sorted((ROOT / folder).glob("*.md"))
 )
 """What is written for readers."""

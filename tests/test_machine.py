@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from kexport import machine
+from kexport.version import __version__
 
 
 def cgroup(folder: Path, **files: str) -> Path:
@@ -117,3 +118,9 @@ def test_describe_names_versions_and_cores() -> None:
     assert described["cores"] == str(machine.cores())
     assert "version numpy" in described
     assert "version python" in described
+
+
+def test_the_version_of_kexport_is_that_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine.metadata, "version", lambda name: "0.0.1")
+    assert machine.versions()["kexport"] == __version__
+    assert machine.versions()["keras"] == "0.0.1"

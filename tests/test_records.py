@@ -97,3 +97,8 @@ def test_what_is_not_finite_is_text_and_reads_back_however_it_is_spelt(words):
     again = decode_as(DropTrial, text)
     assert math.isnan(again.drop_points)
     assert (again.low_points, again.high_points) == (math.inf, -math.inf)
+
+
+def test_a_field_that_a_later_version_added_is_passed_over():
+    text = json.loads(encode(RECORD)) | {"added_later": 1}
+    assert decode(json.dumps(text)).cost == RECORD.cost

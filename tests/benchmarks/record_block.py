@@ -48,9 +48,7 @@ def _class(kind: type) -> str:
     words = inspect.cleandoc(kind.__doc__ or "").replace("``", "`")
     hints = typing.get_type_hints(kind)
     rows = [(code(each.name), _type(hints[each.name]), _unless(each)) for each in fields(kind)]
-    return (
-        f"### {kind.__name__}\n\n{words}\n\n{table(('field', 'value', 'where it is not there'), rows, text_columns=3)}"
-    )
+    return f"### {kind.__name__}\n\n{words}\n\n{table(('field', 'value', 'if it is absent'), rows, text_columns=3)}"
 
 
 def _enum(kind: type) -> str:
@@ -82,7 +80,7 @@ def _inner(hint: Any) -> str:
 def _unless(field: Field[Any]) -> str:
     """What a reader takes for a field that an earlier version did not write."""
     if field.default is MISSING and field.default_factory is MISSING:
-        return "refused"
+        return "the record is refused"
     value = field.default if field.default_factory is MISSING else field.default_factory()
     if value in ("", (), {}):
         return "empty"
