@@ -10,10 +10,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 
+from kexport.version import __version__
 from tests.formats import test_own_formats as formats
 from tests.lowerings import test_own_lowerings as lowerings
 from tests.places import ROOT
+from tests.test_readme import parse
 
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs" / "tutorials").glob("*.md"))}
 
@@ -97,6 +100,17 @@ def test_what_is_ones_own_is_what_the_tests_of_the_rooms_export() -> None:
     for name, text in shown.items():
         assert ast.dump(ast.parse(files[f"own/{name}"])) == ast.dump(ast.parse(text)), name
     assert files["own/npz_export/bounds.toml"].strip() == formats.BOUNDS.strip()
+
+
+def test_the_job_can_be_pasted() -> None:
+    """Its actions by hash, this one by its release, and a command that kexport takes."""
+    [job] = yaml.safe_load(re.search(r"^```yaml\n(.*?)^```", PAGES["ci"], re.MULTILINE | re.DOTALL)[1])["jobs"].values()
+    used = [step["uses"] for step in job["steps"] if "uses" in step]
+    assert all(re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", name) for name in used[:-1])
+    assert used[-1] == f"kexport/kexport@v{__version__}"
+    assert set(job["steps"][-1]["with"]) <= set(yaml.safe_load((ROOT / "action.yml").read_text("utf-8"))["inputs"])
+    [command] = [step["run"] for step in job["steps"] if step.get("run", "").startswith("kexport")]
+    assert parse(command).command.name == "export"
 
 
 def test_the_pass_does_what_it_ensures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
