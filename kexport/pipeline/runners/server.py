@@ -16,11 +16,12 @@ import socket
 import sys
 import traceback
 from collections.abc import Sequence
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 from kexport import machine
+from kexport.pipeline.steps import Clock
 
 MESSAGE_BYTES = 2**17
 IDLE_SECONDS = 120.0
@@ -29,9 +30,10 @@ THREADS = Path("/proc/self/task")
 
 def serve(descriptor: int, modules: Sequence[str]) -> None:
     """Import the modules, then answer until the connection ends or nobody has asked anything for a while."""
-    for name in modules:
-        with suppress(ImportError):  # the task that needs it meets it again, and says what to install
-            importlib.import_module(name)
+    from kexport.pipeline.worker import attempt
+
+    for name in modules:  # what cannot be imported is met again, and told, by the task that needs it
+        attempt(partial(importlib.import_module, name), Clock(hears=lambda _: None))
     gc.collect()
     gc.freeze()  # what is shared stays shared: the collector does not write into it
     with socket.socket(fileno=descriptor) as connection, selectors.DefaultSelector() as selector:

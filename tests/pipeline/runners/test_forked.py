@@ -119,6 +119,15 @@ def test_what_a_warm_process_says_when_it_cannot_start() -> None:
     assert "cannot be imported here" in told.stderr_tail
 
 
+def test_an_import_that_fails_is_left_to_the_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken.py").write_text("raise AttributeError('an odd version')")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    asked = job("one", "import broken", warm=("broken", *STAND_IN))
+    outcome = run([asked], jobs=1, memory_bytes=1, observe=lambda _: None)["one"]
+    assert outcome.exit_code == 1
+    assert outcome.stderr_tail.endswith("AttributeError: an odd version\n")
+
+
 def test_with_threads_there_is_no_fork_and_that_is_told(tmp_path: Path) -> None:
     seen: list[Progress] = []
     code = f"open({str(tmp_path / 'x')!r}, 'w').close()"
