@@ -238,7 +238,7 @@ def _arrays(
             checks.refuse_non_finite(label, row)
             low, high = min(low, float(row.min())), max(high, float(row.max()))
             correlations.append(similarity.neighbour_correlation(row))
-            members.append(Member(name=label, sha256="", small_hash=similarity.small_hash(row)))
+            members.append(Member.of(label, similarity.look(row)))
     checks.refuse_range(text, (low, high), input_range, mode=contract.mode)
     names = [each.name for each in members]
     checks.refuse_noise(text, correlations, names, hint=NOISE_HINT)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from kexport import files
 from kexport.errors import SourceError, UsageError
 from kexport.images import photographs, similarity
+from kexport.images.similarity import Look
 from kexport.records import UNKNOWN, Preprocessing
 
 FEWEST = 32
@@ -29,11 +30,25 @@ InputRange = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """One image of a set, as it can be recognised in another. ``sha256`` is the file's; empty where it has none."""
+    """One image of a set, as it can be recognised in another. ``sha256`` is the file's; empty where it has none.
+
+    ``small_hash`` and ``cells`` are its `Look`.
+    """
 
     name: str
     sha256: str
     small_hash: int
+    cells: str = ""
+
+    @classmethod
+    def of(cls, name: str, look: Look, *, sha256: str = "") -> Member:
+        """The image of that look."""
+        return cls(name=name, sha256=sha256, small_hash=look.bits, cells=look.cells)
+
+    @property
+    def look(self) -> Look:
+        """What it looks like."""
+        return Look(bits=self.small_hash, cells=self.cells)
 
 
 def image_blocks(paths: Iterable[Path], contract: Preprocessing, size: int) -> Iterator[Images]:
@@ -65,13 +80,13 @@ def read_photographs(
 
 def member(name: str, path: Path, fitted: npt.NDArray[np.uint8]) -> Member:
     """A photograph's marks: its file's sha256 and what it looks like."""
-    return Member(name=name, sha256=files.file_digest(path), small_hash=similarity.small_hash(fitted))
+    return Member.of(name, similarity.look(fitted), sha256=files.file_digest(path))
 
 
 def near_duplicates(members: Sequence[Member]) -> dict[int, int]:
     """The places of images that look nearly like an earlier one, and its place."""
-    hashes = [member.small_hash for member in members]
-    return {later: earlier for earlier, later in similarity.near_pairs(hashes, hashes) if earlier < later}
+    looks = [member.look for member in members]
+    return {later: earlier for earlier, later in similarity.near_pairs(looks, looks) if earlier < later}
 
 
 def duplicate_note(members: Sequence[Member]) -> tuple[str, ...]:

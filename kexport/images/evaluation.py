@@ -150,8 +150,8 @@ def overlap(evaluation: Sequence[Member], calibration: Sequence[Member]) -> tupl
     """Names of evaluation images that calibration holds too: the same file, or one that looks nearly the same."""
     files = {member.sha256 for member in calibration if member.sha256}
     same = {index for index, member in enumerate(evaluation) if member.sha256 in files}
-    hashes = [[member.small_hash for member in members] for members in (evaluation, calibration)]
-    alike = {ours for ours, _ in similarity.near_pairs(*hashes)}
+    looks = [[member.look for member in members] for members in (evaluation, calibration)]
+    alike = {ours for ours, _ in similarity.near_pairs(*looks)}
     return tuple(evaluation[index].name for index in sorted(same | alike))
 
 

@@ -19,6 +19,7 @@ from kexport.images import arrays, checks, similarity
 from kexport.images.arrays import LABELS
 from kexport.images.checks import InputRange, Member
 from kexport.images.photographs import prepare
+from kexport.images.similarity import Look
 from kexport.records import UNKNOWN, Preprocessing, Signature
 
 Array = npt.NDArray[Any]
@@ -85,8 +86,8 @@ def members(
 
 def _member(name: str, row: Array, picture: bool) -> Member:
     digest = hashlib.sha256(np.ascontiguousarray(row).data).hexdigest()
-    look = similarity.small_hash(row) if picture else int(digest[:16], 16)
-    return Member(name=name, sha256=digest, small_hash=look)
+    look = similarity.look(row) if picture else Look(bits=int(digest[:16], 16))
+    return Member.of(name, look, sha256=digest)
 
 
 def _array_of(path: Path, spec: Signature, names: Sequence[str], *, alone: bool) -> str:

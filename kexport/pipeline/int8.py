@@ -91,6 +91,7 @@ def _make(
         peak_memory_bytes=machine.peak_memory_bytes(),
         search=search,
         kernels=cell.kernels,
+        integer_head=cell.integer_head,
         notes=(
             *images.notes,
             *plan.notes,

@@ -125,6 +125,8 @@ def cell_of(record: Record, *, trusted: Collection[str] = (), built: bool = True
         evaluation=record.source.reference_images if record.source.reference_images != photographs else None,
         max_drop=search.bound_points if search else None,
         kernels=kernels,
+        integer_head=record.quantization is not None and record.quantization.integer_head,
+        operators=record.artifact.allowed,
         io=io,
     )
 

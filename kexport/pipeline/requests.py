@@ -60,7 +60,7 @@ def _cells(model: Named, what: ExportOptions, models: int) -> Iterator[Cell]:
             batch=None if what.batch == "dynamic" else what.batch,
             opset=DEFAULT_OPSET if what.opset is None else what.opset,
             io=(what.io or Boundary.FLOAT32) if scheme in form.integer_io else Boundary.FLOAT32,
-            **what.cell_options() | ({} if scheme in CALIBRATED else {"max_drop": None, "kernels": None}),
+            **what.cell_options() | ({} if scheme in CALIBRATED else {"max_drop": None, "kernels": None, "integer_head": False}),
         )
 
 

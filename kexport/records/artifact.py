@@ -20,7 +20,10 @@ class WrittenFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """A written file or folder. ``path`` is relative to the artifact directory and lies inside it."""
+    """A written file or folder. ``path`` is relative to the artifact directory and lies inside it.
+
+    ``allowed`` are the operators that it was held to, by ``--operators`` or a target; any where there are none.
+    """
 
     path: str
     format: str
@@ -34,6 +37,7 @@ class Artifact:
     outputs: tuple[Signature, ...]
     opset: int | None = None
     notes: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         path = PurePosixPath(self.path)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from kexport.images import similarity
+from kexport.images.similarity import Look
 from kexport.pipeline.demo import digits
 
 FOLDER = Path(digits.__file__).parent
@@ -53,9 +54,9 @@ def _data() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _unlike(images: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Places of the images that kexport does not take for one of the others: digits look much alike."""
-    hashes = [[similarity.small_hash(image) for image in digits.enlarged(each)] for each in (images, others)]
-    alike = {ours for ours, _ in similarity.near_pairs(*hashes)}
+    """Places of the images whose bits alone are far from all of the others: digits look much alike."""
+    looks = [[Look(bits=similarity.look(image).bits) for image in digits.enlarged(each)] for each in (images, others)]
+    alike = {ours for ours, _ in similarity.near_pairs(*looks)}
     return np.array([place for place in range(len(images)) if place not in alike])
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from kexport.errors import KexportError, SourceError, UsageError
 from kexport.images import calibration, photographs, similarity
 from kexport.images.calibration import CalibrationSet, Kind, open_calibration
 from kexport.images.seeded import seeded_images
+from kexport.images.similarity import Look
 from kexport.pipeline import int8 as planning
+from kexport.pipeline.demo import digits
 from kexport.records import Signature
 from kexport.sources import catalog
 
@@ -392,5 +395,56 @@ def test_near_pairs_are_those_of_a_plain_search() -> None:
         for b, y in enumerate(values)
         if (x ^ y).bit_count() <= similarity.NEAR_BITS
     }
-    assert set(similarity.near_pairs(values, values)) == plain
+    looks = [Look(bits=value) for value in values]
+    assert set(similarity.near_pairs(looks, looks)) == plain
     assert len(plain) == 350 + 2 * 50
+
+
+def letters() -> list[np.ndarray]:
+    """Drawings on an even ground, of which few cells say anything: every letter at two places."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    drawn = []
+    for number in range(52):
+        image = Image.new("RGB", (64, 64), "white")
+        place = (6 + number // 26 * 18, 3 + number // 26 * 4)
+        ImageDraw.Draw(image).text(place, chr(65 + number % 26), "black", ImageFont.load_default(size=44))
+        drawn.append(np.asarray(image))
+    return drawn
+
+
+def ink() -> list[np.ndarray]:
+    """The demo's handwritten digits."""
+    with np.load(Path(digits.__file__).with_name(digits.IMAGES)) as stored:
+        return list(digits.enlarged(stored["images"][:150]))
+
+
+def traces() -> list[np.ndarray]:
+    """One bright curve on black, as of an instrument."""
+    rng, rows = np.random.default_rng(0), np.arange(64)[:, None]
+    curves = 32 + 24 * np.sin(rng.uniform(0.05, 0.4, (40, 1)) * np.arange(64) + rng.uniform(0, 6, (40, 1)))
+    pictures = [np.where(np.abs(rows - curve) < 2, 255, 0).astype(np.uint8) for curve in curves]
+    return [np.repeat(picture[..., None], 3, axis=2) for picture in pictures]
+
+
+@pytest.mark.parametrize("make", [letters, ink, traces])
+def test_drawings_differ_and_their_copies_do_not(make: Callable[[], list[np.ndarray]]) -> None:
+    from PIL import Image
+
+    drawn = make()
+    looks = [similarity.look(image) for image in drawn]
+    alike = [pair for pair in similarity.near_pairs(looks, looks) if pair[0] != pair[1]]
+    assert alike == []
+    again = []
+    for image in drawn:
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, "JPEG", quality=75)
+        again.append(similarity.look(np.asarray(Image.open(file))))
+    assert {(place, place) for place in range(len(drawn))} <= set(similarity.near_pairs(looks, again))
+
+
+def test_images_of_one_colour_are_alike_and_no_drawing() -> None:
+    even, drawing = (similarity.look(image) for image in (np.full((8, 8, 3), 7, np.uint8), letters()[8]))
+    assert even.like(similarity.look(np.full((8, 8, 3), 200, np.uint8)))
+    assert not even.like(drawing)
+    assert not drawing.like(even)

@@ -39,9 +39,8 @@ def test_the_package_carries_a_small_network_and_the_images() -> None:
 
 def test_no_image_is_both_held_out_and_calibration() -> None:
     found = stored()
-    hashes = [[similarity.small_hash(image) for image in digits.enlarged(found[name])]
-              for name in ("images", "calibration")]  # fmt: skip
-    assert list(similarity.near_pairs(*hashes)) == []
+    looks = [[similarity.look(image) for image in digits.enlarged(found[name])] for name in ("images", "calibration")]
+    assert list(similarity.near_pairs(*looks)) == []
 
 
 def test_every_scheme_of_every_format_is_planned(tmp_path: Path) -> None:

@@ -28,7 +28,6 @@ SOURCE, ARTIFACTS, REPORT = "source", "artifacts", "report.md"
 RESIZE = "squash"
 SCHEMES = tuple(scheme for scheme in Scheme if scheme is not Scheme.INT16X8)
 LEFT_OUT = "int16x8 is left out: its int16 values cannot be clipped at 0 and 1, as MobileNetV3's hard sigmoid has to be"
-ALIKE = "dark digits on white look alike to the check for near-duplicates, which is made for photographs"
 TOP = 3
 
 

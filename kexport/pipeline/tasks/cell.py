@@ -232,6 +232,7 @@ def _artifact(state: Making) -> Artifact:
         outputs=written.outputs,
         opset=cell.opset if cell.format.has_opset else None,
         notes=(*written.notes, *state.proof.notes),
+        allowed=cell.operators,
     )
 
 
