@@ -33,6 +33,8 @@ from kexport.specs import (
 )
 
 IMAGENET = "imagenet"
+UNCALIBRATED: dict[str, object] = {"max_drop": None, "kernels": None, "integer_head": False}
+"""What is said of calibrated schemes alone, in a cell of another."""
 
 
 def cells(models: Sequence[Named], options: ExportOptions) -> tuple[Cell, ...]:
@@ -60,7 +62,8 @@ def _cells(model: Named, what: ExportOptions, models: int) -> Iterator[Cell]:
             batch=None if what.batch == "dynamic" else what.batch,
             opset=DEFAULT_OPSET if what.opset is None else what.opset,
             io=(what.io or Boundary.FLOAT32) if scheme in form.integer_io else Boundary.FLOAT32,
-            **what.cell_options() | ({} if scheme in CALIBRATED else {"max_drop": None, "kernels": None, "integer_head": False}),
+            **what.cell_options()
+            | ({} if scheme in CALIBRATED else {"max_drop": None, "kernels": None, "integer_head": False}),
         )
 
 

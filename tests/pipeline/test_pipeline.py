@@ -15,18 +15,19 @@ from typing import Any
 
 import pytest
 
-from kexport import pipeline, store
+from kexport import pipeline, store, targets
 from kexport.errors import UsageError
 from kexport.evidence.benchmark import BenchSettings
 from kexport.pipeline import Request, resume
 from kexport.pipeline.events import Event
 from kexport.pipeline.reproduce import cell_of, reproduce
-from kexport.records import Record, Status, decode
+from kexport.records import QuantizationRecord, Record, Status, decode
 from kexport.sources import catalog
 from kexport.specs import Cell, Engine, Format, ModelSpec, Scheme, WeightsSpec
 
 SMALL = ModelSpec(application="MobileNetV3Small", weights=WeightsSpec(kind="random", seed=0), input_shape=(64, 64, 3))
 ONNX, TFLITE = Cell(model=SMALL, format=Format.ONNX), Cell(model=SMALL, format=Format.TFLITE)
+OPERATORS = targets.load("microcontroller-int8").values["operators"]
 QUICK = BenchSettings(repetitions=3, warmup=1, threads=1)
 
 
@@ -242,11 +243,11 @@ def test_paths(made: Path) -> None:
 @pytest.mark.parametrize(
     "cells",
     [
-        (replace(ONNX, batch=2, opset=17), replace(TFLITE, batch=3)),
+        (replace(ONNX, batch=2, opset=17), replace(TFLITE, batch=3, operators=OPERATORS)),
         (replace(ONNX, model=replace(SMALL, minimalistic=True, alpha=0.75, classes=10)),),
         (replace(ONNX, model=replace(SMALL, include_top=False, pooling="max"), scheme=Scheme.FLOAT16),),
     ],
-    ids=["batches", "minimalistic", "features in float16"],
+    ids=["batches and operators", "minimalistic", "features in float16"],
 )
 def test_stored_records_give_their_cells_back(tmp_path: Path, cells: tuple[Cell, ...]) -> None:
     for cell, record in zip(cells, make(tmp_path, cells), strict=True):
@@ -254,6 +255,17 @@ def test_stored_records_give_their_cells_back(tmp_path: Path, cells: tuple[Cell,
         assert cell_of(record) == cell
         assert record.reproduce == reproduce(cell, tmp_path)
     assert store.read_records(tmp_path)[0].model == "MobileNetV3Small"
+
+
+def test_a_record_of_integers_alone_gives_its_cell_back(original: Path) -> None:
+    record = next(each for each in store.read_records(original) if each.format == "tflite")
+    said = QuantizationRecord(
+        calibration="synthetic:0", calibration_sha256="", images=8, kind="synthetic", fit_to_deploy=False,
+        int8_layers=1, integer_head=True,
+    )  # fmt: skip
+    cell = cell_of(replace(record, scheme="int8", quantization=said))
+    assert cell == replace(TFLITE, scheme=Scheme.INT8, calibration="synthetic:0", integer_head=True)
+    assert "--integer-head" in reproduce(cell, original)
 
 
 SCRIPT = "import sys; from kexport.cli import main; sys.exit(main(sys.argv[1:]))"
