@@ -17,10 +17,12 @@ from kexport.images import evaluation
 from kexport.images.calibration import CalibrationSet
 from kexport.operations import Conv, Dense
 from kexport.quantization import Compile, mixed, sensitivity
+from kexport.quantization.embed import embedded_plan
 from kexport.quantization.mixed import Make, Mixed
 from kexport.quantization.plan import QuantPlan
 from kexport.quantization.ranking import LayerDamage, worst_first
 from kexport.records import AccuracyRecord, SourceFacts
+from kexport.sources import embedding
 from kexport.specs import Boundary, Cell, Engine, Format, Scheme
 
 Tell = Callable[[str], None]
@@ -68,10 +70,14 @@ class Bound:
         self.tell("drop of a plan")
         with tempfile.TemporaryDirectory(dir=self.folder) as place:
             path = Path(place) / cell.file_name
-            write.write_quantized(plan, cell, path, {})
+            write.write_quantized(self._as_in_a_file(plan), cell, path, {})
             scored = scoring.score(path, cell, self.facts, self.folder, threads=self.threads, own=self.own)
         assert scored is not None, "_require_labels has found the images"
         return scored
+
+    def _as_in_a_file(self, plan: QuantPlan) -> QuantPlan:
+        """With the preprocessing inside, where files have it: they are fed with pixels."""
+        return embedded_plan(plan, embedding.contract_of(self.facts)) if embedding.asked(self.facts) else plan
 
     def ranked(self, graph: Graph, images: CalibrationSet, compile_: Compile) -> tuple[LayerDamage, ...]:
         """The layers, most sensitive first, by the names of those that hold the weights."""

@@ -108,6 +108,31 @@ def test_a_bound_that_int8_alone_meets(calm: Toy, tmp_path: Path) -> None:
         assert "--max-drop 100" in record.reproduce
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"formats": "onnx,tflite"},
+        {"formats": "tflite", "io": "uint8"},
+        {"formats": "onnx", "preprocessing": "caffe"},
+    ],
+    ids=["both formats", "integers out", "reversed channels"],
+)
+def test_trials_are_fed_with_pixels_where_the_preprocessing_is_inside(
+    calm: Toy, tmp_path: Path, asked: dict[str, Any]
+) -> None:
+    model, photographs = calm
+    records = kexport.export(
+        str(model), schemes="int8", calibration=photographs, eval=photographs, max_drop=100.0,
+        embed_preprocessing=True, output=tmp_path, **asked,
+    )  # fmt: skip
+    for record in records:
+        assert (record.status, record.reason) == (Status.PASS, "")
+        assert record.quantization is not None
+        assert record.quantization.search is not None
+        assert record.accuracy is not None
+        assert record.quantization.search.taken.drop_points == pytest.approx(record.accuracy.drop_points, abs=0.5)
+
+
 def test_a_bound_that_no_plan_meets(wild: Toy, tmp_path: Path) -> None:
     onnx, tflite = export(wild, tmp_path, 0.0)
     assert onnx.quantization is not None
