@@ -130,7 +130,7 @@ def test_trials_are_fed_with_pixels_where_the_preprocessing_is_inside(
         assert record.quantization is not None
         assert record.quantization.search is not None
         assert record.accuracy is not None
-        assert record.quantization.search.taken.drop_points == pytest.approx(record.accuracy.drop_points, abs=0.5)
+        assert record.quantization.search.taken.drop_points == pytest.approx(record.accuracy.top1_drop_points, abs=0.5)
 
 
 def test_a_bound_that_no_plan_meets(wild: Toy, tmp_path: Path) -> None:
