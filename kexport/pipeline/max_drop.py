@@ -77,7 +77,8 @@ class Bound:
 
     def _as_in_a_file(self, plan: QuantPlan) -> QuantPlan:
         """With the preprocessing inside, where files have it: they are fed with pixels."""
-        return embedded_plan(plan, embedding.contract_of(self.facts)) if embedding.asked(self.facts) else plan
+        embeds = self.cell.model.embed_preprocessing
+        return embedded_plan(plan, embedding.contract_of(self.facts)) if embeds else plan
 
     def ranked(self, graph: Graph, images: CalibrationSet, compile_: Compile) -> tuple[LayerDamage, ...]:
         """The layers, most sensitive first, by the names of those that hold the weights."""
