@@ -73,7 +73,8 @@ def _steps(cells: npt.NDArray[np.float64]) -> str:
     rest = cells - cells.mean()
     most = float(np.abs(rest).max())
     scale = 127 / most if most > _EVEN * float(np.abs(cells).max()) else 0.0
-    return np.rint(rest * scale).astype(np.int8).tobytes().hex()
+    stored: bytes = np.rint(rest * scale).astype(np.int8).tobytes()
+    return stored.hex()
 
 
 def near_pairs(ours: Sequence[Look], theirs: Sequence[Look]) -> Iterator[tuple[int, int]]:
