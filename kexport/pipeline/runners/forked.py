@@ -232,6 +232,12 @@ def _start(modules: tuple[str, ...], environment: Mapping[str, str]) -> Server:
     return _servers.setdefault(place, Server(modules, environment))
 
 
+def alive() -> list[Server]:
+    """The warm processes of this thread."""
+    mine = (os.getpid(), threading.get_ident())
+    return [server for place, server in _servers.items() if place[:2] == mine and not server.gone]
+
+
 def close() -> None:
     """End every warm process of this program."""
     for place in [place for place in _servers if place[0] == os.getpid()]:

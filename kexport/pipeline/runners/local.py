@@ -142,12 +142,19 @@ class _State:
 
 
 def _read_progress(selector: selectors.BaseSelector) -> None:
-    """Wait a moment for output. A pipe that was closed early is no longer watched."""
+    """Wait a moment for output, and for what warm processes say. A pipe that was closed early is no longer watched."""
+    servers = forked.alive()
+    for server in servers:
+        selector.register(server.connection, selectors.EVENT_READ, server)
     if not selector.get_map():
         time.sleep(POLL_SECONDS)
-    for key, _ in selector.select(POLL_SECONDS):
-        child: Child = key.data
-        if not child.read():
+    ready = selector.select(POLL_SECONDS)
+    for server in servers:
+        selector.unregister(server.connection)
+    for key, _ in ready:
+        if isinstance(key.data, forked.Server):
+            key.data.listen()
+        elif not key.data.read():
             selector.unregister(key.fileobj)
 
 
