@@ -1,15 +1,13 @@
 """The machine as this process may use it: cores, memory, processor, installed packages.
 
-A container may see 64 processors and be allowed two: affinity and the cgroup's quota (version 2 `cpu.max`,
-version 1 `cpu.cfs_quota_us`) count, and so do its limits of memory. Sources: cgroup-v2 and cgroup-v1 documentation
-of the Linux kernel.
+A container may see 64 processors and be allowed two: affinity and the quotas of its control groups count, and so do
+their limits of memory (`kexport.cgroups`).
 """
 
 from __future__ import annotations
 
 import os
 import platform
-import re
 import signal
 import sys
 from contextlib import suppress
@@ -18,12 +16,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kexport import cgroups
 from kexport.version import __version__
 
 if TYPE_CHECKING:
     import psutil
 
-CGROUP = Path("/sys/fs/cgroup")
 CPU_INFO = Path("/proc/cpuinfo")
 SELF_STATUS = Path("/proc/self/status")
 INSTRUCTIONS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm")
@@ -33,56 +31,28 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def cores(*, cgroup: Path = CGROUP) -> int:
+def cores(*, cgroup: Path = cgroups.ROOT, own: Path = cgroups.SELF) -> int:
     """How many cores this process can really use: affinity and quota, rounded down, at least one."""
     usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else (os.cpu_count() or 1)
-    quota = cpu_quota(cgroup=cgroup)
+    quota = cgroups.cpu_quota(root=cgroup, own=own)
     return usable if quota is None else max(1, min(usable, int(quota)))
 
 
-def cpu_quota(*, cgroup: Path = CGROUP) -> float | None:
-    """The container's CPU time per wall time, in cores; ``None`` where there is no limit."""
-    words = _read(cgroup / "cpu.max").split()
-    if not words:
-        words = [_read(cgroup / "cpu" / name) for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")]
-    if len(words) != 2 or not all(word.isdigit() for word in words) or words[1] == "0":
-        return None  # "max" in version 2, "-1" in version 1: no limit
-    return int(words[0]) / int(words[1])
-
-
-def memory_bytes(*, cgroup: Path = CGROUP) -> int:
-    """The memory that this process may use: the machine's, or the container's limit where that is less."""
+def memory_bytes(*, cgroup: Path = cgroups.ROOT, own: Path = cgroups.SELF) -> int:
+    """The memory that this process may use: the machine's, or the strictest group's limit where that is less."""
     import psutil
 
-    limit = _memory_limit(cgroup)
+    limit = cgroups.memory_limit(root=cgroup, own=own)
     total = int(psutil.virtual_memory().total)
     return total if limit is None else min(total, limit)
 
 
-def available_bytes(*, cgroup: Path = CGROUP) -> int:
-    """How much of it nobody uses now: free or easily freed on the machine, and left of the container's limit."""
+def available_bytes(*, cgroup: Path = cgroups.ROOT, own: Path = cgroups.SELF) -> int:
+    """How much of it nobody uses now: free or easily freed on the machine, and left in each group with a limit."""
     import psutil
 
-    limit, free = _memory_limit(cgroup), int(psutil.virtual_memory().available)
-    return free if limit is None else min(free, max(0, limit - _memory_used(cgroup)))
-
-
-def _memory_limit(cgroup: Path) -> int | None:
-    limits = [_read(path) for path in (cgroup / "memory.max", cgroup / "memory" / "memory.limit_in_bytes")]
-    return min((int(limit) for limit in limits if limit.isdigit()), default=None)
-
-
-def _memory_used(cgroup: Path) -> int:
-    """What the container holds, less the pages of files that the kernel takes back first."""
-    for folder, usage, cache in (
-        (cgroup, "memory.current", "inactive_file"),
-        (cgroup / "memory", "memory.usage_in_bytes", "total_inactive_file"),
-    ):
-        used = _read(folder / usage)
-        if used.isdigit():
-            found = re.search(rf"^{cache} (\d+)$", _read(folder / "memory.stat"), re.MULTILINE)
-            return max(0, int(used) - (int(found[1]) if found else 0))
-    return 0
+    left, free = cgroups.memory_left(root=cgroup, own=own), int(psutil.virtual_memory().available)
+    return free if left is None else min(free, left)
 
 
 def resident_bytes(process_id: int) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from kexport import machine
+from kexport import cgroups, machine
 from kexport.version import __version__
 
 
@@ -33,7 +33,7 @@ def cgroup(folder: Path, **files: str) -> Path:
     ],
 )
 def test_cpu_quota(tmp_path: Path, files: dict[str, str], quota: float | None) -> None:
-    assert machine.cpu_quota(cgroup=cgroup(tmp_path, **files)) == quota
+    assert cgroups.cpu_quota(root=cgroup(tmp_path, **files), own=tmp_path / "absent") == quota
 
 
 def test_cores_never_exceed_quota_and_never_reach_zero(tmp_path: Path) -> None:
@@ -67,6 +67,65 @@ def test_what_is_left_of_a_container_s_limit_counts_file_pages_as_free(tmp_path:
 
 def test_a_container_over_its_limit_has_nothing_left(tmp_path: Path) -> None:
     assert machine.available_bytes(cgroup=cgroup(tmp_path, **{**V2, "memory-max": str(2**27)})) == 0
+
+
+def nested(folder: Path, version: int, limits: dict[str, tuple[str, int]]) -> Path:
+    """Groups by path, each with its limit and use of memory."""
+    limit, usage = ("memory.max", "memory.current") if version == 2 else ("limit_in_bytes", "usage_in_bytes")
+    prefix = "" if version == 2 else "memory."
+    for path, (most, used) in limits.items():
+        group = folder / ("" if version == 2 else "memory") / path
+        group.mkdir(parents=True, exist_ok=True)
+        (group / f"{prefix}{limit}").write_text(f"{most}\n")
+        (group / f"{prefix}{usage}").write_text(f"{used}\n")
+    own = folder / "own"
+    own.write_text("0::/pod/box\n" if version == 2 else "9:name=systemd:/\n4:cpu,memory:/pod/box\n0::/\n")
+    return own
+
+
+GROUPS = [
+    ({"pod": ("max", 0), "pod/box": (str(2**26), 2**20)}, 2**26, 2**26 - 2**20),
+    ({"pod": (str(2**25), 2**24), "pod/box": (str(2**26), 2**20)}, 2**25, 2**24),  # the pod allows less than the box
+    ({"pod": (str(2**27), 2**27 - 5), "pod/box": (str(2**26), 2**20)}, 2**26, 5),  # its neighbours fill the pod
+    ({"pod": (str(2**25), 2**26), "pod/box": ("max", 0)}, 2**25, 0),
+    ({"pod": (str(2**25), 0)}, 2**25, 2**25),  # its own group is not to be seen from here
+]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(("limits", "limit", "left"), GROUPS)
+def test_the_strictest_of_nested_groups_counts(
+    tmp_path: Path, version: int, limits: dict[str, tuple[str, int]], limit: int, left: int
+) -> None:
+    own = nested(tmp_path, version, limits)
+    assert machine.memory_bytes(cgroup=tmp_path, own=own) == limit
+    assert machine.available_bytes(cgroup=tmp_path, own=own) == left
+
+
+def test_groups_of_others_do_not_count(tmp_path: Path) -> None:
+    own = nested(tmp_path, 2, {"pod/box/inner": ("5", 1), "pod/other": ("5", 1)})
+    assert cgroups.memory_limit(root=tmp_path, own=own) is None
+    own.write_text("0::/../../pod\n")  # outside of this namespace
+    assert cgroups.memory_limit(root=tmp_path, own=own) is None
+
+
+def test_the_strictest_of_nested_quotas_counts(tmp_path: Path) -> None:
+    own = nested(tmp_path, 2, {"pod/box": ("max", 0)})
+    (tmp_path / "pod" / "cpu.max").write_text("150000 100000\n")
+    (tmp_path / "pod" / "box" / "cpu.max").write_text("max 100000\n")
+    assert cgroups.cpu_quota(root=tmp_path, own=own) == 1.5
+    assert machine.cores(cgroup=tmp_path, own=own) == 1
+
+
+def test_version_2_beside_version_1(tmp_path: Path) -> None:
+    own = nested(tmp_path / "unified", 2, {"pod/box": (str(2**26), 1)})
+    assert cgroups.memory_limit(root=tmp_path, own=own) == 2**26
+
+
+@pytest.mark.parametrize("text", ["", "0", "junk\n::\n0::", "4:memory:relative/a"])
+def test_an_odd_list_of_groups_limits_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / "own").write_text(text)
+    assert cgroups.memory_left(root=tmp_path, own=tmp_path / "own") is None
 
 
 def test_without_a_limit_the_machine_s_available_memory_counts(tmp_path: Path) -> None:
