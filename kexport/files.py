@@ -110,8 +110,8 @@ def digest(path: Path) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """The sha256 of a file's bytes, in hex, read in blocks."""
-    with path.open("rb") as file:
+    """The sha256 of a file's bytes, in hex, read in blocks. OSError for what is no regular file (`regular`)."""
+    with regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

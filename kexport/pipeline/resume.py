@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from kexport import machine
-from kexport.errors import StoreError
+from kexport.errors import SourceError, StoreError
 from kexport.evidence import tolerances
 from kexport.files import digest, files_of
 from kexport.records import Record
@@ -48,7 +48,11 @@ def _makers() -> dict[str, str]:
 
 
 def _content(path: str | None) -> str | None:
-    return digest(Path(path)) if path is not None and Path(path).exists() else None
+    """The digest of a file that the request names. SourceError where it cannot be read."""
+    try:
+        return digest(Path(path)) if path is not None and Path(path).exists() else None
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}", hint="kexport export --help") from error
 
 
 def resumable(directory: Path, cell_file_name: str, fingerprint: str) -> Record | None:
@@ -73,4 +77,7 @@ def _unchanged(directory: Path, record: Record) -> bool:
     if record.artifact is None:
         return False
     path = directory / record.artifact.path
-    return path.exists() and digest(path) == record.artifact.sha256
+    try:
+        return path.exists() and digest(path) == record.artifact.sha256
+    except OSError:  # a FIFO or a device has its name: the cell is made again, or told why it cannot be
+        return False

@@ -13,11 +13,14 @@ from typing import Any
 import pytest
 
 from kexport import store
-from kexport.errors import KexportError, StoreError
+from kexport.errors import KexportError, SourceError, StoreError
 from kexport.evidence.benchmark import BenchSettings
+from kexport.files import file_digest
+from kexport.pipeline import resume
 from kexport.pipeline.bench import Measurement, _request
 from kexport.pipeline.reproduce import batch_of, cell_of
 from kexport.records import decode
+from kexport.specs import Cell, Format, ModelSpec, WeightsSpec
 from tests.places import ROOT
 
 RECORD = "tiny/tiny-float32.onnx.json"
@@ -78,6 +81,34 @@ def test_what_should_be_a_file(folder: Path, name: str, make: Callable[[Path], A
     make(folder / name)
     problems = store.verify(folder)
     assert any(problem.startswith(f"{name}: ") and "file" in problem for problem in problems)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.mkdir()], ids=["fifo", "folder"])
+def test_a_stored_reference_that_is_no_file(folder: Path, make: Callable[[Path], Any]) -> None:
+    """Whoever has no writer at the other end of a FIFO waits forever, unless what is opened is looked at."""
+    digest = "ab" * 32
+    edit(folder, lambda record: record["parity"].update(reference_sha256=digest))
+    make(folder / "tiny" / store.references.file_name("tiny", digest))
+    assert any(problem.startswith(f"{RECORD}: tiny-reference-") for problem in store.verify(folder))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["fifo", "device"])
+def test_what_is_no_file_is_not_read_to_its_end(tmp_path: Path, make: Callable[[Path], Any]) -> None:
+    make(tmp_path / "x")
+    with pytest.raises(OSError, match="not a file"):
+        file_digest(tmp_path / "x")
+    model = ModelSpec(file=str(tmp_path / "x"), weights=WeightsSpec(kind="model"))
+    with pytest.raises(SourceError, match="x cannot be read: it is a "):
+        resume.fingerprint(Cell(model=model, format=Format.ONNX))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["fifo", "device"])
+def test_an_artifact_that_is_no_file_is_not_resumed(folder: Path, make: Callable[[Path], Any]) -> None:
+    edit(folder, lambda record: record["versions"].update({resume.REQUEST: "f"}))
+    assert resume.resumable(folder, "tiny-float32.onnx", "f") is not None
+    (folder / ARTIFACT).unlink()
+    make(folder / ARTIFACT)
+    assert resume.resumable(folder, "tiny-float32.onnx", "f") is None
 
 
 @pytest.mark.parametrize(
