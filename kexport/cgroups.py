@@ -80,7 +80,7 @@ def _groups(controller: str, root: Path, own: Path) -> Iterator[tuple[Path, int]
 
 def _paths(own: Path) -> dict[str, str]:
     """The path in each hierarchy by controller; version 2's has no controller: ``""``."""
-    found = {}
+    found: dict[str, str] = {}
     for line in _read(own).splitlines():
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
         found |= dict.fromkeys(controllers.split(","), path)

@@ -28,6 +28,7 @@ _MEMBER_OF_A_UNION = re.compile(
     r"(int|str|float|bool|(literal|list|tuple|dict|function-\w+|constrained-\w+)(\[.*\])?)$"
 )
 _SHOWN = 60
+_MOST_DIGITS = 21
 
 
 def encode(value: Any) -> str:
@@ -43,13 +44,23 @@ def decode_as(kind: Any, text: str | bytes, *, told: str = "the record") -> Any:
     from pydantic import ValidationError
 
     try:
-        _refuse_newer(json.loads(text))
+        _refuse_newer(json.loads(text, parse_int=_integer))
         return adapter(kind).validate_json(text)
     except ValidationError as error:
         lines = mistakes(error, show=repr)
         raise StoreError(f"{told} is damaged:\n" + "\n".join(lines), hint="kexport export --force ...") from error
     except (ValueError, RecursionError) as error:
         raise StoreError(f"{told} is not JSON: {error}", hint="kexport export --force ...") from error
+
+
+def _integer(digits: str) -> int:
+    """An integer of at most 64 bits: larger ones are no number of anything here, and overflow in arithmetic."""
+    if len(digits) > _MOST_DIGITS or abs(int(digits)) >= 2**64:
+        raise StoreError(
+            f"the record is damaged: the integer {digits[:_MOST_DIGITS]}... has {len(digits)} digits, expected 64 bits",
+            hint="kexport export --force ...",
+        )
+    return int(digits)
 
 
 def validated(kind: Any, content: Mapping[str, Any]) -> Any:

@@ -16,8 +16,8 @@ import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
 
 from kexport import disk
 from kexport.errors import EnvironmentFailure, StoreError, UsageError
@@ -127,7 +127,7 @@ def listing_digest(digests: Mapping[str, str]) -> str:
 
 
 @contextmanager
-def regular(path: Path) -> Iterator[IO[bytes]]:
+def regular(path: Path) -> Iterator[BufferedReader]:
     """A regular file opened for reading; a folder, FIFO, device or socket is an OSError at once, never a hang."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     mode = os.fstat(descriptor).st_mode
@@ -166,6 +166,12 @@ def files_of(folder: Path) -> list[Path]:
 def relative(path: Path, directory: Path) -> str:
     """A path inside the directory as records and manifests spell it: ``/`` between parts."""
     return path.relative_to(directory).as_posix()
+
+
+def too_long(name: str) -> bool:
+    """Whether no file can have that relative name: most file systems take 255 bytes in a part, 4096 in all."""
+    encoded = name.encode(errors="surrogatepass")
+    return len(encoded) >= 4096 or any(len(part) > 255 for part in encoded.split(b"/"))
 
 
 def left_overs(directory: Path) -> Iterator[Path]:

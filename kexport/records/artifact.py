@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from kexport.files import too_long
 from kexport.records.source import Signature
 
 
@@ -43,3 +44,5 @@ class Artifact:
         path = PurePosixPath(self.path)
         if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in self.path:
             raise ValueError(f"artifact path {self.path!r}: expected one inside the artifact directory")
+        if too_long(self.path):
+            raise ValueError(f"artifact path {self.path[:60]!r}...: {len(self.path)} characters, too long for a file")

@@ -11,7 +11,7 @@ from typing import Any
 
 from kexport.documents import adapter, mistakes
 from kexport.errors import StoreError, UsageError
-from kexport.files import STAGING, file_digest, files_of, left_overs, listing_digest, read, relative, write
+from kexport.files import STAGING, file_digest, files_of, left_overs, listing_digest, read, relative, too_long, write
 from kexport.records import Record, Status
 from kexport.store import references
 from kexport.store.directory import read_all, read_file, record_paths
@@ -24,6 +24,7 @@ MANIFEST_SCHEMA = 2
 FIRST_CHAINED = 2
 MAX_BYTES = 64 * 2**20
 FOLDER = "a folder"
+_SHOWN = 60
 AT_LEAST = {"sqnr_db", "cosine", "top1_agreement", "top5_agreement"}  # figures of which more is better
 OWN = {MANIFEST, LOCK, HOLDER}
 REPORTS = {".csv", ".html", ".json", ".jsonl", ".log", ".md", ".pdf", ".png", ".sig", ".svg", ".toml", ".txt", ".xml"}
@@ -160,7 +161,7 @@ def _read_manifest(path: Path) -> _Manifest:
         raise StoreError(f"{MANIFEST}: cannot be read: {error.strerror}") from error
     except ValidationError as error:
         wanted = f"{MANIFEST}: damaged: expected schema {MANIFEST_SCHEMA}, and sha256 and size of every file"
-        raise StoreError(f"{wanted}: {'; '.join(mistakes(error))}") from error
+        raise StoreError(f"{wanted}: {'; '.join(mistakes(error, show=repr))}") from error
     except (ValueError, RecursionError) as error:
         raise StoreError(f"{MANIFEST}: not JSON: {error}") from error
     return manifest
@@ -187,6 +188,8 @@ def _check_entry(directory: Path, name: str, entry: _Entry) -> Iterator[str]:
     path, parts = directory / name, PurePosixPath(name).parts
     if PurePosixPath(name).is_absolute() or ".." in parts or not parts or "\0" in name:
         yield f"{name}: leads out of the directory"
+    elif too_long(name):
+        yield f"{name[:_SHOWN]}...: a name of {len(name)} characters, too long for a file"
     elif what := kind_of(path, directory):
         yield f"{name}: {what}, expected a file"
     elif not path.is_file():

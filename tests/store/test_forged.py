@@ -111,6 +111,34 @@ def test_an_artifact_that_is_no_file_is_not_resumed(folder: Path, make: Callable
     assert resume.resumable(folder, "tiny-float32.onnx", "f") is None
 
 
+@pytest.mark.parametrize("digits", ["9" * 20, "9" * 4000, "-" + "9" * 4000, "9" * 5000], ids=len)
+def test_an_integer_that_no_number_here_can_be(folder: Path, digits: str) -> None:
+    """Larger ones overflow wherever a rate or a percentage is computed."""
+    text = (folder / RECORD).read_text()
+    (folder / RECORD).write_text(text.replace('"size_bytes": 1780', f'"size_bytes": {digits}'))
+    with pytest.raises(StoreError, match="the record is damaged: the integer "):
+        store.read_records(folder)
+
+
+def test_names_that_are_too_long_for_a_file(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for name in ("a" * 300, "b/" * 3000 + "c"):
+        manifest["files"][name] = {"sha256": "x", "size_bytes": 1}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert sum("characters, too long for a file" in problem for problem in store.verify(folder)) == 2
+    text = (folder / RECORD).read_text()
+    (folder / RECORD).write_text(text.replace(f'"path": "{ARTIFACT}"', f'"path": "{"a" * 300}"', 1))
+    with pytest.raises(StoreError, match="300 characters, too long for a file"):
+        store.read_records(folder)
+
+
+def test_a_name_that_is_no_text(folder: Path) -> None:
+    entry = {"sha256": "x", "size_bytes": 1}
+    (folder / "manifest.json").write_text(json.dumps({"schema": 1, "files": {"a\ud800": entry}}))
+    (problem,) = store.verify(folder)
+    assert problem.startswith("manifest.json: damaged: ")
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
