@@ -29,6 +29,7 @@ from kexport.lowerings.model import lower_model
 from kexport.passes import optimize
 from kexport.passes.embed import embedded
 from kexport.quantization.embed import embedded_plan
+from kexport.quantization.plan import Precision, has_int8_form
 from kexport.sources import catalog
 from kexport.sources.build import make
 from kexport.sources.catalog import Application
@@ -81,7 +82,8 @@ def checked(application: Application, folder: Path) -> Row:
     graph, first = head(application, side)
     contract, images = catalog.preprocessing(application, (side, side)), every_value(side)
     outside = prepare(images, contract)
-    plan = plan_of(graph, {graph.inputs[0].name: outside})
+    floating = {node.name: Precision.FLOAT32 for node in graph if not has_int8_form(node.operation)}
+    plan = plan_of(graph, {graph.inputs[0].name: outside}, floating)
     inside, inside_plan = embedded(graph, contract)[0], embedded_plan(plan, contract)
     floats, integers = [], []
     for form, write, write_plan in (
