@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import rich_click as click
 
+from kexport import reports, store
 from kexport.cli import group, main
 from kexport.options import TABLE
 from kexport.registry import Format, Scheme
@@ -29,7 +31,11 @@ FENCE = re.compile(
 )
 FENCES = list(FENCE.finditer(README))
 MARKED = {found["marker"]: found["text"].strip() for found in FENCES if found["marker"]}
-COMMAND_TEXTS = [path.read_text(encoding="utf-8") for path in DOCUMENTS if path.name != "CHANGELOG.md"]
+OWN_FORMAT = ROOT / "docs" / "tutorials" / "own.md"
+"""Installs a package that adds a format, which nothing else here knows; `tests/tutorials/run.py` types its commands."""
+COMMAND_TEXTS = [
+    path.read_text(encoding="utf-8") for path in DOCUMENTS if path.name != "CHANGELOG.md" and path != OWN_FORMAT
+]
 QUICK = ("kexport --help", "kexport list", "kexport list models --json", "kexport list targets", "kexport doctor")
 
 
@@ -37,7 +43,8 @@ def commands(document: str) -> Iterator[str]:
     """Every `kexport ...` of the shell blocks, of inline code and of the generated tables."""
     for found in FENCE.finditer(document):
         if found["language"] == "sh" and not (found["marker"] or "").startswith("ci"):
-            yield from (line for line in found["text"].splitlines() if line.startswith("kexport "))
+            lines = found["text"].replace("\\\n", " ").splitlines()
+            yield from (line for line in lines if line.startswith("kexport "))
     inline = re.findall(r"`(kexport [^`\n]+)`", FENCE.sub("", document))
     yield from (line.replace("\\|", "|") for line in inline if not re.search(r"\b[A-Z]{3,}\b", line))
 
@@ -237,6 +244,25 @@ def test_from_a_photograph_to_a_class(example: tuple[Path, subprocess.CompletedP
             model.metadata_props.add(key="kexport.labels", value=json.dumps(labels))
         onnx.save(model, path)
         assert answer(tmp_path) == [number, said, probability]
+
+
+FOLLOW = ("classify", "inspect", "bundle", "parity", "report", "diff", "verify")
+
+
+def test_what_follows_the_file_is_typed_as_shown(
+    example: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the files of the first example, which are float32; the baseline is a summary of them."""
+    folder = shutil.copytree(example[0], tmp_path / "here")
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    answer(folder)
+    (folder / "baseline.json").write_text(reports.render(store.read_records(folder / "artifacts"), "summary"))
+    shown = [line.replace("-int8.", "-float32.").partition(" > ")[0] for line in commands(README)]
+    typed = [line for line in dict.fromkeys(shown) if line.split()[1] in FOLLOW and len(line.split()) > 2]
+    assert {line.split()[1] for line in typed} == set(FOLLOW)
+    assert {line: main(shlex.split(line)[1:]) for line in typed} == dict.fromkeys(typed, 0)
+    assert (folder / "photo-client" / "classify.py").is_file()
 
 
 def test_the_functions_give_the_same_records(example: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
