@@ -96,8 +96,12 @@ class Deployment:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of the classes; empty where there are none."""
-        return self.file.labels
+        """Names of the numbers of the output; empty where there are none.
+
+        One probability of two classes is that of the second.
+        """
+        names = self.file.labels
+        return names[1:] if self.classes == 1 and len(names) == 2 else names
 
     @property
     def classes(self) -> int | None:

@@ -174,6 +174,9 @@ def _answer(found: ArtifactFile, spec: Signature, values: Numbers, top: int) -> 
     head, note = head_of(found.contents.ends.get(spec.name, ""), values)
     if head is Head.OTHER:
         return Answer(output=spec.name, head=head, guesses=(), note=note)
+    if head is Head.NUMBER and found.contents.ends.get(spec.name) == "sigmoid" and len(found.labels) == 2:
+        head, flat = Head.SOFTMAX, np.array([1 - flat[0], flat[0]])
+        note = f"a sigmoid gives the probability of {found.labels[1]}, the rest is that of {found.labels[0]}"
     shown = _softmax(flat) if head is Head.SCORES else flat
     names = found.labels if len(found.labels) == len(flat) else ()
     if found.labels and not names:

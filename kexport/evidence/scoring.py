@@ -18,14 +18,14 @@ from kexport.evidence import inputs as choice
 from kexport.evidence.inputs import Photographs
 from kexport.evidence.scores import Measure
 from kexport.images import answers_file, evaluation, given
-from kexport.images.answers import Answers, two_classes
+from kexport.images.answers import SOFTMAX, Answers, two_classes
 from kexport.images.calibration import CalibrationSet, open_calibration
 from kexport.images.checks import Images
 from kexport.images.evaluation import Evaluated, open_arrays, open_evaluation
 from kexport.images.evaluation_set import EvaluationSet
-from kexport.records import UNKNOWN, AccuracyRecord, Basis, Preprocessing, SourceFacts
+from kexport.records import UNKNOWN, AccuracyRecord, Basis, Preprocessing, Signature, SourceFacts
 from kexport.runtimes import Session
-from kexport.sources import catalog, embedding, imagenet_classes, layer_samples, prepared, reference, stated
+from kexport.sources import catalog, embedding, imagenet_classes, labels, layer_samples, prepared, reference, stated
 from kexport.sources.prepared import Reference
 from kexport.specs import Cell
 
@@ -67,16 +67,31 @@ def prepare(
 
 def _evaluation(facts: SourceFacts, images: str, folder: Path) -> EvaluationSet:
     """The photographs; the model's own names of classes decide what they show, and WordNet's ids of ImageNet."""
-    activation = next(iter(facts.activations.values()), "") if len(facts.outputs) == 1 else ""
+    output = labels.deciding(facts.outputs, facts.activations)
+    if output is None:
+        told = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in facts.outputs)
+        raise UsageError(
+            f"--eval {images}: which of the outputs {told} says the class? expected one row that ends in a softmax "
+            "or sigmoid",
+            hint="--layer NAME exports the model as far as the layer that says it",
+        )
+    several = len(facts.outputs) > 1
+    found = _opened(facts, images, folder, output)
+    note = f"measured on the output {output.name!r}, the only one that says a class"
+    return replace(found, output=output.name, notes=(*found.notes, note)) if several else found
+
+
+def _opened(facts: SourceFacts, images: str, folder: Path, output: Signature) -> EvaluationSet:
+    activation = facts.activations.get(output.name, "")
     path = given.file_of(images, folder)
     if path.suffix.lower() == evaluation.ARCHIVE:
         return open_arrays(
-            path, facts.preprocessing, facts.inputs, facts.outputs, folder, text=images,
+            path, facts.preprocessing, facts.inputs, (output,), folder, text=images,
             limits=facts.input_range or (0.0, 0.0), class_names=facts.labels, activation=activation,
         )  # fmt: skip
     contract, identities = _contract(facts, "--eval"), imagenet_classes.identities()
     return open_evaluation(
-        images, contract, facts.inputs, facts.outputs, class_names=facts.labels, identities=identities,
+        images, contract, facts.inputs, (output,), class_names=facts.labels, identities=identities,
         activation=activation,
     )  # fmt: skip
 
@@ -182,7 +197,8 @@ def _figures(
         right = images.right(0, images.count) if images.targets else images.labels
         return scores.measure_own(own, np.asarray(expected), found, None if right is None else np.asarray(right))
     if images.answers is Answers.CLASSES:
-        return accuracy.measure(pairs, images.labels, softmax=facts.ends_in_softmax)
+        softmax = facts.ends_in_softmax or facts.activations.get(images.output) == SOFTMAX
+        return accuracy.measure(pairs, images.labels, softmax=softmax)
     if images.answers is Answers.BINARY:
         both = (tuple(map(two_classes, pair)) for pair in pairs)
         return accuracy.measure(((one, two) for one, two in both), images.labels, softmax=True)
@@ -227,7 +243,7 @@ def _keras_outputs(model: Any, images: EvaluationSet) -> Iterator[npt.NDArray[An
     for batch in images.batches(size):
         rows, full = _filled(batch, size)
         values = [full[name] for name in (images.arrays or [images.input_name])]
-        yield np.asarray(reference.predicted(model, values))[:rows]
+        yield np.asarray(reference.predicted(model, values, output=images.output))[:rows]
 
 
 def _batch(images: EvaluationSet) -> int:
@@ -243,7 +259,8 @@ def _pairs(
     start = 0
     for batch in images.batches(size):
         rows, full = _filled(batch, static)
-        (answer,) = session.run_real(embedding.fed(facts, full)).values()
+        answers = session.run_real(embedding.fed(facts, full))
+        answer = answers[images.output] if images.output else next(iter(answers.values()))
         yield expected[start : start + rows], answer[:rows]
         start += rows
 

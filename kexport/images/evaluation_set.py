@@ -25,7 +25,8 @@ class EvaluationSet:
     ``sha256`` changes with any file, its name, its label or the order; ``notes`` are warnings for the record.
     ``classes`` is how many the network has; ``guess`` says how those of the images were guessed, if they were.
     ``arrays`` has the file of each input where they are rows of arrays: ``paths`` are then their numbers, ``wanted``
-    what the network takes, ``targets`` the file with labels that are no class of a whole row.
+    what the network takes, ``targets`` the file with labels that are no class of a whole row. ``output`` is the
+    one that is measured, where the network has several.
     """
 
     text: str
@@ -42,6 +43,7 @@ class EvaluationSet:
     arrays: dict[str, str] = field(default_factory=dict)
     wanted: dict[str, str] = field(default_factory=dict)
     targets: str = ""
+    output: str = ""
 
     @property
     def labelled(self) -> bool:

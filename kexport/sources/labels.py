@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from kexport.documents import adapter
 from kexport.errors import SourceError, UsageError
 from kexport.records import Signature
 from kexport.sources import imagenet_classes
+from kexport.sources.final import SIGMOID
 from kexport.specs import ModelSpec
 
 MAX_BYTES = 16 * 2**20
@@ -36,29 +37,45 @@ def are_imagenets(spec: ModelSpec) -> bool:
     return bool(spec.application) and usual and not spec.layers and spec.labels is None
 
 
-def of(spec: ModelSpec, outputs: Sequence[Signature]) -> Labels:
-    """The labels of a model.
+def deciding(outputs: Sequence[Signature], activations: Mapping[str, str]) -> Signature | None:
+    """The output that says the class: the only one, or of several the only row that a softmax or sigmoid ends."""
+    if len(outputs) == 1:
+        return outputs[0]
+    rows = [spec for spec in outputs if len(spec.shape) == 2 and activations.get(spec.name)]
+    return rows[0] if len(rows) == 1 else None
 
-    Raises UsageError unless a labels file fits the only output, SourceError as `read`.
+
+def of(spec: ModelSpec, outputs: Sequence[Signature], *, activations: Mapping[str, str]) -> Labels:
+    """The labels of a model; one number that a sigmoid ends, by ``activations``, tells two classes apart.
+
+    Raises UsageError unless a labels file fits the output that says the class, SourceError as `read`.
     """
-    classes = outputs[0].shape[-1] if len(outputs) == 1 and len(outputs[0].shape) == 2 else None
+    output = deciding(outputs, activations)
+    classes = output.shape[-1] if output is not None and len(output.shape) == 2 else None
     if spec.labels is not None:
-        return _own(spec.labels, classes)
+        pair = output is not None and classes == 1 and activations.get(output.name) == SIGMOID
+        return _own(spec.labels, classes, pair=pair)
     if are_imagenets(spec):
         return Labels(names=imagenet_classes.names(), origin=imagenet_classes.ORIGIN)
     return Labels(names=(), origin="none: --labels FILE names the classes")
 
 
-def _own(path: str, classes: int | None) -> Labels:
+def _own(path: str, classes: int | None, *, pair: bool) -> Labels:
     names = read(Path(path))
     if classes is None:
         raise UsageError(
-            f"--labels {path}: the model has no single output of one number per class", hint="leave --labels out"
+            f"--labels {path}: the model has no single output of one number per class",
+            hint="leave --labels out, or --layer NAME with the layer that says the class",
         )
-    if len(names) != classes:
+    if len(names) != classes and not (pair and len(names) == 2):
+        wanted = (
+            "2 names, of what is near 0 and of what is near 1"
+            if pair
+            else f"{classes} names in the order of the outputs"
+        )
         raise UsageError(
-            f"--labels {path}: {len(names)} labels for {classes} classes",
-            hint=f"expected {classes} names in the order of the outputs: {_HINT}",
+            f"--labels {path}: {len(names)} labels for {'one probability' if pair else f'{classes} classes'}",
+            hint=f"expected {wanted}: {_HINT}",
         )
     return Labels(names=names, origin=Path(path).name)
 

@@ -37,7 +37,7 @@ def facts(
     inputs, outputs = signatures(model)
     fed = preprocessing.feedings(model, spec)
     last = final.activations(model)
-    found = labels.of(spec, outputs)
+    found = labels.of(spec, outputs, activations=last)
     return SourceFacts(
         application=spec.application,
         weights=str(spec.weights),
@@ -106,11 +106,14 @@ def with_rounding(model: Any, reference: Reference) -> Reference:
     return replace(reference, again=again, logits_again={name: logits[name] for name in reference.logits})
 
 
-def predicted(model: Any, values: Sequence[Any]) -> Any:
-    """What Keras itself predicts for a batch, the inputs in order."""
+def predicted(model: Any, values: Sequence[Any], *, output: str = "") -> Any:
+    """What Keras itself predicts for a batch, the inputs in order: its only output, or the one of that name."""
+    from keras import tree
+
+    place = output_names(model).index(output) if output else 0
     if isinstance(model, Served):
-        return next(iter(model(*values).values()))
-    return model.predict_on_batch(packed(model, values))
+        return list(model(*values).values())[place]
+    return tree.flatten(model.predict_on_batch(packed(model, values)))[place]
 
 
 def _rows(model: Any, given: Mapping[str, npt.NDArray[Any]], call: Any) -> dict[str, npt.NDArray[Any]]:

@@ -15,6 +15,8 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,8 @@ HOLDER = r"""
 import os, sys, tempfile, time
 import keras, kexport
 out, sys.stdout = sys.stdout, sys.stderr
-keras.utils.set_random_seed(0)
 model = keras.applications.MobileNetV3Small(input_shape=(224, 224, 3), weights=None)
-head = model.get_layer("logits")
-head.set_weights([keras.random.normal(weight.shape, seed=place) for place, weight in enumerate(head.weights)])
+model.load_weights(sys.argv[1])
 out.write("ready\n"); out.flush()
 for _ in sys.stdin:
     with tempfile.TemporaryDirectory() as folder:
@@ -36,16 +36,24 @@ for _ in sys.stdin:
     assert [record.status for record in records] == ["PASS", "PASS"], records
     out.write(f"{seconds}\n"); out.flush()
 """
+MAKER = """
+import sys
+import keras
+from kexport.sources.weights import random
+model = keras.applications.MobileNetV3Small(input_shape=(224, 224, 3), weights=None)
+random.randomize(model, seed=0, low=0.0, high=255.0)
+model.save_weights(sys.argv[1])
+"""
+"""Those of ``--weights random:0``: the statistics of what reaches each layer, so that the answers differ."""
 
 
 class Holder:
     """The process of one version."""
 
-    def __init__(self, tree: Path) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(tree), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    def __init__(self, tree: Path, weights: Path) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", HOLDER],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+            [sys.executable, "-c", HOLDER, str(weights)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(tree),
         )  # fmt: skip
         self._answer()
 
@@ -70,9 +78,20 @@ class Holder:
         self._process.wait()
 
 
+def environment(tree: Path) -> dict[str, str]:
+    """What a process of the version in ``tree`` is started with."""
+    return {**os.environ, "PYTHONPATH": str(tree), "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
 def measure(old: Path, rounds: int) -> dict[str, Any]:
     """The seconds of every round, and the ratio of the medians."""
-    holders = {"old": Holder(old), "new": Holder(ROOT)}
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "m.weights.h5"
+        subprocess.run([sys.executable, "-c", MAKER, str(weights)], env=environment(ROOT), check=True)
+        return _in_turn({"old": Holder(old, weights), "new": Holder(ROOT, weights)}, rounds)
+
+
+def _in_turn(holders: Mapping[str, Holder], rounds: int) -> dict[str, Any]:
     try:
         found: dict[str, list[float]] = {name: [] for name in holders}
         for number in range(rounds + 1):

@@ -95,6 +95,17 @@ def test_labels_by_themselves_and_one_number(tmp_path: Path) -> None:
     assert "sigmoid" in answer.note
 
 
+def test_one_probability_tells_two_named_classes_apart(tmp_path: Path) -> None:
+    images = [photograph(tmp_path / f"{place}.png", colour) for place, colour in enumerate((RED, BLUE))]
+    named = metadata(labels=("not red", "red"))
+    for name in ("a.onnx", "b.tflite"):
+        file = write(tmp_path / name, colours("sigmoid", classes=1), entries=named)
+        found = [image.answers[0] for image in api.classify(file, images).images]
+        assert [answer.guesses[0].name for answer in found] == ["red", "not red"]
+        assert all(sum(guess.value for guess in answer.guesses) == pytest.approx(1) for answer in found)
+        assert "the probability of red" in found[0].note
+
+
 def test_what_is_no_vector_of_classes() -> None:
     assert head_of("softmax", np.zeros((1, 4, 4, 2)))[0] is Head.OTHER
     assert head_of("softmax", np.array([[np.nan, 1.0]]))[0] is Head.OTHER

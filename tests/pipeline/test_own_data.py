@@ -196,6 +196,29 @@ def test_names_of_classes(tmp_path: Path) -> None:
     assert (record.status, figure(record).value) == (Status.PASS, 1.0)
 
 
+def test_of_several_outputs_the_one_that_says_the_class_is_measured(tmp_path: Path) -> None:
+    import keras
+
+    model = model_of("classes")
+    rows = model.layers[-1].input
+    box = keras.layers.Dense(4, name="box")(rows)
+    both = keras.Model(model.input, {"box": box, "kind": model.output}, name="detector")
+    (tmp_path / "names.txt").write_text("ash\nbeech\ncedar\nelm\n")
+    names = np.array(["ash", "beech", "cedar", "elm"])[right("classes", model)].tolist()
+    data = {"eval": (IMAGES, names), "labels": tmp_path / "names.txt"}
+    (record,) = kexport.export(both, formats="onnx", output=tmp_path / "out", jobs=1, **data)
+    assert (record.status, record.reason) == (Status.PASS, "")
+    assert (figure(record).name, figure(record).keras, figure(record).drop) == ("top-1", 100.0, 0.0)
+    assert record.accuracy is not None
+    assert record.accuracy.logits_sqnr_db > 80  # the softmax of one of the outputs is seen
+    assert any("the only one that says a class" in note for note in record.accuracy.notes)
+    sure = keras.layers.Dense(1, activation="sigmoid", name="sure")(rows)
+    three = keras.Model(model.input, [box, model.output, sure], name="unsure")
+    with pytest.raises(UsageError, match="which of the outputs") as caught:
+        here(three, tmp_path / "three", eval=(IMAGES, right("classes", model)), evaluate=top1)
+    assert "--layer NAME" in caught.value.hint
+
+
 def test_a_file_of_arrays_and_a_dataset_are_the_same(tmp_path: Path) -> None:
     import tensorflow as tf
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kexport.errors import SourceError
+from kexport.errors import SourceError, UsageError
 from kexport.records import Signature
 from kexport.sources import imagenet_classes, labels
 from kexport.specs import ModelSpec, WeightsSpec
@@ -81,7 +81,7 @@ NONE = labels.Labels(names=(), origin="none: --labels FILE names the classes")
 
 
 def test_imagenet_is_for_its_own_thousand_classes() -> None:
-    found = labels.of(ModelSpec(application="VGG16", weights=RANDOM), scores(1000))
+    found = labels.of(ModelSpec(application="VGG16", weights=RANDOM), scores(1000), activations={})
     assert (len(found.names), found.names[:2], found.names[999]) == (1000, ("tench", "goldfish"), "toilet_tissue")
     assert found.origin == "ImageNet"
     for other, classes in (
@@ -89,7 +89,44 @@ def test_imagenet_is_for_its_own_thousand_classes() -> None:
         (ModelSpec(application="VGG16", weights=RANDOM, layers=("fc1",)), 4096),
         (ModelSpec(file="a.keras", weights=WeightsSpec(kind="model")), 1000),
     ):
-        assert labels.of(other, scores(classes)) == NONE
+        assert labels.of(other, scores(classes), activations={}) == NONE
+
+
+@pytest.mark.parametrize(
+    ("names", "classes", "sigmoid", "refused"),
+    [
+        (2, 1, True, ""),
+        (1, 1, True, ""),
+        (3, 1, True, "3 labels for one probability"),
+        (2, 1, False, "2 labels for 1 classes"),
+        (2, 3, True, "2 labels for 3 classes"),
+    ],
+)
+def test_two_names_are_those_of_one_probability(
+    tmp_path: Path, names: int, classes: int, sigmoid: bool, refused: str
+) -> None:
+    path = tmp_path / "names.txt"
+    path.write_text("".join(f"{name}\n" for name in ("cat", "dog", "cow")[:names]))
+    spec = ModelSpec(file="a.keras", weights=WeightsSpec(kind="model"), labels=str(path))
+    ends = {"output": "sigmoid"} if sigmoid else {}
+    if not refused:
+        assert labels.of(spec, scores(classes), activations=ends).names == ("cat", "dog")[:names]
+        return
+    with pytest.raises(UsageError, match=refused) as caught:
+        labels.of(spec, scores(classes), activations=ends)
+    assert "names" in caught.value.hint
+
+
+def test_of_several_outputs_the_only_row_with_a_last_step_says_the_class() -> None:
+    boxes, kinds, mask = (
+        Signature(name=name, shape=shape, dtype="float32")
+        for name, shape in (("boxes", (None, 4)), ("kinds", (None, 3)), ("mask", (None, 8, 8, 2)))
+    )
+    ends = {"kinds": "softmax", "mask": "softmax"}
+    assert labels.deciding((boxes, kinds, mask), ends) == kinds
+    assert labels.deciding((boxes,), {}) == boxes
+    assert labels.deciding((boxes, mask), ends) is None
+    assert labels.deciding((boxes, kinds), {"boxes": "sigmoid", "kinds": "softmax"}) is None
 
 
 def test_the_names_are_keras_s_own_file() -> None:
