@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kexport.errors import SourceError
+from kexport.sources.loading import optimization
 
 CODE = {
     "Lambda": "a Lambda, which holds Python code",
@@ -104,6 +105,7 @@ def check(config: dict[str, Any], *, told: str, trust: bool) -> dict[str, Any]:
     """
     custom: dict[str, Any] = {}
     for value, layer in _objects(config):
+        optimization.refuse(value, layer, told=told)
         if not trust and _names_a_file(value["config"]):
             raise SourceError(
                 f"{told}: layer {layer!r} names a file of this machine as its vocabulary", hint=_TRUST_HINT
