@@ -14,6 +14,7 @@ import numpy.typing as npt
 from kexport import files
 from kexport.records import Signature, SourceFacts, WeightsFile
 from kexport.sources import final, labels, preprocessing, rounding, stored
+from kexport.sources.adapt.taps import flattened
 from kexport.sources.keras_walk import input_names, output_names, packed, run
 from kexport.sources.layer_samples import Taps
 from kexport.sources.loading import factory, words
@@ -108,12 +109,10 @@ def with_rounding(model: Any, reference: Reference) -> Reference:
 
 def predicted(model: Any, values: Sequence[Any], *, output: str = "") -> Any:
     """What Keras itself predicts for a batch, the inputs in order: its only output, or the one of that name."""
-    from keras import tree
-
     place = output_names(model).index(output) if output else 0
     if isinstance(model, Served):
         return list(model(*values).values())[place]
-    return tree.flatten(model.predict_on_batch(packed(model, values)))[place]
+    return flattened(model.predict_on_batch(packed(model, values)))[place]
 
 
 def _rows(model: Any, given: Mapping[str, npt.NDArray[Any]], call: Any) -> dict[str, npt.NDArray[Any]]:

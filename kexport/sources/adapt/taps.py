@@ -123,14 +123,15 @@ def _replay(
         else:
             args, kwargs = node.arguments.fill_in(known)
             result = node.operation(*args, **kwargs)
-            results = _flat(result)
+            results = flattened(result)
         if path in paths:
             found.setdefault(path, []).extend(results)
         known.update((id(tensor), value) for tensor, value in zip(node.outputs, results, strict=True))
     return [known[id(tensor)] for tensor in function.outputs]
 
 
-def _flat(result: Any) -> list[Any]:
+def flattened(result: Any) -> list[Any]:
+    """The tensors or arrays of a structure, in the order in which Keras counts outputs."""
     import keras
 
     return list(keras.tree.flatten(result))
