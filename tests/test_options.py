@@ -78,6 +78,8 @@ def test_earlier_words_keep_their_meaning(before: dict[str, object], now: dict[s
 def test_words_that_there_are_not() -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument 'formts': did you mean 'formats'"):
         kexport.export("MobileNet", formts="onnx")
+    with pytest.raises(TypeError, match=r"^unexpected keyword argument 'zzz'$"):
+        kexport.export("MobileNet", zzz=1)
     with pytest.raises(UsageError, match="scheme and schemes are one option"):
         kexport.export("MobileNet", scheme="int8", schemes="int8")
 

@@ -254,8 +254,8 @@ def read(options: Iterable[Option], keywords: Mapping[str, Any]) -> dict[str, An
     found: dict[str, Any] = {}
     for word, value in keywords.items():
         if word not in known:
-            close = difflib.get_close_matches(word, known, n=1)
-            raise TypeError(f"unexpected keyword argument {word!r}" + (f": did you mean {close[0]!r}?" * bool(close)))
+            offers = [f": did you mean {each!r}?" for each in difflib.get_close_matches(word, known, n=1)]
+            raise TypeError("".join([f"unexpected keyword argument {word!r}", *offers]))
         if value is None:
             continue
         each = known[word]
