@@ -292,7 +292,7 @@ class TestVerify:
                 '{"schema": 1, "files": {"a": 3, "b": {"sha256": "x", "size_bytes": "7"}}}',
                 (
                     "manifest.json: damaged: expected schema 2, and sha256 and size of every file: "
-                    'files.a: expected a table, got 3; files.b.size_bytes: expected int, got "7"'
+                    "files.a: expected a table, got 3; files.b.size_bytes: expected int, got '7'"
                 ),
             ),
             ('{"schema": 3}', "manifest.json: schema 3, this kexport reads up to 2"),

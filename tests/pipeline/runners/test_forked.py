@@ -28,6 +28,8 @@ THREADED = ("tests.pipeline.runners.threaded", *STAND_IN)
 
 @pytest.fixture(autouse=True)
 def ended() -> Iterator[None]:
+    """No warm process of another test, before and after."""
+    forked.close()
     yield
     forked.close()
 
