@@ -99,6 +99,16 @@ def _tree(process_id: int) -> list[psutil.Process]:
 PARENT = "KEXPORT_PARENT"
 
 
+QUIET = {"ORT_DISABLE_TELEMETRY": "1"}
+"""Read by ONNX Runtime while it is imported: else two threads start that report (microsoft/onnxruntime#27379)."""
+
+
+def no_telemetry() -> None:
+    """To be called before ONNX Runtime is imported in this process; who has set the variable otherwise is heard."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+
+
 def as_parent() -> dict[str, str]:
     """What a child finds in its environment, so that it knows its parent from whoever takes it over."""
     return {PARENT: str(os.getpid())}

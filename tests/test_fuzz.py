@@ -1,6 +1,6 @@
 """Readers of the main process under arbitrary content: only this program's own errors, whatever a file holds.
 
-For as long as `tests.fuzzing` says; the pre-checks of ONNX and TFLite are fuzzed in `tests/runtimes/test_precheck.py`.
+Ten seconds each (`tests.fuzzing`); the pre-checks of ONNX and TFLite are fuzzed in `tests/runtimes/test_precheck.py`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def test_the_fuzzer_finds_what_does_not_hold() -> None:
         assert value < 1000
 
     with pytest.raises(AssertionError):
-        fuzz(holds, seconds=5, value=st.integers())
+        fuzz(holds, share=0.5, value=st.integers())
 
 
 def test_a_record_with_another_value_somewhere() -> None:
@@ -108,7 +108,7 @@ def test_labels(tmp_path: Path, suffix: str) -> None:
         with contextlib.suppress(SourceError):
             assert all(labels.read(tmp_path / f"x.{suffix}"))
 
-    fuzz(holds, content=TABLE)
+    fuzz(holds, share=0.4, content=TABLE)
 
 
 def test_a_table_of_photographs(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_a_stated_contract(tmp_path: Path) -> None:
             with contextlib.suppress(UsageError):
                 stated.of(str(tmp_path / "x.json"), None)
 
-    fuzz(holds, content=st.dictionaries(STATED, VALUES | st.just(10**400), max_size=6), text=TABLE)
+    fuzz(holds, share=0.5, content=st.dictionaries(STATED, VALUES | st.just(10**400), max_size=6), text=TABLE)
 
 
 def test_a_list_of_hashes(tmp_path: Path) -> None:
@@ -143,7 +143,8 @@ def test_a_list_of_hashes(tmp_path: Path) -> None:
             pins.known(tmp_path)
 
     pin = st.fixed_dictionaries({"sha256": VALUES, "size_bytes": VALUES, "url": VALUES})
-    fuzz(holds, content=VALUES | st.fixed_dictionaries({"files": st.dictionaries(st.text(max_size=3), pin)}))
+    files = st.fixed_dictionaries({"files": st.dictionaries(st.text(max_size=3), pin)})
+    fuzz(holds, share=0.2, content=VALUES | files)
 
 
 @pytest.mark.parametrize("content", ["x = " + "[" * 100_000, "a." * 50_000 + "b = 1", "x = " + "9" * 10_000])

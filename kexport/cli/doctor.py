@@ -169,6 +169,7 @@ def _onnxruntime(versions: Mapping[str, str]) -> Finding:
 
 def _providers(*, gpu: bool) -> Finding:
     name = "execution providers"
+    machine.no_telemetry()
     try:
         import onnxruntime
     except ImportError as error:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from kexport import machine
 from kexport.errors import ArtifactError, DeviceError
 from kexport.formats.onnx.sound import require_sound
 from kexport.records import Signature
@@ -86,6 +87,7 @@ class OrtSession(Session):
 
 
 def _check_available(provider: str, *, device: str) -> None:
+    machine.no_telemetry()
     import onnxruntime as ort
 
     available = ort.get_available_providers()

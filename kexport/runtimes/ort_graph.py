@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kexport import machine
 from kexport.errors import GraphError
 from kexport.formats.onnx.writer import float_bytes
 from kexport.graph import Graph
@@ -83,6 +84,7 @@ def _part(graph: Graph, values: Sequence[str]) -> Graph:
 
 def _open(graph: Graph, values: Sequence[str], *, threads: int | None) -> Any:
     """A session whose outputs are ``values``, in this order; output names cannot meet those of layers."""
+    machine.no_telemetry()
     import onnxruntime as ort
 
     options = ort.SessionOptions()

@@ -19,7 +19,6 @@ from kexport.pipeline.runners.process import Fresh, Process
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 ALONE = {"OPENBLAS_NUM_THREADS": "1"}  # numpy's matrices are small, and waiting runtimes spin on the other cores
-QUIET = {"ORT_DISABLE_TELEMETRY": "1"}  # microsoft/onnxruntime#27379: else its import starts two threads that report
 TAIL_BYTES = 8192
 
 
@@ -33,7 +32,7 @@ def child_environment(
     available = cores or len(os.sched_getaffinity(0))
     threads = str(max(1, available // jobs))
     fixed = {"PYTHONHASHSEED": "0", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    usual = {**dict.fromkeys(THREAD_VARIABLES, threads), **ALONE, **QUIET}
+    usual = {**dict.fromkeys(THREAD_VARIABLES, threads), **ALONE, **machine.QUIET}
     return {**usual, **os.environ, **fixed, **(environment or {}), **machine.as_parent()}
 
 

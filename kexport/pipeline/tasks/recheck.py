@@ -92,11 +92,11 @@ def _versions(request: CellRequest, record: Record) -> dict[str, str]:
 def _require_same_weights(record: Record, ready: Prepared, reference: Path) -> None:
     """What Keras built, or what the reference was computed with, is what the artifact was made from."""
     before = record.source.weights_sha256 if record.source else ""
-    for now in (ready.facts.weights_sha256, stored.header(reference).weights_sha256):
-        if before != now:
+    for today in (ready.facts.weights_sha256, stored.header(reference).weights_sha256):
+        if before != today:
             raise SourceError(
                 f"weights {ready.facts.weights} are not those that the artifact was made from: "
-                f"sha256 {now[:12]}, the record has {before[:12]}",
+                f"sha256 {today[:12]}, the record has {before[:12]}",
                 hint=record.reproduce,
             )
 
