@@ -18,7 +18,6 @@ import tempfile
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, final
 
 from kexport import machine
@@ -65,14 +64,16 @@ class Server:
         request = {
             "number": self._number,
             "arguments": arguments,
-            "folder": str(Path.cwd()),
             "environment": changed,
             "without": [name for name in self.environment if name not in environment],
         }
+        folder = os.open(".", os.O_PATH | os.O_CLOEXEC)  # itself, not its name: it may have been removed
         try:
-            socket.send_fds(self.connection, [json.dumps(request).encode()], [stdout, stderr])
+            socket.send_fds(self.connection, [json.dumps(request).encode()], [stdout, stderr, folder])
         except ConnectionError as error:
             raise BrokenPipeError(str(error)) from error
+        finally:
+            os.close(folder)
         self._workers[self._number] = Forked(self, self._number)
         return self._workers[self._number]
 

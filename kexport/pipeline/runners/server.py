@@ -69,7 +69,7 @@ class _Server:
 
     def _take(self) -> bool:
         """Answer one message; False at the end of the connection."""
-        data, files, *_ = socket.recv_fds(self._connection, MESSAGE_BYTES, 2)
+        data, files, *_ = socket.recv_fds(self._connection, MESSAGE_BYTES, 3)
         if not data:
             return False
         request = json.loads(data)
@@ -119,10 +119,12 @@ def _be_worker(request: dict[str, Any], files: Sequence[int], server: int) -> No
     try:
         os.setsid()
         machine.end_with_parent(server)
-        for target, file in enumerate(files, start=1):
-            os.dup2(file, target)
+        stdout, stderr, folder = files
+        os.dup2(stdout, 1)
+        os.dup2(stderr, 2)
+        os.fchdir(folder)
+        for file in files:
             os.close(file)
-        os.chdir(request["folder"])
         for name in request["without"]:
             del os.environ[name]
         os.environ.update(request["environment"])

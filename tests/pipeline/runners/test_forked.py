@@ -78,6 +78,14 @@ def test_a_worker_has_the_environment_and_the_folder_of_the_moment(
     assert [line[0] for line in told[1:]] == [str(tmp_path)] * 2
 
 
+def test_the_folder_of_the_program_may_have_been_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    run_one(written(tmp_path / "x", "os.readlink('/proc/self/cwd')"))
+    assert (tmp_path / "x").read_text() == f"{tmp_path / 'gone'} (deleted)\n"
+
+
 def test_a_warm_process_that_was_killed_takes_its_workers_with_it(tmp_path: Path) -> None:
     """The death signal of a worker follows the warm process; the next worker finds another."""
     code = written(tmp_path / "x", "os.getpid()") + "; import signal, time; os.kill(os.getppid(), 9); time.sleep(60)"
