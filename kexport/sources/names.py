@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kexport import files
 from kexport.errors import SourceError, UsageError
 from kexport.sources import catalog
 from kexport.sources.catalog import Application
@@ -24,6 +25,7 @@ GRAPH = "saved_model.pb"
 _EXPECTED = "a .keras file, a .h5 file that holds a whole model, or the folder of a SavedModel"
 LIST = "@"
 """What begins a source that is a file with sources."""
+MOST_LIST_BYTES = 16 * 2**20
 _GLOB = re.compile(r"[*?[]")
 _LIST_HINT = "kexport export @models.txt, a file with one SOURCE a line"
 _SAVE_HINT = 'model.save("model.keras")'
@@ -126,10 +128,13 @@ def _several(source: str) -> list[str]:
 
 
 def _lines(source: str) -> list[str]:
-    """The sources that a list names, relative to the present folder as if they were typed; # begins a comment."""
+    """The sources that a list names, relative to the present folder as if they were typed; # begins a comment.
+
+    A list is data: it names models, never code that builds one.
+    """
     path = Path(source.removeprefix(LIST)).expanduser()
     try:
-        text = path.read_text(encoding="utf-8")
+        text = files.read(path, limit_bytes=MOST_LIST_BYTES).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{source}: {path} cannot be read as a list of sources: {error}", hint=_LIST_HINT) from error
     lines = [line.strip() for line in text.splitlines()]
@@ -138,6 +143,9 @@ def _lines(source: str) -> list[str]:
     if nested is not None or not found:
         what = f"names another list, {nested}" if nested else "names no source"
         raise SourceError(f"{source} {what}; expected one source a line", hint=_LIST_HINT)
+    code = next((line for line in found if _FACTORY.fullmatch(line)), None)
+    if code is not None:
+        raise SourceError(f"{source} names code, {code}; expected models alone", hint=f"kexport export {code}")
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -52,6 +53,8 @@ def test_many_at_once(folder: Path) -> None:
         ("@none.txt", None, "none.txt cannot be read as a list of sources: "),
         ("@list.txt", "# nothing\n", "@list.txt names no source; expected one source a line"),
         ("@list.txt", "VGG16\n@list.txt", "@list.txt names another list, @list.txt; expected one source a line"),
+        ("@list.txt", "mine.models:build", "@list.txt names code, mine.models:build; expected models alone"),
+        ("@/dev/null", None, "/dev/null cannot be read as a list of sources: "),
         ("models/*.keras", None, "models/*.keras matches no model; expected a .keras file"),
     ],
 )
@@ -60,6 +63,16 @@ def test_many_that_are_none(folder: Path, source: str, text: str | None, message
         (folder / "list.txt").write_text(text)
     with pytest.raises(SourceError, match=re.escape(message)):
         named.select([source])
+
+
+def test_a_list_that_nobody_writes_into_and_one_without_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(SourceError, match="pipe cannot be read as a list of sources: "):
+        named.select(["@pipe"])
+    monkeypatch.setattr(named, "MOST_LIST_BYTES", 10)
+    (folder / "list.txt").write_text("VGG16\n" * 3)
+    with pytest.raises(SourceError, match=r"list\.txt cannot be read as a list of sources: "):
+        named.select(["@list.txt"])
 
 
 def test_kinds(folder: Path) -> None:
