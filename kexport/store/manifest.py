@@ -27,6 +27,8 @@ FOLDER = "a folder"
 _SHOWN = 60
 AT_LEAST = {"sqnr_db", "cosine", "top1_agreement", "top5_agreement"}  # figures of which more is better
 OWN = {MANIFEST, LOCK, HOLDER}
+GIT = ".gitignore"
+"""What keeps a directory of artifacts out of a repository; as `artifacts/` of this one has it."""
 REPORTS = {".csv", ".html", ".json", ".jsonl", ".log", ".md", ".pdf", ".png", ".sig", ".svg", ".toml", ".txt", ".xml"}
 
 
@@ -86,7 +88,7 @@ def named(directory: Path) -> tuple[str, ...]:
 def _present(directory: Path) -> Iterator[str]:
     """A line for everything that the manifest cannot speak for: links, FIFOs, and files that it does not name.
 
-    Reports and notes directly in the directory are nobody's business, nor is the staging of live processes.
+    Reports, notes and a `GIT` directly in the directory are nobody's business, nor is the staging of live processes.
     """
     for left_over in left_overs(directory):
         yield relative(left_over, directory)
@@ -95,8 +97,8 @@ def _present(directory: Path) -> Iterator[str]:
         mode = path.lstat().st_mode
         if _in_staging(name) or name in OWN or stat.S_ISDIR(mode):
             continue
-        at_top = "/" not in name
-        if not (at_top and stat.S_ISREG(mode) and path.suffix in REPORTS and not name.startswith(".")):
+        report = name == GIT or (path.suffix in REPORTS and not name.startswith("."))
+        if not ("/" not in name and stat.S_ISREG(mode) and report):
             yield name
 
 

@@ -43,10 +43,13 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
 def test_as_it_was_written(folder: Path) -> None:
     (folder / "report.md").write_text("mine")
     (folder / "notes.txt").write_text("mine")
+    shutil.copy(ROOT / "artifacts" / ".gitignore", folder)
     assert store.verify(folder) == ()
 
 
-@pytest.mark.parametrize("name", ["evil.py", "tiny/evil.bin", ".hidden", "new/x.onnx", "tiny/deep/x", ".d/x"])
+@pytest.mark.parametrize(
+    "name", ["evil.py", "tiny/evil.bin", ".hidden", "tiny/.gitignore", "new/x.onnx", "tiny/deep/x", ".d/x"]
+)
 def test_an_extra_file_anywhere(folder: Path, name: str) -> None:
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(b"x")
