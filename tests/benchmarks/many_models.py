@@ -46,27 +46,37 @@ class Cost:
 
 
 def save_models(folder: Path, count: int) -> list[Path]:
-    """So many fine-tuned models, by a process of its own."""
+    """So many fine-tuned models, by a process of its own; their answers differ, so every version can compare them."""
     code = (
         "import sys; import keras\n"
+        "from kexport.sources.weights import random\n"
         "for number in range(int(sys.argv[2])):\n"
         "    keras.backend.clear_session(); keras.utils.set_random_seed(number)\n"
         "    shape = (64, 64, 3)\n"
         "    base = keras.applications.MobileNet(input_shape=shape, alpha=0.25, include_top=False, weights=None)\n"
         "    values = keras.layers.GlobalAveragePooling2D()(base.output)\n"
         "    outputs = keras.layers.Dense(5, name='head')(values)\n"
-        "    keras.Model(base.input, outputs).save(f'{sys.argv[1]}/flowers{number:03}.keras')\n"
+        "    model = keras.Model(base.input, outputs)\n"
+        "    random.randomize(model, seed=number, low=-1.0, high=1.0)\n"
+        "    model.save(f'{sys.argv[1]}/flowers{number:03}.keras')\n"
     )
-    subprocess.run([sys.executable, "-c", code, str(folder), str(count)], check=True, capture_output=True)
+    said(subprocess.run([sys.executable, "-c", code, str(folder), str(count)], check=False, capture_output=True, cwd=ROOT))
     return sorted(folder.glob("*.keras"))
 
 
+def said(done: subprocess.CompletedProcess[bytes]) -> None:
+    """End the measurement with what a process said, if it did not end well."""
+    if done.returncode:
+        words = " ".join(map(str, done.args))
+        raise SystemExit(f"{words}\nended with {done.returncode}:\n{done.stderr.decode(errors='replace')[-4000:]}")
+
+
 def export(way: Way, words: Sequence[str], out: Path) -> Cost:
-    """Run one command. Raises CalledProcessError with what it said if it does not end well."""
+    """Run one command. Raises SystemExit with what it said if it does not end well."""
     command = [sys.executable, "-m", "kexport", "export", *words, *way.more, "-o", str(out)]
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     environment = {**os.environ, "PYTHONPATH": str(way.checkout)}
-    subprocess.run(command, check=True, capture_output=True, env=environment, cwd=way.checkout)
+    said(subprocess.run(command, check=False, capture_output=True, env=environment, cwd=way.checkout))
     wall, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Cost(wall_seconds=wall, cpu_seconds=cpu)
