@@ -60,7 +60,8 @@ def save_models(folder: Path, count: int) -> list[Path]:
         "    random.randomize(model, seed=number, low=-1.0, high=1.0)\n"
         "    model.save(f'{sys.argv[1]}/flowers{number:03}.keras')\n"
     )
-    said(subprocess.run([sys.executable, "-c", code, str(folder), str(count)], check=False, capture_output=True, cwd=ROOT))
+    command = [sys.executable, "-c", code, str(folder), str(count)]
+    said(subprocess.run(command, check=False, capture_output=True, cwd=ROOT))
     return sorted(folder.glob("*.keras"))
 
 
