@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import pickle
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from kexport.cli import main
 from kexport.pipeline import demo
@@ -49,6 +52,13 @@ def _shown(place: Path) -> Demonstrated:
 
 @pytest.fixture(scope="session")
 def demonstrated(tmp_path_factory: pytest.TempPathFactory) -> Demonstrated:
-    """Formats that are made unless said, and SavedModel."""
+    """Formats that are made unless said, and SavedModel; once for all of pytest's processes."""
     assert {"onnx", "tflite", "savedmodel"} <= set(map(str, Format))
-    return _shown(tmp_path_factory.getbasetemp() / "demonstrated")
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return _shown(tmp_path_factory.getbasetemp() / "demonstrated")
+    shared = tmp_path_factory.getbasetemp().parent
+    with FileLock(shared / "demonstrated.lock"):
+        kept = shared / "demonstrated.pickle"
+        if not kept.exists():
+            kept.write_bytes(pickle.dumps(_shown(shared / "demonstrated")))
+        return pickle.loads(kept.read_bytes())  # type: ignore[no-any-return]

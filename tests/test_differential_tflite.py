@@ -56,9 +56,9 @@ MEMBERS: dict[str, Member] = {
     "efficientnet_v2": Member(application="EfficientNetV2B0", side=64),
     "convnext": Member(application="ConvNeXtTiny", side=64, until="convnext_tiny_stage_2_block_1_layer_scale"),
 }
-LONG = {"xception", "inception_v3", "inception_resnet_v2", "nasnet", "efficientnet_v2"}
-"""Whose kinds of operator others have as well, and whom the converter takes longest for: the long run has them."""
-PARAMS = [pytest.param(name, marks=pytest.mark.long if name in LONG else ()) for name in MEMBERS]
+GATE = {"vgg", "resnet", "mobilenet_v3", "convnext"}
+"""Plain, residual, squeeze and excite, layer normalisation: the long run has the other families too."""
+PARAMS = [pytest.param(name, marks=() if name in GATE else pytest.mark.long) for name in MEMBERS]
 IMAGES = 2
 (BOUND,) = (b.limit for b in tolerances.load(Format.TFLITE, Scheme.FLOAT32) if b.name == "logits_error_to_signal")
 

@@ -44,7 +44,12 @@ class Subject:
     reference: Reference
 
 
-@pytest.fixture(scope="module", params=SIDES)
+GATE = {"MobileNetV3Small", "ConvNeXtTiny", "MobileNet"}
+"""The long run has the others too."""
+PARAMS = [pytest.param(name, marks=() if name in GATE else pytest.mark.long) for name in SIDES]
+
+
+@pytest.fixture(scope="module", params=PARAMS)
 def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
     import keras
 

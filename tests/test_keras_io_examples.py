@@ -107,9 +107,10 @@ def test_inception_fine_tuned_on_photographs(tmp_path: Path) -> None:
 
 def test_a_small_backbone_fine_tuned(tmp_path: Path) -> None:
     backbone = source.build(application("MobileNetV2", 64, include_top=False, alpha=0.35))
-    passed(exported(saved(tuned(backbone, *synthetic(16, 64)), tmp_path), tmp_path))
+    passed(exported(saved(tuned(backbone, *synthetic(16, 64)), tmp_path), tmp_path, DEEP))
 
 
+@pytest.mark.long
 def test_inception_over_a_custom_input_tensor(tmp_path: Path) -> None:
     import keras
 

@@ -6,6 +6,7 @@ steps and prints them. The examples are the same in every run.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +25,8 @@ LEAST_SIGNAL = 1e-3
 NOISE = 3e-7
 """A few units in the last place of float32: networks that turn so much into a third of the bound prove nothing."""
 BATCH = 2
-EXAMPLES = 45
+EXAMPLES = 45 if os.environ.get("KEXPORT_LONG") else 15
+"""The long run has three times as many."""
 SETTINGS = settings(
     max_examples=EXAMPLES,
     derandomize=True,

@@ -27,6 +27,7 @@ from kexport.specs import Cell, Engine, Format, ModelSpec, Scheme, WeightsSpec
 
 SMALL = ModelSpec(application="MobileNetV3Small", weights=WeightsSpec(kind="random", seed=0), input_shape=(64, 64, 3))
 ONNX, TFLITE = Cell(model=SMALL, format=Format.ONNX), Cell(model=SMALL, format=Format.TFLITE)
+NARROW = replace(SMALL, application="MobileNet", alpha=0.25)
 OPERATORS = targets.load("microcontroller-int8").values["operators"]
 QUICK = BenchSettings(repetitions=3, warmup=1, threads=1)
 
@@ -293,7 +294,7 @@ def test_the_same_request_gives_the_same_bytes_in_another_process(tmp_path: Path
 
 @pytest.mark.parametrize(
     "cell",
-    [replace(ONNX, engine="tf2onnx"), replace(TFLITE, engine="tflite-converter")],
+    [replace(ONNX, model=NARROW, engine="tf2onnx"), replace(TFLITE, model=NARROW, engine="tflite-converter")],
     ids=lambda cell: str(cell.engine),
 )
 def test_other_engines_when_asked_for(tmp_path: Path, cell: Cell) -> None:
@@ -304,7 +305,7 @@ def test_other_engines_when_asked_for(tmp_path: Path, cell: Cell) -> None:
     assert cell_of(record).engine == cell.engine
 
 
-@pytest.mark.parametrize("name", ["MobileNet", "MobileNetV3Small"])
+@pytest.mark.parametrize("name", ["MobileNet", pytest.param("MobileNetV3Small", marks=pytest.mark.long)])
 def test_savedmodel(tmp_path: Path, name: str) -> None:
     cell = Cell(model=replace(SMALL, application=name), format=Format.SAVEDMODEL)
     (record,) = make(tmp_path, [cell])
@@ -324,13 +325,13 @@ def smallest_of_each_family() -> list[catalog.Application]:
     return list(found.values())
 
 
-DEEP = ("InceptionResNetV2", "DenseNet121", "NASNetMobile", "ResNet50")
-"""The long run has them; `tests/test_families.py` lowers and writes every family without the processes of a run."""
+GATE = ("MobileNetV3Small", "MobileNet", "ResNet50V2", "EfficientNetB0", "ConvNeXtTiny")
+"""The long run has all; `tests/test_families.py` lowers and writes every family without the processes of a run."""
 
 
 def families() -> list[Any]:
     rows = smallest_of_each_family()
-    return [pytest.param(row, id=row.name, marks=pytest.mark.long if row.name in DEEP else ()) for row in rows]
+    return [pytest.param(row, id=row.name, marks=() if row.name in GATE else pytest.mark.long) for row in rows]
 
 
 @pytest.mark.slow

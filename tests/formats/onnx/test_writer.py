@@ -65,7 +65,7 @@ def written(path: Path, **options: Any) -> Any:
     return onnx.load(path)
 
 
-@pytest.mark.parametrize("scheme", ["float32", "float16"])
+@pytest.mark.parametrize("scheme", ["float32", pytest.param("float16", marks=pytest.mark.long)])
 def test_two_processes_with_other_hash_seeds_write_the_same_bytes(tmp_path, scheme):
     digests = set()
     for seed in ("0", "1"):

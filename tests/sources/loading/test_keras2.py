@@ -15,6 +15,7 @@ from kexport.images.seeded import seeded_images
 from kexport.sources import loading
 from kexport.sources.adapt import precision
 from kexport.sources.weights import random
+from kexport.specs import Format
 from tests import own_models
 from tests.sources.loading import keras2_writer
 
@@ -54,7 +55,7 @@ def test_nested_mobilenet(tmp_path: Path, frozen: bool) -> None:
     assert (depthwise["config"]["groups"], norm["config"]["axis"]) == (1, [3]), "what Keras 3 itself stumbles over"
     same(model, loading.load(path, trust=False), (32, 32, 3))
     if frozen:
-        own_models.passed(own_models.exported(own_models.of_file(path), tmp_path))
+        own_models.passed(own_models.exported(own_models.of_file(path), tmp_path, (Format.ONNX, Format.TFLITE)))
 
 
 def test_sequential_with_separable_convolutions(tmp_path: Path) -> None:
