@@ -12,7 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from kexport import reports, store
+from kexport import files, reports, store
 from kexport.bundles.write import bundle as bundle  # noqa: PLC0414 - offered from here
 from kexport.errors import UsageError
 from kexport.evidence.artifact_file import ArtifactFile
@@ -199,11 +199,18 @@ def inspect(
     The other arguments state what the file does not say, as in `classify`. Raises UsageError for what is no artifact,
     ArtifactError for a file that is not sound.
     """
+    return _read(artifact, labels=labels, preprocessing=preprocessing, resize=resize)
+
+
+def _read(
+    artifact: Place, *, labels: Place | None, preprocessing: Place | None, resize: str | None, run: bool = False
+) -> ArtifactFile:
     return read_artifact(
         Path(artifact),
         labels=None if labels is None else Path(labels),
         preprocessing=None if preprocessing is None else str(preprocessing),
         resize=resize,
+        run=run,
     )
 
 
@@ -223,14 +230,14 @@ def classify(
     say, or say otherwise. An image that cannot be read has a ``problem`` instead of answers. Raises UsageError for a
     file that takes no image, or that says no contract.
     """
-    found = inspect(artifact, labels=labels, preprocessing=preprocessing, resize=resize)
+    found = _read(artifact, labels=labels, preprocessing=preprocessing, resize=resize, run=True)
     listed = (images,) if isinstance(images, (str, PathLike)) else tuple(images)
     return classify_images(found, tuple(_photographs(map(Path, listed))), top=top, threads=threads)
 
 
 def _photographs(paths: Iterable[Path]) -> Iterator[Path]:
     for path in paths:
-        if not path.is_dir():
+        if not (files.there(path) and path.is_dir()):
             yield path
             continue
         listing = photographs.listing(path)
@@ -281,6 +288,6 @@ def _paths(paths: Place | Iterable[Place]) -> tuple[Path, ...]:
 
 def _existing(path: Place) -> Path:
     found = Path(path)
-    if not found.exists():
+    if not files.there(found):
         raise UsageError(f"{found} does not exist", hint=f"kexport.export(..., output={str(found)!r})")
     return found

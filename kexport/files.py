@@ -153,6 +153,20 @@ def _kind(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "a device")
 
 
+def there(path: Path) -> bool:
+    """Whether something is at a path that somebody has named.
+
+    UsageError where the system does not say: a name too long for any file, a folder that may not be entered.
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        raise UsageError(
+            f"{_shown(path)} cannot be looked at: {error.strerror}",
+            hint="check the path and the permissions of its folders",
+        ) from error
+
+
 def size_bytes(path: Path) -> int:
     """Bytes of a file, or of all files in a folder."""
     return sum(file.stat().st_size for file in files_of(path)) if path.is_dir() else path.stat().st_size

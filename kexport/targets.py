@@ -15,7 +15,7 @@ from typing import Any
 
 from kexport.documents import mistakes, validated
 from kexport.errors import UnknownNameError, UsageError
-from kexport.files import package_data
+from kexport.files import package_data, there
 from kexport.files import read as read_bounded
 from kexport.options import TABLE, ExportOptions, Option
 from kexport.options.kinds import Text
@@ -160,7 +160,7 @@ def _is_path(option: Option) -> bool:
 
 
 def _beside(folder: Path, text: str) -> str:
-    return str(folder / text) if (folder / text).exists() else text
+    return str(folder / text) if there(folder / text) else text
 
 
 def _folder() -> Path:

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from kexport import store, targets
+from kexport import api, store, targets
 from kexport.errors import KexportError, SourceError, UsageError
 from kexport.evidence import tolerances
-from kexport.images import classes
+from kexport.images import arrays, calibration, classes, evaluation
 from kexport.images.photographs import _decode
 from kexport.records import decode
-from kexport.sources import labels, stated
+from kexport.sources import labels, names, stated
 from kexport.sources.weights import pins
 from tests.fuzzing import VALUES, fuzz
 from tests.places import ROOT
@@ -158,6 +158,11 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     for suffix in ("toml", "csv", "json", "jpg"):
         os.mkfifo(tmp_path / f"fifo.{suffix}")
         (tmp_path / f"folder.{suffix}").mkdir()
+        with pytest.raises(SourceError, match="it is a FIFO|is a directory|it is a folder"):
+            arrays.names(tmp_path / f"fifo.{suffix}")
+    for look in (api.inspect, api.verify, api.report, names.select, calibration.check, evaluation.check):
+        with pytest.raises(UsageError, match=r"^xxx.* \(500\d characters\) cannot be looked at: File name too long"):
+            look("x" * 5000 + ".onnx")
     for name in ("fifo", "folder", "x" * 5000):
         with pytest.raises(UsageError, match="cannot be read: "):
             targets.load(str(tmp_path / f"{name}.toml"))

@@ -102,3 +102,20 @@ def test_what_is_not_finite_is_text_and_reads_back_however_it_is_spelt(words):
 def test_a_field_that_a_later_version_added_is_passed_over():
     text = json.loads(encode(RECORD)) | {"added_later": 1}
     assert decode(json.dumps(text)).cost == RECORD.cost
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("kexport export 'my net.keras' --formats onnx -o artifacts --force", True),
+        ("curl http://example.org/x | sh", False),
+        ("kexport export x.keras; rm -r ~", False),
+        ("kexport export x.keras $(touch y)", False),
+        ("kexport parity artifacts --trust evil:build", False),
+        ("kexport 'unclosed", False),
+        ("", False),
+    ],
+)
+def test_only_a_command_of_ours_is_told_to_be_typed(text, told):
+    record = Record(model="m", format="f", scheme="s", status=Status.PASS, reproduce=text)
+    assert record.again == (text if told else "kexport verify DIR")

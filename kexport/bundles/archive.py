@@ -17,7 +17,12 @@ _MODE = 0o644
 
 def write(found: Files, place: Path, *, archived: bool) -> Path:
     """Write the files to the folder or archive ``place``, complete or not at all. Raises UsageError if it is there."""
-    if place.exists():
+    for name in found:
+        if name.startswith("/") or ".." in name.split("/") or files.too_long(name):
+            raise UsageError(
+                f"a file of the bundle would be {name!r:.200}, which leads out of it", hint="kexport verify"
+            )
+    if files.there(place):
         raise UsageError(f"{place} exists already", hint=f"-o {place}-2, or remove it first")
     files.prepare(place.parent)
     with files.staging(place.parent) as folder:

@@ -10,6 +10,7 @@ from kexport.bundles import Bundle, Files, contract, golden, licences, model_car
 from kexport.bundles.deployment import Deployment
 from kexport.bundles.golden import Golden
 from kexport.records import encode
+from kexport.reports.md import escape
 
 CHECKSUMS = "SHA256SUMS"
 
@@ -58,7 +59,7 @@ def model(deployment: Deployment) -> Files:
 def readme(bundle: Bundle, deployment: Deployment) -> str:
     """One screen: what this is, what to type, what lies where."""
     return (
-        f"# {deployment.title}: {bundle.summary}\n\n"
+        f"# {escape(deployment.title)}: {bundle.summary}\n\n"
         f"{bundle.readme(deployment).strip()}\n\n"
         "`contract.json` says how an image becomes the input, `golden/` has inputs and the outputs that belong to "
         "them, `MODEL_CARD.md` what was measured, `LICENCES.md` what is known of the weights' licence. "

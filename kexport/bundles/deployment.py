@@ -15,6 +15,7 @@ from kexport.sources import stated
 
 Step = tuple[float, int]
 """Scale and zero point; scale 0 where values are no steps."""
+LONGEST = 100
 HALF, EIGHT_BITS = "float16", ("int8", "uint8")
 
 
@@ -61,7 +62,7 @@ class Deployment:
     @property
     def slug(self) -> str:
         """The name in letters, digits, ``-`` and ``_``: for folders, whatever a record from elsewhere says."""
-        return re.sub(r"[^A-Za-z0-9_-]+", "-", self.name)
+        return plain(self.name)
 
     @property
     def scheme(self) -> str:
@@ -114,6 +115,11 @@ class Deployment:
         return _session(self.path, self.format)
 
 
+def plain(text: str) -> str:
+    """Letters, digits, ``-`` and ``_`` alone, at most `LONGEST`: what can be a part of any path."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text)[:LONGEST]
+
+
 def read(
     path: Path, *, labels: Path | None = None, preprocessing: str | None = None, resize: str | None = None
 ) -> Deployment:
@@ -122,7 +128,7 @@ def read(
     The other arguments state what the file does not say. Raises UsageError where the network does not take one image,
     or where nothing says what it makes of pixels.
     """
-    found = artifact_file.read(path, labels=labels, preprocessing=preprocessing, resize=resize)
+    found = artifact_file.read(path, labels=labels, preprocessing=preprocessing, resize=resize, run=True)
     session = _session(path, str(found.format))
     inputs, outputs = session.signature
     _require_image(found)

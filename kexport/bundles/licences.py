@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from kexport.bundles.deployment import Deployment
 from kexport.errors import UnknownNameError
+from kexport.reports.md import escape
 from kexport.sources import catalog
 
 KERAS = "https://github.com/keras-team/keras/blob/master/LICENSE (Apache-2.0)"
@@ -34,7 +35,7 @@ def text(deployment: Deployment) -> str:
         "# Licences\n\n"
         "## Weights\n\n"
         f"{weights}\n\n"
-        f"Source of the weights: {deployment.weights}, {digest}.\n\n"
+        f"Source of the weights: {escape(deployment.weights)}, {digest}.\n\n"
         "## Code\n\n"
         "The client code of this bundle comes from kexport (Apache-2.0) and may be changed and shipped freely.\n\n"
         "This note repeats what publishers state; it is no legal advice.\n"
@@ -58,6 +59,6 @@ def _application(name: str) -> str:
 
 def _own(deployment: Deployment) -> str:
     return (
-        f"The weights are those of `{deployment.weights}`: their licence is that of whoever trained them, and of "
-        "what they were trained from and on. State it here before you pass this bundle on."
+        f"The weights are those of `{escape(deployment.weights)}`: their licence is that of whoever trained them, and "
+        "of what they were trained from and on. State it here before you pass this bundle on."
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from kexport.bundles.deployment import Deployment
 from kexport.evidence.latency import summarize
 from kexport.records import AccuracyRecord, Basis, ParityRecord, Record, Score
+from kexport.reports.md import escape
 
 _SHOWN_LAYERS = 12
 
@@ -18,7 +19,7 @@ def text(deployment: Deployment) -> str:
     sections = {"What it is": tuple(_identity(deployment)), "How it is fed": tuple(_feeding(deployment))}
     if record is not None:
         sections |= _evidence(record)
-    return f"# {deployment.title}\n\n" + "\n".join(_section(title, lines) for title, lines in sections.items())
+    return f"# {escape(deployment.title)}\n\n" + "\n".join(_section(title, lines) for title, lines in sections.items())
 
 
 def _evidence(record: Record) -> dict[str, tuple[str, ...]]:
@@ -31,7 +32,7 @@ def _evidence(record: Record) -> dict[str, tuple[str, ...]]:
 
 
 def _section(title: str, lines: tuple[str, ...]) -> str:
-    return f"## {title}\n\n" + "".join(f"* {line}\n" for line in lines)
+    return f"## {title}\n\n" + "".join(f"* {escape(line)}\n" for line in lines)
 
 
 def _identity(deployment: Deployment) -> Iterator[str]:

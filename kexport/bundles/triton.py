@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 
 from kexport.bundles import Bundle, Files, common
-from kexport.bundles.deployment import Deployment
+from kexport.bundles.deployment import Deployment, plain
 from kexport.bundles.golden import Golden
 from kexport.records import Signature
 
@@ -22,7 +22,7 @@ _TYPES = {
 
 def name_of(deployment: Deployment) -> str:
     """The model's name on the server: letters, digits, ``-`` and ``_``."""
-    return f"{deployment.slug}-{deployment.scheme}"
+    return f"{deployment.slug}-{plain(deployment.scheme)}"
 
 
 def config(deployment: Deployment) -> str:

@@ -50,7 +50,7 @@ class ArtifactFile:
 
 def format_of(path: Path) -> Format:
     """The format of a file or folder, by its name's ending, or what lies in the folder. Raises UsageError."""
-    if not path.exists():
+    if not files.there(path):
         raise UsageError(f"{path} does not exist", hint="kexport export MobileNetV3Small")
     found = next((form for form in Format if path.name.lower().endswith(form.suffix)), None)
     found = found or next((form for form in Format if form.marker and (path / form.marker).is_file()), None)
@@ -61,9 +61,16 @@ def format_of(path: Path) -> Format:
 
 
 def read(
-    path: Path, *, labels: Path | None = None, preprocessing: str | None = None, resize: str | None = None
+    path: Path,
+    *,
+    labels: Path | None = None,
+    preprocessing: str | None = None,
+    resize: str | None = None,
+    run: bool = False,
 ) -> ArtifactFile:
     """The file at ``path``, looked at before it is read; the other arguments are what the caller states.
+
+    ``run``: it will be run in this process, and is run once in another before, which it may crash.
 
     Raises UsageError for what is no artifact, ArtifactError for a file that is not sound, and what the readers of
     labels and of a stated contract raise.
@@ -73,7 +80,7 @@ def read(
         raise UsageError(
             f"{path}: the format {form} has no reader of what a file says of itself", hint="kexport list formats"
         )
-    precheck.require_sound(runtimes.for_format(form), path)
+    precheck.require_sound(runtimes.for_format(form), path, run=run)
     try:
         contents = form.contents(path)
     except ModuleNotFoundError as error:
@@ -113,7 +120,7 @@ def image_input(found: ArtifactFile) -> tuple[tuple[int | None, int | None], int
 def _record(path: Path, sha256: str) -> tuple[Record | None, tuple[str, ...]]:
     """The record beside the file, and what is to be said of it."""
     beside = path.with_name(f"{path.name}.json")
-    if not beside.exists():
+    if files.too_long(beside.name) or not files.there(beside):
         return None, ("no record beside the file: what it was made from and its proof are not known here",)
     try:
         record = decode(files.read(beside, limit_bytes=_MOST_RECORD))

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kexport.errors import SourceError, UsageError
+from kexport.files import regular
 from kexport.images.photographs import prepare
 from kexport.records import UNKNOWN, Preprocessing, Signature
 
@@ -137,7 +138,7 @@ def _fits(dtype: str, wanted: str) -> bool:
 def names(path: Path) -> list[str]:
     """The arrays of a file. Raises SourceError if it is no ``.npz``."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with regular(path) as file, zipfile.ZipFile(file) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
     except DAMAGED as error:
         raise _damaged(path, error) from error
@@ -161,7 +162,7 @@ def _member(path: Path, name: str) -> Iterator[tuple[IO[bytes], tuple[int, ...],
     """An array: (stream after the header, shape, dtype name). The header is checked against the size."""
     with ExitStack() as stack:
         try:
-            archive = stack.enter_context(zipfile.ZipFile(path))
+            archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(regular(path))))
             entry = archive.getinfo(f"{name}.npy")
             stream = stack.enter_context(archive.open(entry))
             shape, dtype = header(stream, entry.file_size)

@@ -83,7 +83,7 @@ def check(text: str) -> None:
     if text.startswith(given.PREFIX):
         return
     path = Path(text)
-    if not path.exists():
+    if not files.there(path):
         raise UsageError(f"--calibration {text!r}: there is no such file or folder; {_LEGAL}", hint=_HINT)
     if not path.is_dir() and path.suffix != ".npz":
         raise UsageError(f"--calibration {text!r}: is neither a folder nor a .npz file; {_LEGAL}", hint=_HINT)

@@ -50,7 +50,7 @@ def check(text: str) -> None:
     if text.startswith(given.PREFIX):
         return
     path = Path(text)
-    if not path.exists():
+    if not durable.there(path):
         raise UsageError(f"--eval {text!r}: there is no such file or folder", hint=_HINT)
     if not path.is_dir() and path.suffix.lower() not in (".csv", ARCHIVE):
         raise UsageError(f"--eval {text!r}: is neither a folder nor a .csv or .npz file", hint=_HINT)

@@ -31,6 +31,8 @@ MOST_PIXELS = 100_000_000
 MOST_ELONGATED = 20
 PATCH = 512
 _MODES = {3: "RGB", 1: "L"}
+_PROGRAMS = {"EPS", "WMF", "EMF"}
+"""Formats that Pillow gives to Ghostscript or to the system to draw."""
 _ORIENTATION = 0x0112  # the EXIF tag
 _TURNS = {
     2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
@@ -93,7 +95,7 @@ def _hidden(path: Path, folder: Path) -> bool:
 def _decode(path: Path, mode: str, *, upright: bool) -> Any:
     pillow = _pillow()
     try:
-        with regular(path) as file, pillow.open(file) as image:
+        with regular(path) as file, pillow.open(file, formats=_formats(pillow)) as image:
             _check_form(path, image)
             turn = _TURNS.get(_orientation(image)) if upright else None
             found = image.convert(mode)
@@ -102,6 +104,12 @@ def _decode(path: Path, mode: str, *, upright: bool) -> Any:
         raise SourceError(
             f"{path}: the image cannot be read: {error}", hint="replace or remove the file, then run again"
         ) from error
+
+
+def _formats(pillow: Any) -> list[str]:
+    """What a photograph may be by its content: not PostScript and the like, for which Pillow starts a program."""
+    pillow.init()
+    return [name for name in pillow.ID if name not in _PROGRAMS]
 
 
 def _orientation(image: Any) -> Any:

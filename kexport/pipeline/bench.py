@@ -86,10 +86,14 @@ def _require_unchanged(what: Measurement, record: Record) -> None:
     """The numbers go into the record of the artifact, so the file has to be that artifact."""
     assert record.artifact is not None
     path = what.directory / record.artifact.path
-    if path.exists() and files.digest(path) != record.artifact.sha256:
+    try:
+        changed = path.exists() and files.digest(path) != record.artifact.sha256
+    except OSError as error:
         raise ArtifactError(
-            f"{record.artifact.path} was changed: its sha256 is not the record's", hint=record.reproduce
-        )
+            f"{record.artifact.path} cannot be read: {error.strerror}", hint="kexport verify DIR"
+        ) from error
+    if changed:
+        raise ArtifactError(f"{record.artifact.path} was changed: its sha256 is not the record's", hint=record.again)
     precheck.require_sound(runtimes.for_format(record.format), path)
 
 

@@ -82,7 +82,7 @@ def _request(path: Path, record: Record, known: Kept | None) -> ByLayerRequest:
             hint=f"kexport parity --with-keras {path}, then again",
         )
     if not path.is_file():
-        raise UsageError(f"{path} is missing", hint=record.reproduce or "kexport verify DIR")
+        raise UsageError(f"{path} is missing", hint=record.again)
     changed = files.file_digest(path) != record.artifact.sha256
     return ByLayerRequest(
         path=str(path),

@@ -7,6 +7,7 @@ Text is that of `kexport.documents`.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -93,6 +94,19 @@ class Record:
     def __post_init__(self) -> None:
         if self.status is not Status.PASS and not self.reason:
             raise ValueError(f"a record with status {self.status} needs a reason")
+
+    @property
+    def again(self) -> str:
+        """The command that makes the artifact again, to be typed; `verify` where it names anything but this program.
+
+        A record may come from elsewhere, and what it says to type is no more to be trusted than what it says to run.
+        """
+        try:
+            words = shlex.split(self.reproduce)
+        except ValueError:
+            words = []
+        ours = words[:2] == ["kexport", "export"] and shlex.join(words) == self.reproduce
+        return self.reproduce if ours else "kexport verify DIR"
 
     @property
     def published(self) -> bool:

@@ -63,8 +63,10 @@ def _row(cells: Sequence[str] | Iterator[str]) -> str:
 
 
 def _code(text: str) -> str:
-    fence = "``" if "`" in text else "`"
-    return f"{fence}{' '.join(text.split())}{fence}"
+    """Text as code, behind a fence that is longer than any in it."""
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    inside = _CONTROLS.sub(lambda match: ascii(match[0])[1:-1], " ".join(text.split()))
+    return f"{fence} {inside} {fence}" if len(fence) > 1 else f"{fence}{inside}{fence}"
 
 
 def escape(text: str, *, star: bool = False) -> str:

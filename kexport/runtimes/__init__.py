@@ -31,6 +31,7 @@ from kexport.errors import (
     UnknownNameError,
     UsageError,
 )
+from kexport.files import there
 from kexport.records import Signature
 from kexport.registry import load_entry_points
 
@@ -242,7 +243,7 @@ def open_session(runtime: type[Session], source: Any, *, options: SessionOptions
             f"runtime {runtime.name} has no device {options.device!r}, it has {', '.join(runtime.devices)}",
             hint=f"--device {runtime.devices[0]}",
         )
-    if isinstance(source, Path) and not source.exists():
+    if isinstance(source, Path) and not there(source):
         raise ArtifactError(f"{source} does not exist", hint="kexport export MODEL")
     try:
         return runtime.open(source, options=options)

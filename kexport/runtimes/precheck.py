@@ -1,7 +1,8 @@
 """Files from elsewhere, looked at before a runtime maps them: in a process of its own, which may crash.
 
-``python -m kexport.runtimes.precheck RUNTIME PATH`` exits 0 for a sound file; 1 with the reason as JSON.
-Reading a hostile file is bounded in time and in memory here; running it is not kexport's to make safe.
+``python -m kexport.runtimes.precheck RUNTIME PATH [run]`` exits 0 for a sound file; 1 with the reason as JSON. With
+``run`` the file is opened and run once there as well: a runtime that it crashes does not take the caller along.
+Reading a hostile file is bounded in time and in memory here; what its operators compute is not kexport's to make safe.
 """
 
 from __future__ import annotations
@@ -13,18 +14,29 @@ import subprocess
 import sys
 from pathlib import Path
 
-from kexport import machine, runtimes
-from kexport.errors import ArtifactError
+import numpy as np
 
-SECONDS = 300.0
+from kexport import files, machine, runtimes
+from kexport.errors import ArtifactError, KexportError
+
+SECONDS = 60.0
+BYTES_PER_SECOND = 2**22
+"""What a file may take longer for each of these bytes."""
+MEMORY_BYTES, MEMORY_TIMES = 4 * 2**30, 8
+"""What looking at a file may take, and times its size more."""
+_RUN = "run"
+_MOST_VALUES = 2**26
 _HINT = "kexport verify DIR; kexport export ... --force makes it again"
 
 
-def require_sound(runtime: type[runtimes.Session], path: Path, *, seconds: float = SECONDS) -> None:
-    """Raise ArtifactError, with one line, unless ``path`` is a file that ``runtime`` may load."""
-    if runtime.require_sound.__func__ is runtimes.Session.require_sound.__func__ or not path.exists():  # type: ignore[attr-defined]
+def require_sound(
+    runtime: type[runtimes.Session], path: Path, *, run: bool = False, seconds: float | None = None
+) -> None:
+    """Raise ArtifactError, with one line, unless ``path`` is a file that ``runtime`` may load, and ``run`` once."""
+    if runtime.require_sound.__func__ is runtimes.Session.require_sound.__func__ or not files.there(path):  # type: ignore[attr-defined]
         return
-    argv = [sys.executable, "-m", "kexport.runtimes.precheck", runtime.name, str(path)]
+    seconds = SECONDS + _size(path) / BYTES_PER_SECOND if seconds is None else seconds
+    argv = [sys.executable, "-m", "kexport.runtimes.precheck", runtime.name, str(path), *([_RUN] if run else [])]
     try:
         done = subprocess.run(
             argv,
@@ -35,29 +47,53 @@ def require_sound(runtime: type[runtimes.Session], path: Path, *, seconds: float
             env={**os.environ, **machine.as_parent()},
         )
     except subprocess.TimeoutExpired as error:
-        raise ArtifactError(f"{path}: looking at it took more than {seconds:g} s", hint=_HINT) from error
+        raise ArtifactError(f"{path}: looking at it took more than {seconds:.3g} s", hint=_HINT) from error
     if done.returncode == 1 and done.stdout:
         raise ArtifactError(str(json.loads(done.stdout)["message"]), hint=_HINT)
     if done.returncode:
-        raise ArtifactError(f"{path}: looking at it ended its process ({_ending(done.returncode)})", hint=_HINT)
+        what = "looking at it and running it" if run else "looking at it"
+        raise ArtifactError(f"{path}: {what} ended its process ({_ending(done.returncode)})", hint=_HINT)
+
+
+def _size(path: Path) -> int:
+    try:
+        return files.size_bytes(path)
+    except OSError:  # it is told when the file is read
+        return 0
 
 
 def _ending(code: int) -> str:
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
-def main(arguments: list[str]) -> int:
-    """Look at one file."""
-    name, path = arguments
-    machine.end_with_parent()
+def _tried(runtime: type[runtimes.Session], path: Path) -> None:
+    """Open and run the file once, with zeros; what it refuses itself is told where it is really run."""
     machine.limit_memory(machine.memory_bytes())
     try:
-        runtimes.find(name).require_sound(Path(path))
+        session = runtimes.open_session(runtime, path, options=runtime.limited(1))
+        shapes = {spec.name: tuple(size or 1 for size in spec.shape) for spec in session.signature[0]}
+        dtypes = {spec.name: spec.dtype for spec in session.signature[0]}
+        if sum(map(np.prod, shapes.values())) <= _MOST_VALUES:
+            session.run({name: np.zeros(shape, dtypes[name]) for name, shape in shapes.items()})
+    except (KexportError, TypeError, ValueError):
+        return
+
+
+def main(arguments: list[str]) -> int:
+    """Look at one file."""
+    name, path, *more = arguments
+    machine.end_with_parent()
+    machine.limit_memory(min(machine.memory_bytes(), MEMORY_BYTES + MEMORY_TIMES * _size(Path(path))))
+    try:
+        runtime = runtimes.find(name)
+        runtime.require_sound(Path(path))
+        if more == [_RUN]:
+            _tried(runtime, Path(path))
     except ArtifactError as error:
         sys.stdout.write(json.dumps({"message": error.message}))
         return 1
     except MemoryError:
-        sys.stdout.write(json.dumps({"message": f"{path}: looking at it takes more memory than there is"}))
+        sys.stdout.write(json.dumps({"message": f"{path}: looking at it takes more memory than it may"}))
         return 1
     return 0
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kexport.errors import ArtifactError
+from kexport.formats.savedmodel.sound import require_sound
 from kexport.records import Signature
 from kexport.runtimes import Session, SessionOptions, Signatures, Tensor
 from kexport.runtimes.tensorflow_ import CPU, check_device, limit_threads
@@ -29,6 +30,11 @@ class SavedModelSession(Session):
         self._function = function
         named = function.structured_input_signature[1]
         self._signature = _signatures(named), _signatures(function.structured_outputs)
+
+    @classmethod
+    def require_sound(cls, path: Path) -> None:
+        """Plain files only, and no operator that touches others. Raises ArtifactError."""
+        require_sound(path)
 
     @classmethod
     def open(cls, source: Path, *, options: SessionOptions) -> SavedModelSession:

@@ -119,12 +119,12 @@ def _resolve(source: str | Live) -> tuple[Named, ...]:
 def _several(source: str) -> list[str]:
     """The sources that a list, a folder or a glob of files stands for; none if it is no such thing."""
     path = Path(source)
-    if path.is_dir() and not (path / GRAPH).is_file() and not source.endswith(SUFFIXES):
+    if files.there(path) and path.is_dir() and not (path / GRAPH).is_file() and not source.endswith(SUFFIXES):
         return _within(path)
     if source.startswith(LIST) and not path.exists():
         return _lines(source)
-    files = _GLOB.search(source) and (source.endswith(SUFFIXES) or "/" in source)
-    return _matching(source) if files and not path.exists() else []
+    globbed = _GLOB.search(source) and (source.endswith(SUFFIXES) or "/" in source)
+    return _matching(source) if globbed and not path.exists() else []
 
 
 def _lines(source: str) -> list[str]:
@@ -179,7 +179,7 @@ def _file(source: str) -> ModelFile:
         raise SourceError(
             f"{source} holds weights alone; expected {_EXPECTED}", hint=f"kexport export NAME --weights {source}"
         )
-    if not path.is_file():
+    if not (files.there(path) and path.is_file()):
         what = "is a folder" if path.is_dir() else "does not exist"
         raise SourceError(f"{source} {what}; expected {_EXPECTED}", hint=_SAVE_HINT)
     if path.stem.startswith("."):

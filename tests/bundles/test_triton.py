@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kexport.bundles import deployment, triton
-from kexport.records import Record, Signature, Status
+from kexport import bundles
+from kexport.bundles import archive, common, deployment, licences, model_card, triton
+from kexport.errors import UsageError
+from kexport.records import AccuracyRecord, Record, Signature, Status
 from tests.bundles.conftest import Made
 
 
@@ -52,10 +54,27 @@ def test_a_dynamic_batch_is_no_dimension(small: Callable[..., Path], made: Made,
 
 def test_a_hostile_name_is_no_path(small: Callable[..., Path], tmp_path: Path) -> None:
     found = deployment.read(small("a.onnx"))
-    record = Record(model="../../x y", format="onnx", scheme="float32", status=Status.PASS)
+    record = Record(model="../../x y", format="onnx", scheme="../../../z", status=Status.PASS)
     hostile = replace(found, file=replace(found.file, record=record))
-    assert triton.name_of(hostile) == "-x-y-float32"
+    assert triton.name_of(hostile) == "-x-y--z"
     assert hostile.slug == "-x-y"
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "a" * 300])
+def test_no_file_of_a_bundle_leads_out_of_it(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="which leads out of it"):
+        archive.write({name: b"x"}, tmp_path / "bundle", archived=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_card_has_no_links_and_images_of_others(small: Callable[..., Path]) -> None:
+    found = deployment.read(small("a.onnx"))
+    mark = "![x](http://example.org/x.png)<script>\x1b]0;t\x07"
+    accuracy = AccuracyRecord(images=1, caveats=(mark,))  # type: ignore[call-arg]
+    record = Record(model=mark, format="onnx", scheme=mark, status=Status.FAIL, reason=mark, accuracy=accuracy)
+    hostile = replace(found, file=replace(found.file, record=record))
+    for told in (model_card.text(hostile), common.readme(bundles.find("python"), hostile), licences.text(hostile)):
+        assert not any(word in told for word in ("](http", "<script", "\x1b", "http://example"))
 
 
 def test_a_fixed_batch_is_a_dimension(small: Callable[..., Path], parse: Callable[[str], Any]) -> None:

@@ -129,3 +129,22 @@ def test_padding_keeps_the_shape_and_squashing_does_not(
     _, squashed = photographs.read(tmp_path / "white.png", replace(contract, resize=Resize.SQUASH))
     assert squashed.shape == (64, 64, 3)
     assert squashed.min() == 250
+
+
+def test_a_program_is_no_photograph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow would give PostScript to Ghostscript, whatever the file is called."""
+    from PIL import EpsImagePlugin
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("a program was started"))
+    for name in ("a.jpg", "a.eps"):
+        path = tmp_path / name
+        path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n(x) (w) file\n")
+        with pytest.raises(SourceError, match="the image cannot be read: "):
+            photographs.read(path, small())
+
+
+def test_a_gif_is_read_whatever_it_is_called(tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.fromarray(ramp(32, 32)).save(tmp_path / "a.jpg", format="GIF")
+    assert photographs.read(tmp_path / "a.jpg", small())[1].shape == (28, 28, 3)

@@ -6,6 +6,7 @@ import contextlib
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,8 +18,12 @@ from onnx import TensorProto, helper
 
 from kexport import runtimes
 from kexport.errors import ArtifactError
+from kexport.evidence import artifact_file
+from kexport.formats.onnx import contents as onnx_contents
 from kexport.formats.onnx.sound import require_sound
+from kexport.formats.tflite import contents as tflite_contents
 from kexport.formats.tflite.check.bounds import require_bounds
+from kexport.formats.tflite.check.reader import Reader
 from kexport.runtimes import precheck
 from tests.fuzzing import fuzz
 from tests.places import ROOT
@@ -162,6 +167,91 @@ def test_a_tflite_buffer_behind_the_file(tmp_path: Path, offset: int, size: int)
         require_bounds(path)
 
 
+def operators(count: int, *, inputs: int) -> bytes:
+    """The tiny file with ``count`` operators, all of them one table: it has ``inputs`` inputs and makes nothing."""
+    content = bytearray(TFLITE.read_bytes())
+    content += bytes(-len(content) % 4)
+    reader = Reader(bytes(content))
+    graph = reader.table(reader.number("I", 0), "model").tables(2, "subgraphs")[0]
+    place, vector = graph.field(3, 4), len(content)
+    assert place is not None
+    struct.pack_into("<I", content, place, vector - place)
+    fields = vector + 4 + 4 * count
+    start = fields + 8  # the field list: an operator's number, left out, and its inputs at 4
+    entries = [start - (vector + 4 + 4 * number) for number in range(count)]
+    content += struct.pack(f"<I{count}I", count, *entries) + struct.pack("<HHHH", 8, 8, 0, 4)
+    content += struct.pack("<iI", start - fields, 4) + struct.pack(f"<I{inputs}I", inputs, *[0] * inputs)
+    return bytes(content)
+
+
+def test_operators_that_make_nothing(tmp_path: Path) -> None:
+    """As those that store a variable: the file is right."""
+    path = tmp_path / "m.tflite"
+    path.write_bytes(operators(3, inputs=1))
+    require_bounds(path)
+    assert sum(tflite_contents.read(path).operations.values()) == 3
+
+
+@pytest.mark.parametrize("count", [30_000, 100_000])
+def test_a_tflite_file_of_a_megabyte_with_gigabytes_to_read(tmp_path: Path, count: int) -> None:
+    path = tmp_path / "m.tflite"
+    path.write_bytes(operators(count, inputs=count))
+    for look in (require_bounds, tflite_contents.read):
+        with pytest.raises(ArtifactError, match="its tables share their contents more than 8 times over"):
+            look(path)
+
+
+def chained(length: int) -> onnx.ModelProto:
+    """Constants that each join one long way of reshapes."""
+    made = model(weight())
+    shape = onnx.numpy_helper.from_array(np.array([1, 4], np.int64))
+    before = "x"
+    for number in range(length):
+        shape.name = f"s{number}"
+        made.graph.initializer.append(shape)
+        made.graph.node.append(helper.make_node("Reshape", [before, shape.name], [f"r{number}"]))
+        before = f"r{number}"
+    return made
+
+
+def test_a_long_way_is_gone_once(tmp_path: Path) -> None:
+    """20,000 constants with 200,000,000 steps between them and what they end in."""
+    path = tmp_path / "m.onnx"
+    path.write_bytes(chained(20_000).SerializeToString())
+    started = time.process_time()
+    found = onnx_contents.read(path)
+    assert time.process_time() - started < 10
+    assert {weight.layer for weight in found.weights} == {"y", "r19999"}
+
+
+def test_nodes_without_outputs_and_types_of_the_future(tmp_path: Path) -> None:
+    made = model(weight())
+    made.graph.node.append(helper.make_node("Reshape", ["w"], []))
+    made.graph.node.append(helper.make_node("Constant", [], [], value=weight()))
+    made.graph.initializer.append(weight())
+    made.graph.initializer[1].data_type = 99
+    (tmp_path / "m.onnx").write_bytes(made.SerializeToString())
+    assert [each.dtype for each in onnx_contents.read(tmp_path / "m.onnx").weights] == ["float32", "unknown"]
+
+
+def test_a_runtime_that_a_file_crashes_does_not_take_the_caller_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    crash = "import os, signal, sys; sys.argv[-1] == 'run' and os.kill(os.getpid(), signal.SIGSEGV)"
+    real = subprocess.run
+
+    def other(words: list[str], **options: object) -> object:
+        return real([sys.executable, "-c", crash, *words[3:]], **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(subprocess, "run", other)
+    precheck.require_sound(runtimes.find("litert"), TFLITE)
+    with pytest.raises(ArtifactError, match=r"looking at it and running it ended its process \(signal SIGSEGV\)"):
+        artifact_file.read(TFLITE, run=True)
+
+
+def test_a_sound_file_is_run_once() -> None:
+    for name, path in (("litert", TFLITE), ("onnxruntime", ONNX)):
+        precheck.main([name, str(path), "run"])
+
+
 def test_any_damage_to_tflite_is_told_or_harmless(tmp_path: Path) -> None:
     whole, path = TFLITE.read_bytes(), tmp_path / "fuzz.tflite"
 
@@ -171,6 +261,7 @@ def test_any_damage_to_tflite_is_told_or_harmless(tmp_path: Path) -> None:
         path.write_bytes(content[: cut if cut % 4 == 0 else None])
         with contextlib.suppress(ArtifactError):
             require_bounds(path)
+            tflite_contents.read(path)
 
     fuzz(
         holds,
@@ -189,6 +280,7 @@ def test_any_damage_to_onnx_is_told_or_harmless(tmp_path: Path) -> None:
         path.write_bytes(content[: cut if cut % 4 == 0 else None])
         with contextlib.suppress(ArtifactError):
             require_sound(path)
+            onnx_contents.read(path)
 
     fuzz(
         holds,

@@ -64,18 +64,19 @@ def _weights(graph: Any) -> tuple[Weight, ...]:
     for node in graph.node:
         for value in node.input:
             readers.setdefault(value, node)
+    ends: dict[str, str] = {}
     own = [(tensor.name, tensor) for tensor in graph.initializer]
     own += [
         (node.output[0], attribute.t)
         for node in graph.node
-        if node.op_type == "Constant"
+        if node.op_type == "Constant" and node.output
         for attribute in node.attribute
         if attribute.HasField("t")
     ]
     return tuple(
         Weight(
             name=name,
-            layer=_layer(name, readers),
+            layer=_layer(name, readers, ends),
             dtype=dtype_of(tensor.data_type),
             shape=tuple(tensor.dims),
             size_bytes=_size(tensor),
@@ -87,18 +88,29 @@ def _weights(graph: Any) -> tuple[Weight, ...]:
 def _size(tensor: Any) -> int:
     import onnx
 
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    return len(tensor.raw_data) or prod(tensor.dims) * dtype.itemsize
+    if tensor.raw_data or tensor.data_type not in set(onnx.helper.get_all_tensor_dtypes()):
+        return len(tensor.raw_data)
+    return prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
 
 
-def _layer(name: str, readers: Mapping[str, Any]) -> str:
-    """What the first node makes that does more with the constant than converting or moving it."""
-    seen: set[str] = set()
-    while (node := readers.get(name)) is not None and name not in seen:
-        seen.add(name)
+def _layer(name: str, readers: Mapping[str, Any], ends: dict[str, str]) -> str:
+    """What the first node makes that does more with the constant than converting or moving it.
+
+    ``ends`` keeps what was found of each value on the way: constants that share a way do not each go all of it.
+    """
+    way: list[str] = []
+    while name not in ends:
+        ends[name] = name  # ends a circle
+        way.append(name)
+        node = readers.get(name)
+        if node is None or not node.output:
+            break
         name = node.output[0]
         if node.op_type not in _MOVING:
             break
+    else:
+        name = ends[name]
+    ends.update(dict.fromkeys(way, name))
     return name
 
 

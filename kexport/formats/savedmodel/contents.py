@@ -30,7 +30,7 @@ def read(path: Path) -> Contents:
     """The signature, the operations and the sizes of the files of a folder. Raises ArtifactError for what is none."""
     try:
         content = files.read(path / "saved_model.pb", limit_bytes=MAX_BYTES)
-        graphs = [value for number, value in _fields(content) if number == _META_GRAPHS]
+        graphs = [value for number, value in fields(content) if number == _META_GRAPHS]
         signature = _serving(graphs)
         operations = Counter(name for graph in graphs for name in _operations(graph))
     except OSError as error:
@@ -55,7 +55,7 @@ def read(path: Path) -> Contents:
     )
 
 
-def _fields(content: bytes) -> Iterator[tuple[int, bytes]]:
+def fields(content: bytes) -> Iterator[tuple[int, bytes]]:
     """Number and value of every field that has a length; other fields are passed over. ValueError where damaged."""
     place = 0
     while place < len(content):
@@ -87,28 +87,29 @@ def _varint(content: bytes, place: int) -> tuple[int, int]:
     raise ValueError("a number without end")
 
 
-def _first(content: bytes, number: int) -> bytes:
-    return next((value for found, value in _fields(content) if found == number), b"")
+def first(content: bytes, number: int) -> bytes:
+    """The first value of that field; nothing where there is none."""
+    return next((value for found, value in fields(content) if found == number), b"")
 
 
 def _serving(graphs: list[bytes]) -> bytes:
-    entries = [value for graph in graphs for number, value in _fields(graph) if number == _SIGNATURES]
-    named = {_first(entry, 1).decode(): _first(entry, 2) for entry in entries}
+    entries = [value for graph in graphs for number, value in fields(graph) if number == _SIGNATURES]
+    named = {first(entry, 1).decode(): first(entry, 2) for entry in entries}
     return named.get(_SERVING, next((value for name, value in named.items() if not name.startswith("__")), b""))
 
 
 def _signatures(signature: bytes, side: int) -> Iterator[Signature]:
-    for entry in (value for number, value in _fields(signature) if number == side):
-        info = _first(entry, 2)
-        dtype = int(_first(info, 2) or b"0")
-        axes = [int(_first(axis, 1) or b"0") for number, axis in _fields(_first(info, 3)) if number == 2]
+    for entry in (value for number, value in fields(signature) if number == side):
+        info = first(entry, 2)
+        dtype = int(first(info, 2) or b"0")
+        axes = [int(first(axis, 1) or b"0") for number, axis in fields(first(info, 3)) if number == 2]
         shape = tuple(None if size >= 2**63 else size for size in axes)  # -1 as an unsigned number
-        yield Signature(name=_first(entry, 1).decode(), shape=shape, dtype=_DTYPES.get(dtype, f"type {dtype}"))
+        yield Signature(name=first(entry, 1).decode(), shape=shape, dtype=_DTYPES.get(dtype, f"type {dtype}"))
 
 
 def _operations(graph: bytes) -> Iterator[str]:
-    definition = _first(graph, _GRAPH)
-    nodes = [value for number, value in _fields(definition) if number == _NODE]
-    functions = [value for number, value in _fields(_first(definition, _LIBRARY)) if number == _FUNCTION]
-    nodes += [value for function in functions for number, value in _fields(function) if number == _FUNCTION_NODES]
-    return (_first(node, _OPERATION).decode() for node in nodes)
+    definition = first(graph, _GRAPH)
+    nodes = [value for number, value in fields(definition) if number == _NODE]
+    functions = [value for number, value in fields(first(definition, _LIBRARY)) if number == _FUNCTION]
+    nodes += [value for function in functions for number, value in fields(function) if number == _FUNCTION_NODES]
+    return (first(node, _OPERATION).decode() for node in nodes)

@@ -6,7 +6,7 @@ import mmap
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from kexport import files
 from kexport.errors import ArtifactError
 from kexport.formats.tflite import standard_reader
 from kexport.formats.tflite.check import schema
-from kexport.formats.tflite.check.reader import Reader, Table
+from kexport.formats.tflite.check.reader import DATA, Reader, Shared, Table
 from kexport.formats.tflite.check.schema import BuiltinOperator
 from kexport.formats.tflite.standard import ENTRY
 from kexport.records import Signature
@@ -54,7 +54,7 @@ def read(path: Path) -> Contents:
     """The contents of a sound file: `kexport.formats.tflite.check.bounds` has looked at it before."""
     try:
         with files.regular(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _File(Reader(data)).contents(path)
+            return _File(Reader(data, Shared(len(data)))).contents(path)
     except ArtifactError as error:
         raise ArtifactError(f"{path}: not a sound TFLite file: {error.message}", hint="kexport verify DIR") from error
 
@@ -135,7 +135,7 @@ class _File:
         outside = table.number(schema.Buffer.OFFSET, "Q", 0)
         if outside > 1:
             return outside, table.number(schema.Buffer.SIZE, "Q", 0)
-        return table.vector(schema.Buffer.DATA, 1, "data")
+        return table.vector(schema.Buffer.DATA, 1, DATA)
 
     def _named(self, kind: str) -> dict[str, int]:
         """Public names of inputs or outputs, in the file's order; their tensors' own where there is no signature."""
@@ -164,30 +164,43 @@ class _File:
 
     def _weights(self) -> Iterator[Weight]:
         counted: set[int] = set()
+        layers: dict[int, int] = {}
         for index, (tensor, table) in enumerate(zip(self.tensors, self._tables, strict=True)):
             buffer = table.number(schema.Tensor.BUFFER, "I", 0)
             if tensor.size_bytes and buffer not in counted:  # equal constants share a buffer
                 counted.add(buffer)
                 shape = tuple(size or 0 for size in tensor.shape)
                 yield Weight(
-                    name=tensor.name, layer=self._layer(index), dtype=tensor.dtype, shape=shape,
+                    name=tensor.name, layer=self._layer(index, layers), dtype=tensor.dtype, shape=shape,
                     size_bytes=tensor.size_bytes,
                 )  # fmt: skip
 
-    def _layer(self, index: int) -> str:
-        """What the first operator makes that does more with the constant than converting or moving it."""
-        seen: set[int] = set()
-        while (operator := self.readers.get(index)) is not None and index not in seen:
-            seen.add(index)
+    def _layer(self, index: int, layers: dict[int, int]) -> str:
+        """What the first operator makes that does more with the constant than converting or moving it.
+
+        ``layers`` keeps what was found of each value on the way: constants that share one do not each go all of it.
+        """
+        way: list[int] = []
+        while index not in layers:
+            layers[index] = index  # ends a circle
+            way.append(index)
+            operator = self.readers.get(index)
+            if operator is None or not operator.outputs:
+                break
             index = operator.outputs[0]
             if operator.code not in _MOVING:
                 break
+        else:
+            index = layers[index]
+        layers.update(dict.fromkeys(way, index))
         return self.tensors[index].name
 
     def _end(self, index: int) -> str:
         seen: set[int] = set()
         while (operator := self.makers.get(index)) is not None and operator.code in _MOVING and index not in seen:
             seen.add(index)
+            if not operator.inputs:
+                break
             index = operator.inputs[0]
         return "" if operator is None else _LAST.get(BuiltinOperator(operator.code), "") if _is_known(operator) else ""
 
@@ -199,7 +212,8 @@ class _File:
             stored = scales[each.inputs[0]] if each.inputs else None
             several = stored is not None and len(stored.reals(schema.QuantizationParameters.SCALE, "scale")) > 1
             unpacks = each.code == BuiltinOperator.DEQUANTIZE and several
-            found.setdefault(PER_CHANNEL if unpacks else each.name, self.tensors[each.outputs[0]].name)
+            if each.outputs:  # one that stores a variable makes nothing
+                found.setdefault(PER_CHANNEL if unpacks else each.name, self.tensors[each.outputs[0]].name)
         return found
 
     def _metadata(self) -> tuple[dict[str, str], dict[str, int], bytes]:
@@ -245,21 +259,23 @@ def _operator(table: Table, codes: list[Table]) -> _Operator:
     number = max(code.number(slots.DEPRECATED_BUILTIN_CODE, "b", 0), code.number(slots.BUILTIN_CODE, "i", 0))
     name = f"custom:{code.text(1, 'custom_code')}" if number == _CUSTOM else operator_name(number)
     inputs = tuple(index for index in table.numbers(schema.Operator.INPUTS, "i", "inputs") if index >= 0)
-    outputs = tuple(table.numbers(schema.Operator.OUTPUTS, "i", "outputs"))
+    outputs = tuple(index for index in table.numbers(schema.Operator.OUTPUTS, "i", "outputs") if index >= 0)
     return _Operator(code=number, name=name, inputs=inputs, outputs=outputs)
 
 
 def operator_name(number: int) -> str:
     """The name of a built-in operator."""
-    from ai_edge_litert import schema_py_generated as generated
-
-    known = {value: name for name, value in vars(generated.BuiltinOperator).items() if isinstance(value, int)}
-    return str(known.get(number, f"operator {number}"))
+    return _known("BuiltinOperator").get(number, f"operator {number}")
 
 
 def type_name(number: int) -> str:
     """The name of a tensor's type."""
+    return _known("TensorType").get(number, f"type {number}").lower()
+
+
+@cache
+def _known(kind: str) -> Mapping[int, str]:
+    """Names by number, of the schema of the installed package."""
     from ai_edge_litert import schema_py_generated as generated
 
-    known = {value: name.lower() for name, value in vars(generated.TensorType).items() if isinstance(value, int)}
-    return str(known.get(number, f"type {number}"))
+    return {value: name for name, value in vars(getattr(generated, kind)).items() if isinstance(value, int)}

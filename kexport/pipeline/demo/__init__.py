@@ -79,7 +79,7 @@ def prepare(
     ``formats`` and ``schemes`` limit that, ``count`` the images that are held out. Raises UsageError for a directory
     that holds something, StoreError for one that cannot be written.
     """
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    if files.there(directory) and (not directory.is_dir() or any(directory.iterdir())):
         raise UsageError(f"{directory} is there already, expected a new or empty folder", hint="kexport demo -o PLACE")
     files.prepare(directory)
     source = digits.write(directory / SOURCE, count=count)

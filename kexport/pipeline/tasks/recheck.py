@@ -97,15 +97,21 @@ def _require_same_weights(record: Record, ready: Prepared, reference: Path) -> N
             raise SourceError(
                 f"weights {ready.facts.weights} are not those that the artifact was made from: "
                 f"sha256 {today[:12]}, the record has {before[:12]}",
-                hint=record.reproduce,
+                hint=record.again,
             )
 
 
 def _changes(artifact: Artifact, path: Path) -> Iterator[str]:
     """What speaks against an artifact before it is run."""
-    if not path.exists():
+    try:
+        found = files.digest(path)
+    except FileNotFoundError:
         yield f"{artifact.path} is missing"
-    elif (found := files.digest(path)) != artifact.sha256:
+        return
+    except OSError as error:
+        yield f"{artifact.path} cannot be read: {error.strerror}"
+        return
+    if found != artifact.sha256:
         yield f"{artifact.path} was changed: its sha256 is {found[:12]}, the record has {artifact.sha256[:12]}"
 
 

@@ -52,7 +52,7 @@ def opened(path: Path, *, told: str | None = None) -> Iterator[Any]:
 
 def check_signature(path: Path) -> None:
     """Raise SourceError unless ``path`` is an existing file that begins like HDF5."""
-    if path.is_dir() or not os.path.lexists(path):
+    if (files.there(path) and path.is_dir()) or not os.path.lexists(path):
         what = "is a folder" if path.is_dir() else "does not exist"
         raise SourceError(f"weights {path} {what}; expected a .weights.h5 or .h5 file", hint="--weights FILE")
     try:

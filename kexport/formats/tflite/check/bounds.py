@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kexport import files
 from kexport.errors import ArtifactError
-from kexport.formats.tflite.check.reader import Reader, Table
+from kexport.formats.tflite.check.reader import DATA, Reader, Shared, Table
 
 IDENTIFIER = b"TFL3"
 VERSION = 3
@@ -27,7 +27,7 @@ def require_bounds(path: Path) -> None:
             if path.stat().st_size < 16:
                 raise ArtifactError(f"{path.stat().st_size} bytes, a TFLite file has at least 16")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                _model(Reader(data))
+                _model(Reader(data, Shared(len(data))))
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read: {error.strerror}", hint=_HINT) from error
     except ArtifactError as error:
@@ -68,7 +68,7 @@ def _tables(table: Table, slot: int, label: str) -> list[Table]:
 
 
 def _buffer(reader: Reader, buffer: Table) -> None:
-    buffer.vector(0, 1, "data")
+    buffer.vector(0, 1, DATA)
     offset, size = buffer.number(1, "Q", 0), buffer.number(2, "Q", 0)
     _require(
         offset + size <= reader.size,

@@ -8,12 +8,35 @@ from dataclasses import dataclass
 
 from kexport.errors import ArtifactError
 
+DATA = "data"
+"""What vectors of constants are called: they are looked at by their ends alone."""
+MOST_TIMES = 8
+_FREE_BYTES = 16 * 2**20
+
+
+class Shared:
+    """How much of a file was read again and again.
+
+    Tables may point at one another's vectors and texts, as often as they like: a file of a megabyte can so have
+    terabytes to read. No writer shares that much.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._left = MOST_TIMES * size + _FREE_BYTES
+
+    def take(self, count: int) -> None:
+        """Raise ArtifactError where more was read than the file's size `MOST_TIMES` over."""
+        self._left -= count
+        if self._left < 0:
+            raise ArtifactError(f"its tables share their contents more than {MOST_TIMES} times over")
+
 
 @dataclass(frozen=True)
 class Reader:
-    """Numbers of a file at absolute positions."""
+    """Numbers of a file at absolute positions; ``shared`` bounds what is read in all, where the file is foreign."""
 
     data: bytes | bytearray | mmap.mmap
+    shared: Shared | None = None
 
     @property
     def size(self) -> int:
@@ -31,6 +54,11 @@ class Reader:
         (value,) = struct.unpack(f"<{code}", self.raw(position, struct.calcsize(f"<{code}")))
         return int(value)
 
+    def take(self, count: int) -> None:
+        """Count what is read. Raises ArtifactError where it is too much of one file."""
+        if self.shared is not None:
+            self.shared.take(count)
+
     def table(self, position: int, where: str) -> Table:
         """The table at ``position``; its own size and that of its field list are checked."""
         fields = position - self.number("i", position)
@@ -39,6 +67,7 @@ class Reader:
             raise ArtifactError(f"{where}: no table at {position}")
         self.raw(fields, length)
         self.raw(position, extent)
+        self.take(length + extent)
         return Table(reader=self, position=position, fields=fields, length=length, extent=extent, where=where)
 
 
@@ -81,6 +110,8 @@ class Table:
         count = self.reader.number("I", start)
         if start + 4 + count * item_bytes > self.reader.size:
             raise ArtifactError(f"{self.where}.{label}: {count} items at {start} end behind the file")
+        if label != DATA:
+            self.reader.take(count * item_bytes)
         return start + 4, count
 
     def reals(self, slot: int, label: str) -> list[float]:
