@@ -158,9 +158,9 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     for suffix in ("toml", "csv", "json", "jpg"):
         os.mkfifo(tmp_path / f"fifo.{suffix}")
         (tmp_path / f"folder.{suffix}").mkdir()
-        with pytest.raises(SourceError, match="it is a FIFO|is a directory|it is a folder"):
+        with pytest.raises(SourceError, match="it is a FIFO"):
             arrays.names(tmp_path / f"fifo.{suffix}")
-    for look in (api.inspect, api.verify, api.report, names.select, calibration.check, evaluation.check):
+    for look in (api.inspect, api.verify, api.report, names._resolve, calibration.check, evaluation.check):
         with pytest.raises(UsageError, match=r"^xxx.* \(500\d characters\) cannot be looked at: File name too long"):
             look("x" * 5000 + ".onnx")
     for name in ("fifo", "folder", "x" * 5000):

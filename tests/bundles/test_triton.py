@@ -70,7 +70,10 @@ def test_no_file_of_a_bundle_leads_out_of_it(tmp_path: Path, name: str) -> None:
 def test_a_card_has_no_links_and_images_of_others(small: Callable[..., Path]) -> None:
     found = deployment.read(small("a.onnx"))
     mark = "![x](http://example.org/x.png)<script>\x1b]0;t\x07"
-    accuracy = AccuracyRecord(images=1, caveats=(mark,))  # type: ignore[call-arg]
+    accuracy = AccuracyRecord(
+        images=1, labelled=False, top1_agreement=1.0, output_sqnr_db=9.0, logits_sqnr_db=None, logits_images=0,
+        non_finite=0, caveats=(mark,),
+    )  # fmt: skip
     record = Record(model=mark, format="onnx", scheme=mark, status=Status.FAIL, reason=mark, accuracy=accuracy)
     hostile = replace(found, file=replace(found.file, record=record))
     for told in (model_card.text(hostile), common.readme(bundles.find("python"), hostile), licences.text(hostile)):

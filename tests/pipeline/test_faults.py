@@ -21,6 +21,7 @@ from kexport.pipeline import Request, ask
 from kexport.pipeline.events import Event
 from kexport.records import Record, Status
 from kexport.specs import Cell, Format, ModelSpec, WeightsSpec
+from tests.pipeline.prepared_once import CELLS, COPY
 
 SMALL = ModelSpec(application="MobileNetV3Small", weights=WeightsSpec(kind="random", seed=0), input_shape=(64, 64, 3))
 ONNX, TFLITE = Cell(model=SMALL, format=Format.ONNX), Cell(model=SMALL, format=Format.TFLITE)
@@ -211,3 +212,21 @@ def test_left_overs_of_a_killed_run_are_cleared(original: Path, tmp_path: Path) 
     assert store.verify(out) != ()
     make(out, replace(ONNX), resume=True)
     assert store.verify(out) == ()
+
+
+def test_a_worker_that_was_killed_is_tried_once_more(
+    tmp_path: Path, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, started = ask.command, []
+
+    def command(kind: str, asked: Path, answered: Path) -> tuple[str, ...]:
+        if kind == "prepare":
+            return (sys.executable, "-c", f"SAVED = {str(saved)!r}\n{COPY}", kind, str(asked), str(answered))
+        started.append(asked.name)
+        kill = asked.name == "cell0.json" and started.count(asked.name) == 1
+        return (sys.executable, "-c", CRASHES["killed"][0]) if kill else real(kind, asked, answered)
+
+    monkeypatch.setattr(ask, "command", command)
+    records = pipeline.run(Request(cells=CELLS, directory=tmp_path, jobs=1), Silent())
+    assert [record.status for record in records] == [Status.PASS] * 2
+    assert sorted(started) == ["cell0.json", "cell0.json", "cell1.json"]
