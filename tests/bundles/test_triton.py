@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -77,7 +78,7 @@ def test_a_card_has_no_links_and_images_of_others(small: Callable[..., Path]) ->
     record = Record(model=mark, format="onnx", scheme=mark, status=Status.FAIL, reason=mark, accuracy=accuracy)
     hostile = replace(found, file=replace(found.file, record=record))
     for told in (model_card.text(hostile), common.readme(bundles.find("python"), hostile), licences.text(hostile)):
-        assert not any(word in told for word in ("](http", "<script", "\x1b", "http://example"))
+        assert not re.search(r"(?<!\\)\]\(|<script|://example|\x1b", told)
 
 
 def test_a_fixed_batch_is_a_dimension(small: Callable[..., Path], parse: Callable[[str], Any]) -> None:

@@ -19,11 +19,12 @@ from onnx import TensorProto, helper
 from kexport import runtimes
 from kexport.errors import ArtifactError
 from kexport.evidence import artifact_file
-from kexport.formats.onnx import contents as onnx_contents
+from kexport.formats.onnx.contents import read as read_onnx
 from kexport.formats.onnx.sound import require_sound
-from kexport.formats.tflite import contents as tflite_contents
+from kexport.formats.tflite.check import reader
 from kexport.formats.tflite.check.bounds import require_bounds
 from kexport.formats.tflite.check.reader import Reader
+from kexport.formats.tflite.contents import read as read_tflite
 from kexport.runtimes import precheck
 from tests.fuzzing import fuzz
 from tests.places import ROOT
@@ -171,8 +172,8 @@ def operators(count: int, *, inputs: int) -> bytes:
     """The tiny file with ``count`` operators, all of them one table: it has ``inputs`` inputs and makes nothing."""
     content = bytearray(TFLITE.read_bytes())
     content += bytes(-len(content) % 4)
-    reader = Reader(bytes(content))
-    graph = reader.table(reader.number("I", 0), "model").tables(2, "subgraphs")[0]
+    found = Reader(bytes(content))
+    graph = found.table(found.number("I", 0), "model").tables(2, "subgraphs")[0]
     place, vector = graph.field(3, 4), len(content)
     assert place is not None
     struct.pack_into("<I", content, place, vector - place)
@@ -189,14 +190,14 @@ def test_operators_that_make_nothing(tmp_path: Path) -> None:
     path = tmp_path / "m.tflite"
     path.write_bytes(operators(3, inputs=1))
     require_bounds(path)
-    assert sum(tflite_contents.read(path).operations.values()) == 3
+    assert sum(read_tflite(path).operations.values()) == 3
 
 
-@pytest.mark.parametrize("count", [30_000, 100_000])
-def test_a_tflite_file_of_a_megabyte_with_gigabytes_to_read(tmp_path: Path, count: int) -> None:
+def test_a_tflite_file_of_a_megabyte_with_gigabytes_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "_FREE_BYTES", 2**16)
     path = tmp_path / "m.tflite"
-    path.write_bytes(operators(count, inputs=count))
-    for look in (require_bounds, tflite_contents.read):
+    path.write_bytes(operators(20_000, inputs=20_000))
+    for look in (require_bounds, read_tflite):
         with pytest.raises(ArtifactError, match="its tables share their contents more than 8 times over"):
             look(path)
 
@@ -215,13 +216,13 @@ def chained(length: int) -> onnx.ModelProto:
 
 
 def test_a_long_way_is_gone_once(tmp_path: Path) -> None:
-    """20,000 constants with 200,000,000 steps between them and what they end in."""
+    """10,000 constants with 50,000,000 steps between them and what they end in."""
     path = tmp_path / "m.onnx"
-    path.write_bytes(chained(20_000).SerializeToString())
+    path.write_bytes(chained(10_000).SerializeToString())
     started = time.process_time()
-    found = onnx_contents.read(path)
-    assert time.process_time() - started < 10
-    assert {weight.layer for weight in found.weights} == {"y", "r19999"}
+    found = read_onnx(path)
+    assert time.process_time() - started < 5
+    assert {weight.layer for weight in found.weights} == {"y", "r9999"}
 
 
 def test_nodes_without_outputs_and_types_of_the_future(tmp_path: Path) -> None:
@@ -231,7 +232,7 @@ def test_nodes_without_outputs_and_types_of_the_future(tmp_path: Path) -> None:
     made.graph.initializer.append(weight())
     made.graph.initializer[1].data_type = 99
     (tmp_path / "m.onnx").write_bytes(made.SerializeToString())
-    assert [each.dtype for each in onnx_contents.read(tmp_path / "m.onnx").weights] == ["float32", "unknown"]
+    assert [each.dtype for each in read_onnx(tmp_path / "m.onnx").weights] == ["float32", "unknown"]
 
 
 def test_a_runtime_that_a_file_crashes_does_not_take_the_caller_along(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,7 +262,7 @@ def test_any_damage_to_tflite_is_told_or_harmless(tmp_path: Path) -> None:
         path.write_bytes(content[: cut if cut % 4 == 0 else None])
         with contextlib.suppress(ArtifactError):
             require_bounds(path)
-            tflite_contents.read(path)
+            read_tflite(path)
 
     fuzz(
         holds,
@@ -280,7 +281,7 @@ def test_any_damage_to_onnx_is_told_or_harmless(tmp_path: Path) -> None:
         path.write_bytes(content[: cut if cut % 4 == 0 else None])
         with contextlib.suppress(ArtifactError):
             require_sound(path)
-            onnx_contents.read(path)
+            read_onnx(path)
 
     fuzz(
         holds,
