@@ -90,7 +90,7 @@ def _size(tensor: Any) -> int:
 
     if tensor.raw_data or tensor.data_type not in set(onnx.helper.get_all_tensor_dtypes()):
         return len(tensor.raw_data)
-    return prod(tensor.dims) * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    return int(prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
 
 def _layer(name: str, readers: Mapping[str, Any], ends: dict[str, str]) -> str:
