@@ -167,6 +167,11 @@ def there(path: Path) -> bool:
         ) from error
 
 
+def real(path: Path) -> Path:
+    """The absolute path without links; one that leads in a circle, which `Path.resolve` raises for, stays as it is."""
+    return Path(os.path.realpath(path))
+
+
 def size_bytes(path: Path) -> int:
     """Bytes of a file, or of all files in a folder."""
     return sum(file.stat().st_size for file in files_of(path)) if path.is_dir() else path.stat().st_size

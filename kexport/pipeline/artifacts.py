@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from kexport import store
+from kexport import files, store
 from kexport.errors import UsageError
 from kexport.records import Record
 
@@ -39,5 +39,5 @@ def _stored(path: Path) -> tuple[Path, list[Record]]:
 
 def _named(path: Path, directory: Path, record: Record) -> bool:
     assert record.artifact is not None
-    artifact = directory / record.artifact.path
-    return path.resolve() in (artifact.resolve(), *artifact.resolve().parents)
+    artifact = files.real(directory / record.artifact.path)
+    return files.real(path) in (artifact, *artifact.parents)
