@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from kexport import store
 from kexport.errors import UsageError
 from kexport.evidence.benchmark import BenchRequest, BenchSettings
 from kexport.evidence.versus import Versus, VersusRequest, execute, ratio, told
 from kexport.pipeline import lone
+from kexport.pipeline.artifacts import by_directory
 from kexport.records import Status
 from tests.evidence.small_files import colours, write
 from tests.places import ROOT
@@ -92,3 +94,14 @@ def test_the_ratio_and_its_interval_in_words() -> None:
     assert told(pairs(*[(2.0, 1.0)] * 8)).endswith(": slower")
     mixed = pairs(*[(1.0, 2.0), (2.0, 1.0)] * 5)
     assert told(mixed).endswith("not told apart: the interval holds 1")
+
+
+def test_an_artifact_that_is_a_link_to_itself(tmp_path: Path) -> None:
+    """`Path.resolve` raises for it; its record is found, and what it lacks is told where it is used."""
+    folder = Path(shutil.copytree(ROOT / "tests/data/artifacts-0.1", tmp_path / "artifacts"))
+    artifact = folder / "tiny" / "tiny-float32.onnx"
+    artifact.unlink()
+    artifact.symlink_to(artifact.name)
+    ((_, found),) = by_directory([folder])
+    assert len(found) == 2
+    assert "tiny/tiny-float32.onnx: a symbolic link, expected a file" in store.verify(folder)

@@ -17,7 +17,6 @@ from kexport.errors import KexportError, SourceError, StoreError
 from kexport.evidence.benchmark import BenchSettings
 from kexport.files import file_digest
 from kexport.pipeline import resume
-from kexport.pipeline.artifacts import by_directory
 from kexport.pipeline.bench import Measurement, _request
 from kexport.pipeline.reproduce import batch_of, cell_of
 from kexport.records import decode
@@ -113,15 +112,6 @@ def test_an_artifact_that_is_no_file_is_not_resumed(folder: Path, make: Callable
     (folder / ARTIFACT).unlink()
     make(folder / ARTIFACT)
     assert resume.resumable(folder, "tiny-float32.onnx", "f") is None
-
-
-def test_an_artifact_that_is_a_link_to_itself(folder: Path) -> None:
-    """`Path.resolve` raises for it; the record is found, and its artifact is told to be missing where it is used."""
-    (folder / ARTIFACT).unlink()
-    (folder / ARTIFACT).symlink_to(Path(ARTIFACT).name)
-    ((_, found),) = by_directory([folder])
-    assert len(found) == 2
-    assert f"{ARTIFACT}: a symbolic link, expected a file" in store.verify(folder)
 
 
 @pytest.mark.parametrize("digits", ["9" * 20, "9" * 4000, "-" + "9" * 4000, "9" * 5000], ids=len)
