@@ -13,6 +13,7 @@ import signal
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -171,12 +172,16 @@ def versions() -> dict[str, str]:
 
     kexport's own is that of the code that runs: what an installation noted may be older, where it is editable.
     """
-    found = {"python": platform.python_version(), "kexport": __version__}
+    return {"python": platform.python_version(), "kexport": __version__} | _installed()
+
+
+@cache
+def _installed() -> dict[str, str]:
+    """Read once: every record of a folder asks."""
+    found = {}
     for name in PACKAGES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,12 @@ from tests.numpy_reference import compute
 __all__ = ["demonstrated"]
 
 Arrays = list[np.ndarray]
+
+
+def pytest_configure() -> None:
+    """A shell that starts its jobs in the background has them ignore SIGINT, and their children with them."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -161,7 +161,7 @@ def _workspace(directory: Path) -> Iterator[Path]:
 def _resumed(request: Request) -> dict[Cell, Record]:
     """The cells that are complete already. A model of this program may have changed: it has none."""
     found = {
-        cell: resume.resumable(request.directory, cell.file_name, resume.fingerprint(cell))
+        cell: resume.resumable(request.directory, cell, resume.fingerprint(cell))
         for cell in request.cells
         if not cell.model.live and request.own is None
     }

@@ -18,6 +18,7 @@ from kexport.pipeline.reproduce import options_of
 from kexport.sources import labels, stated
 from kexport.sources.catalog import APPLICATIONS, Application
 from kexport.sources.names import Factory, Live, ModelFile, Named, command, select, told
+from kexport.sources.weights.hdf5_file import check_signature
 from kexport.specs import (
     CALIBRATED,
     DEFAULT_OPSET,
@@ -273,4 +274,6 @@ def _weights(text: str, *, models: int) -> WeightsSpec:
         )
     if spec.kind == "file" and models > 1:
         raise UsageError(f"--weights {text!r}: one file for {models} models, expected one model", hint="kexport list")
+    if spec.path is not None:
+        check_signature(Path(spec.path))
     return spec

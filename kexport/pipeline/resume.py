@@ -13,7 +13,7 @@ from kexport.evidence import tolerances
 from kexport.files import digest, files_of
 from kexport.records import Record
 from kexport.specs import Cell
-from kexport.store.directory import read_file, record_paths
+from kexport.store.directory import cell_path, read_record
 from kexport.version import __version__
 
 REQUEST = "request"
@@ -55,21 +55,19 @@ def _content(path: str | None) -> str | None:
         raise SourceError(f"{path} cannot be read: {error.strerror}", hint="kexport export --help") from error
 
 
-def resumable(directory: Path, cell_file_name: str, fingerprint: str) -> Record | None:
+def resumable(directory: Path, cell: Cell, fingerprint: str) -> Record | None:
     """The stored record of that very request whose artifact was published and still has its sha256, else None.
 
     A record that cannot be read is no reason to stop: the cell is simply made again.
     """
-    for path in record_paths(directory):
-        if path.name != f"{cell_file_name}.json":
-            continue
-        try:
-            record = read_file(path)
-        except StoreError:
-            return None
-        asked = record.published and record.versions.get(REQUEST) == fingerprint
-        return record if asked and _unchanged(directory, record) else None
-    return None
+    if not cell_path(directory, cell).is_file():
+        return None
+    try:
+        record = read_record(directory, cell)
+    except StoreError:
+        return None
+    asked = record.published and record.versions.get(REQUEST) == fingerprint
+    return record if asked and _unchanged(directory, record) else None
 
 
 def _unchanged(directory: Path, record: Record) -> bool:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
+MOST = 500
+"""Rows of a table in a terminal."""
 STYLES = {
     Status.PASS: "green",
     Status.FAIL: "bold red",
@@ -25,10 +27,34 @@ STYLES = {
 
 
 def tables(records: Sequence[Record]) -> tuple[RenderableType, ...]:
-    """What is to be known first, then parity, size against accuracy, the runtimes compared and the latencies."""
-    ordered = sorted(records, key=lambda record: (record.model, record.format, record.scheme))
+    """What is to be known first, then parity, size against accuracy, the runtimes compared and the latencies.
+
+    Of more than `MOST` records those that did not pass are shown before the others, and it is said.
+    """
+    ordered, left_out = _legible(records)
     made = (parity_table(ordered), tradeoff_table(ordered), comparison_table(ordered), benchmark_table(ordered))
-    return (*_caveats(ordered), *(item for table in made if table.rows for item in shown(table)))
+    first = (*_caveats(records), *_left_out(len(ordered), left_out))
+    return (*first, *(item for table in made if table.rows for item in shown(table)))
+
+
+def _legible(records: Sequence[Record]) -> tuple[list[Record], int]:
+    """By model, format and scheme: as many as anybody reads, and how many more there are."""
+    first = sorted(records, key=lambda record: (record.status is Status.PASS, *_order(record)))
+    return sorted(first[:MOST], key=_order), len(first[MOST:])
+
+
+def _order(record: Record) -> tuple[str, str, str]:
+    return record.model, record.format, record.scheme
+
+
+def _left_out(shown: int, more: int) -> tuple[RenderableType, ...]:
+    from rich.text import Text
+
+    note = (
+        f"{shown} of {shown + more} records are shown, those that did not pass before the others; "
+        "all: kexport report DIR --format md, html, csv or json"
+    )
+    return (Text(note, style="bold yellow"),) if more else ()
 
 
 def shown(table: Table) -> tuple[RenderableType, ...]:

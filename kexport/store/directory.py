@@ -33,8 +33,12 @@ def record_path(directory: Path, record: Record, file_name: str) -> Path:
 
 def read_record(directory: Path, cell: Cell) -> Record:
     """The stored record of a cell's artifact. StoreError if there is none, or if it is damaged."""
-    path = directory / cell.model.name / f"{cell.file_name}.json"
-    return read_file(path)
+    return read_file(cell_path(directory, cell))
+
+
+def cell_path(directory: Path, cell: Cell) -> Path:
+    """Where the record of a cell's artifact lies."""
+    return directory / cell.model.name / f"{cell.file_name}.json"
 
 
 def write_failure(directory: Path, cell: Cell, record: Record) -> Path:

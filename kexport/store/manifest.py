@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -204,11 +205,11 @@ def _check_entry(directory: Path, name: str, entry: _Entry) -> Iterator[str]:
 
 def _check_records(directory: Path, listed: Mapping[str, _Entry]) -> list[str]:
     """Records that cannot be read, or that speak of another artifact than the manifest does."""
-    problems = []
+    problems, names = [], sorted(listed)
     for path in record_paths(directory):
         try:
             record = read_file(path)
-            problem = _contradiction(record) or _check_listed(directory, record, listed)
+            problem = _contradiction(record) or _check_listed(directory, record, listed, names)
             for kind in references.Kind:
                 references.find(directory, record, kind)
         except StoreError as error:
@@ -247,13 +248,19 @@ def _no_pass(record: Record) -> str | None:
     return None
 
 
-def _check_listed(directory: Path, record: Record, listed: Mapping[str, _Entry]) -> str | None:
+def _below(names: Sequence[str], start: str) -> Sequence[str]:
+    """Those of the sorted names that begin with ``start``, without a look at the others."""
+    first = bisect_left(names, start)
+    return names[first : bisect_right(names, start, lo=first, key=lambda name: name[: len(start)])]
+
+
+def _check_listed(directory: Path, record: Record, listed: Mapping[str, _Entry], names: Sequence[str]) -> str | None:
     artifact = record.artifact
     if artifact is None:
         return f"says {record.status}, but has no artifact" if record.published else None
     if (directory / artifact.path).is_dir():
         start = f"{artifact.path}/"
-        inside = {name.removeprefix(start): entry.sha256 for name, entry in listed.items() if name.startswith(start)}
+        inside = {name.removeprefix(start): listed[name].sha256 for name in _below(names, start)}
         known = listing_digest(inside) == artifact.sha256
     else:
         known = artifact.path in listed and listed[artifact.path].sha256 == artifact.sha256

@@ -172,7 +172,7 @@ def test_parity_again_finds_what_changed(made: Path) -> None:
     assert record.parity is None, "what was changed is told, and not run"
     assert path.read_bytes() == bytes_now
     assert decode((path.parent / f"{path.name}.json").read_bytes()).status is Status.FAIL
-    assert resume.resumable(made, ONNX.file_name, resume.fingerprint(ONNX)) is None
+    assert resume.resumable(made, ONNX, resume.fingerprint(ONNX)) is None
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated"])

@@ -24,6 +24,7 @@ from kexport.specs import Cell, Format, ModelSpec, WeightsSpec
 from tests.places import ROOT
 
 RECORD = "tiny/tiny-float32.onnx.json"
+TINY = Cell(model=ModelSpec(file="tiny.keras", weights=WeightsSpec(kind="model")), format=Format.ONNX)
 ARTIFACT = "tiny/tiny-float32.onnx"
 
 
@@ -108,10 +109,10 @@ def test_what_is_no_file_is_not_read_to_its_end(tmp_path: Path, make: Callable[[
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["fifo", "device"])
 def test_an_artifact_that_is_no_file_is_not_resumed(folder: Path, make: Callable[[Path], Any]) -> None:
     edit(folder, lambda record: record["versions"].update({resume.REQUEST: "f"}))
-    assert resume.resumable(folder, "tiny-float32.onnx", "f") is not None
+    assert resume.resumable(folder, TINY, "f") is not None
     (folder / ARTIFACT).unlink()
     make(folder / ARTIFACT)
-    assert resume.resumable(folder, "tiny-float32.onnx", "f") is None
+    assert resume.resumable(folder, TINY, "f") is None
 
 
 @pytest.mark.parametrize("digits", ["9" * 20, "9" * 4000, "-" + "9" * 4000, "9" * 5000], ids=len)

@@ -393,26 +393,27 @@ class TestDigests:
 class TestResume:
     @pytest.mark.parametrize("kind", list(Format))
     def test_same_request_and_untouched_artifact(self, filled: Path, kind: Format) -> None:
-        found = resume.resumable(filled, cell(kind).file_name, resume.fingerprint(cell(kind)))
+        found = resume.resumable(filled, cell(kind), resume.fingerprint(cell(kind)))
         assert found is not None
         assert found.format == kind
 
     def test_anything_else_is_made_again(self, filled: Path) -> None:
         name, wanted = cell().file_name, resume.fingerprint(cell())
-        assert resume.resumable(filled, name, resume.fingerprint(cell(seed=1))) is None
-        assert resume.resumable(filled, "Other-float32.onnx", wanted) is None
-        assert resume.resumable(filled / "absent", name, wanted) is None
+        other = replace(cell(), model=replace(cell().model, application="Other"))
+        assert resume.resumable(filled, cell(), resume.fingerprint(cell(seed=1))) is None
+        assert resume.resumable(filled, other, wanted) is None
+        assert resume.resumable(filled / "absent", cell(), wanted) is None
         (filled / "Tiny" / name).write_bytes(b"weightz")
-        assert resume.resumable(filled, name, wanted) is None
+        assert resume.resumable(filled, cell(), wanted) is None
         (filled / "Tiny" / name).unlink()
-        assert resume.resumable(filled, name, wanted) is None
+        assert resume.resumable(filled, cell(), wanted) is None
         (filled / "Tiny" / f"{name}.json").write_text("{")
-        assert resume.resumable(filled, name, wanted) is None
+        assert resume.resumable(filled, cell(), wanted) is None
 
     def test_failed_cells_are_made_again(self, filled: Path) -> None:
         (record, *_) = store.read_records(filled)
         store.write_record(filled, replace(record, status=Status.FAIL, reason="r"), cell().file_name)
-        assert resume.resumable(filled, cell().file_name, resume.fingerprint(cell())) is None
+        assert resume.resumable(filled, cell(), resume.fingerprint(cell())) is None
 
     def test_fingerprint_sees_the_weight_file(self, tmp_path: Path) -> None:
         path = tmp_path / "w.weights.h5"
