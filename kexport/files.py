@@ -24,6 +24,8 @@ from kexport.errors import EnvironmentFailure, StoreError, UsageError
 
 STAGING = ".kexport-"
 NEEDED_BYTES = 64 * 2**20
+MOST_BYTES, SOME_BYTES = 2**34, 2**30
+"""No artifact is larger than the first; one of less than the second is read although another size was expected."""
 _MOST_SHOWN = 400
 
 
@@ -104,15 +106,28 @@ def write(path: Path, text: str) -> None:
             publish(staged, path)
 
 
-def digest(path: Path) -> str:
+def digest(path: Path, *, limit_bytes: int | None = None) -> str:
     """The sha256 of an artifact: `file_digest` of a file, `tree_digest` of a folder."""
-    return tree_digest(path) if path.is_dir() else file_digest(path)
+    if not path.is_dir():
+        return file_digest(path, limit_bytes=limit_bytes)
+    _require_at_most(path, size_bytes(path), limit_bytes)
+    return tree_digest(path)
 
 
-def file_digest(path: Path) -> str:
-    """The sha256 of a file's bytes, in hex, read in blocks. OSError for what is no regular file (`regular`)."""
+def file_digest(path: Path, *, limit_bytes: int | None = None) -> str:
+    """The sha256 of a file's bytes, in hex, read in blocks.
+
+    OSError for what is no regular file (`regular`), and for more than ``limit_bytes``: a hole of a terabyte is made in
+    no time, and read in an hour.
+    """
     with regular(path) as file:
+        _require_at_most(path, os.fstat(file.fileno()).st_size, limit_bytes)
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _require_at_most(path: Path, size: int, limit_bytes: int | None) -> None:
+    if limit_bytes is not None and size > limit_bytes:
+        raise OSError(errno.EFBIG, f"it has {size} bytes, expected at most {limit_bytes}", str(path))
 
 
 def tree_digest(folder: Path) -> str:
@@ -143,8 +158,7 @@ def read(path: Path, *, limit_bytes: int) -> bytes:
     with regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         content = file.read(limit_bytes + 1) if size <= limit_bytes else b""
-    if max(size, len(content)) > limit_bytes:
-        raise OSError(errno.EFBIG, f"it has {max(size, len(content))} bytes, expected at most {limit_bytes}", str(path))
+    _require_at_most(path, max(size, len(content)), limit_bytes)
     return content
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from kexport import files, runtimes
 from kexport.documents import adapter, decode_as
-from kexport.errors import MissingDependencyError, StoreError, UsageError
+from kexport.errors import ArtifactError, MissingDependencyError, StoreError, UsageError
 from kexport.records import Basis, Preprocessing, Record, Resize, decode
 from kexport.records.contents import Contents
 from kexport.registry import Format
@@ -87,7 +87,10 @@ def read(
         raise MissingDependencyError(
             f"{path}: reading it needs the package {error.name}", hint="pip install 'kexport[cpu]'"
         ) from error
-    sha256 = files.digest(path)
+    try:
+        sha256 = files.digest(path, limit_bytes=files.MOST_BYTES)
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read: {error.strerror}", hint="kexport verify DIR") from error
     record, notes = _record(path, sha256)
     contract, contract_from, damage = _contract(contents, record)
     names, names_from, more = _labels(contents, record)

@@ -87,7 +87,8 @@ def _require_unchanged(what: Measurement, record: Record) -> None:
     assert record.artifact is not None
     path = what.directory / record.artifact.path
     try:
-        changed = path.exists() and files.digest(path) != record.artifact.sha256
+        limit = max(record.artifact.size_bytes, files.SOME_BYTES)
+        changed = path.exists() and files.digest(path, limit_bytes=limit) != record.artifact.sha256
     except OSError as error:
         raise ArtifactError(
             f"{record.artifact.path} cannot be read: {error.strerror}", hint="kexport verify DIR"

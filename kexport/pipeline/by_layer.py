@@ -83,7 +83,11 @@ def _request(path: Path, record: Record, known: Kept | None) -> ByLayerRequest:
         )
     if not path.is_file():
         raise UsageError(f"{path} is missing", hint=record.again)
-    changed = files.file_digest(path) != record.artifact.sha256
+    try:
+        limit = max(record.artifact.size_bytes, files.SOME_BYTES)
+        changed = files.file_digest(path, limit_bytes=limit) != record.artifact.sha256
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}", hint="kexport verify DIR") from error
     return ByLayerRequest(
         path=str(path),
         artifact=record.artifact.path,

@@ -17,6 +17,7 @@ from kexport.files import STAGING, file_digest, publish
 from kexport.records import Record
 
 _SUFFIX, _DIGITS = ".npz", 12
+_MOST_BYTES = 2**32
 
 
 class Kind(StrEnum):
@@ -50,7 +51,7 @@ def find(directory: Path, record: Record, kind: Kind = Kind.REFERENCE) -> Path |
     if path is None or not path.exists():
         return None
     try:
-        digest = file_digest(path)
+        digest = file_digest(path, limit_bytes=_MOST_BYTES)
     except OSError as error:
         raise StoreError(f"{path.name} cannot be read: {error.strerror}", hint=f"kexport verify {directory}") from error
     if digest != _digest(record, kind):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kexport.errors import MissingDependencyError, SourceError, StoreError
-from kexport.files import STAGING, file_digest, foreign_errors, publish, read
+from kexport.files import MOST_BYTES, STAGING, file_digest, foreign_errors, publish, read
 from kexport.store.lock import HOLDER, LOCK
 from kexport.store.manifest import MANIFEST, kind_of, named, verify
 
@@ -117,10 +117,17 @@ def _changes(directory: Path, signed: Mapping[str, str]) -> Iterator[str]:
             yield f"{name}: {what}, a file was signed"
         elif not (directory / name).is_file():
             yield f"{name}: removed since it was signed"
-        elif file_digest(directory / name) != digest:
+        elif not _is(directory / name, digest):
             yield f"{name}: changed since it was signed"
     for name in sorted(_signed_names(directory) - set(signed)):
         yield f"{name}: added since the directory was signed"
+
+
+def _is(path: Path, digest: str) -> bool:
+    try:
+        return file_digest(path, limit_bytes=MOST_BYTES) == digest
+    except OSError:  # larger than any artifact, or not to be read: `verify` says which
+        return False
 
 
 def _signed_names(directory: Path) -> set[str]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from kexport import store
-from kexport.errors import UsageError
+from kexport.errors import ArtifactError, UsageError
+from kexport.evidence import artifact_file
 from kexport.evidence.benchmark import BenchRequest, BenchSettings
 from kexport.evidence.versus import Versus, VersusRequest, execute, ratio, told
 from kexport.pipeline import lone
 from kexport.pipeline.artifacts import by_directory
+from kexport.pipeline.bench import Measurement, _require_unchanged
 from kexport.records import Status
 from tests.evidence.small_files import colours, write
 from tests.places import ROOT
@@ -94,6 +97,16 @@ def test_the_ratio_and_its_interval_in_words() -> None:
     assert told(pairs(*[(2.0, 1.0)] * 8)).endswith(": slower")
     mixed = pairs(*[(1.0, 2.0), (2.0, 1.0)] * 5)
     assert told(mixed).endswith("not told apart: the interval holds 1")
+
+
+def test_an_artifact_with_a_hole_of_a_terabyte_is_not_read_to_its_end(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(STORED, tmp_path / "artifacts"))
+    record = next(each for each in store.read_records(folder) if each.format == "tflite")
+    os.truncate(folder / "tiny" / "tiny-float32.tflite", 2**40)
+    with pytest.raises(ArtifactError, match="it has 1099511627776 bytes, expected at most 1073741824"):
+        _require_unchanged(Measurement(directory=folder, settings=QUICK), record)
+    with pytest.raises(ArtifactError, match="it has 1099511627776 bytes, expected at most 17179869184"):
+        artifact_file.read(folder / "tiny" / "tiny-float32.tflite")
 
 
 def test_an_artifact_that_is_a_link_to_itself(tmp_path: Path) -> None:

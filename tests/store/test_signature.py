@@ -175,6 +175,10 @@ VISIBLE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: (folder / "tiny/evil.py").write_text("x"),
         "tiny/evil.py: not in the manifest",
     ),
+    "a hole of a terabyte": (
+        lambda folder: os.truncate(folder / ARTIFACT, 2**40),
+        f"{ARTIFACT}: 1099511627776 bytes, expected ",
+    ),
     "a link": (link, f"{ARTIFACT}: a symbolic link, expected a file"),
     "a FIFO": (fifo, f"{ARTIFACT}: no regular file, expected a file"),
     "entries dropped": (drop_entries, "manifest.json: 2 entries, expected 4: entries were removed or added"),

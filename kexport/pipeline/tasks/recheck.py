@@ -104,7 +104,7 @@ def _require_same_weights(record: Record, ready: Prepared, reference: Path) -> N
 def _changes(artifact: Artifact, path: Path) -> Iterator[str]:
     """What speaks against an artifact before it is run."""
     try:
-        found = files.digest(path)
+        found = files.digest(path, limit_bytes=max(artifact.size_bytes, files.SOME_BYTES))
     except FileNotFoundError:
         yield f"{artifact.path} is missing"
         return
