@@ -7,6 +7,7 @@ from collections.abc import Collection
 from kexport.graph import Graph, Node
 from kexport.operations import Add, Conv, Dense
 from kexport.quantization.plan import Precision, has_int8_form, shares_scale
+from kexport.quantization.prepare import questions
 from kexport.quantization.scales import bounds, ranges
 
 
@@ -22,9 +23,10 @@ def assign(
     What the float nodes ``stored`` make is read as int8, as if they were int8 themselves.
     What makes an output keeps its full resolution: a last dense layer has int8 weights and float logits, unless
     ``integer_head`` makes it int8 as all others are. What only moves numbers between float nodes stays float, as
-    conversions would cost more than they save.
+    conversions would cost more than they save. What is compared stays float with its kernels (`questions`).
     """
     chosen: dict[str, Precision] = {}
+    keep_float = {*keep_float, *questions.asked(graph)}
     for node in graph:
         long_sum = isinstance(node.operation, Add) and len(node.inputs) != 2
         if node.name not in keep_float and has_int8_form(node.operation) and not long_sum:

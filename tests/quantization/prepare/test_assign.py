@@ -8,6 +8,8 @@ from kexport.operations import (
     Activation,
     Add,
     Clip,
+    Compare,
+    Comparison,
     Concat,
     Elementwise,
     Function,
@@ -20,6 +22,8 @@ from kexport.operations import (
     Reduce,
     ReduceKind,
     Reshape,
+    ScaleShift,
+    Select,
     Transpose,
 )
 from kexport.quantization.plan import Precision
@@ -128,3 +132,47 @@ def test_sigmoids_joined_with_what_lies_in_the_unit_interval_are_int8():
     net("c", dense(8, 4), "pool")
     found = assign(net.graph())
     assert {found[name] for name in ("left", "right", "joined")} == {INT8}
+
+
+def zeros(value: float = 0.0) -> np.ndarray:
+    return np.full(1, value, np.float32)
+
+
+def compared(kind: Comparison, *, activation: Activation | None = None) -> Sketch:
+    """Two convolutions, and a question about what the second gives."""
+    net = Sketch((8, 8, 3))
+    net("a", conv(3, 4, 3, activation=RELU), "in0")
+    net("b", conv(4, 4, 1, activation=activation), "a")
+    net("asked", Compare(kind=kind, constant=zeros()), "b")
+    return net
+
+
+def test_what_is_compared_keeps_its_resolution():
+    net = compared(Comparison.GREATER)
+    net("mask", Select(chosen=zeros(1), otherwise=zeros()), "asked")
+    assert assign(net.graph()) == {"a": INT8}
+
+
+def test_what_a_question_chooses_of_other_numbers_too():
+    net = compared(Comparison.GREATER)
+    net("image", conv(4, 4, 1), "a")
+    net("cut out", Select(otherwise=zeros()), "asked", "image")
+    assert "b" not in assign(net.graph())
+
+
+def test_peaks_are_where_a_number_is_the_largest_around_it():
+    net = Sketch((8, 8, 3))
+    net("a", conv(3, 4, 3, activation=RELU), "in0")
+    net("b", conv(4, 4, 1), "a")
+    net("around", Pool(kind=PoolKind.MAX, size=(3, 3), strides=(1, 1), padding=((1, 1), (1, 1))), "b")
+    net("asked", Compare(kind=Comparison.EQUAL), "b", "around")
+    net("peaks", Select(otherwise=zeros()), "asked", "b")
+    assert assign(net.graph()) == {"a": INT8}
+
+
+def test_a_rectifier_written_by_hand_is_no_step():
+    net = compared(Comparison.GREATER)
+    net("small", ScaleShift(scale=np.full(4, 0.1, np.float32), offset=np.zeros(4, np.float32)), "b")
+    net("leaky", Select(), "asked", "b", "small")
+    found = assign(net.graph())
+    assert (found["a"], found["b"]) == (INT8, INT8)
