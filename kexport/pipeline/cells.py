@@ -236,7 +236,7 @@ class CellRun:
     def _started(self, group: Group, number: int, ready: Prepared) -> Iterator[Job]:
         """The job of a cell; none where it was made here, or where the disk has no room for the question."""
         try:
-            job = self._reserve.spend(lambda: self._cell(group, number, ready.refusal))
+            job = self._reserve.spend(lambda: self._cell(group, number, ready.refusal_of(group.cells[number].format)))
         except StoreError as error:
             if not disk.is_full(error):
                 raise

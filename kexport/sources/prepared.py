@@ -8,7 +8,7 @@ the graph (`graph_file`) unless the native graph cannot express the model, and w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,20 @@ CALIBRATED = "calibrated.npz"
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What was found out while Keras was loaded. ``refusal`` says why there is no native graph."""
+    """What was found out while Keras was loaded.
+
+    ``refusal`` says why there is no native graph, ``refusals`` by format why its own writer cannot write this one.
+    """
 
     facts: SourceFacts
     refusal: str
     seconds: dict[str, float]
     peak_memory_bytes: int
+    refusals: dict[str, str] = field(default_factory=dict)
+
+    def refusal_of(self, form: str) -> str:
+        """Why a file of this format is not native; empty where it is."""
+        return self.refusal or self.refusals.get(form, "")
 
 
 def save(prepared: Prepared, folder: Path) -> None:

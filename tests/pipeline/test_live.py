@@ -120,6 +120,20 @@ def test_engines_get_a_savedmodel(tmp_path: Path) -> None:
     assert "call is not made of keras.ops alone" in onnx.artifact.engine_reason
 
 
+def test_a_long_sequence_is_a_loop_of_the_converter(tmp_path: Path) -> None:
+    """TFLite's own writer unrolls up to 512 steps; ONNX has a loop of its own, and which engine ran is said."""
+    import keras
+
+    keras.utils.set_random_seed(3)
+    series = keras.Input((520, 3))
+    model = keras.Model(series, keras.layers.Dense(4)(keras.layers.GRU(5)(series)), name="series")
+    onnx, tflite = exported(named(model), tmp_path, TWO, live=model)
+    passed([onnx])
+    passed([tflite], engine="tflite-converter")
+    assert tflite.artifact is not None
+    assert "520 steps, TFLite files are unrolled up to 512" in tflite.artifact.engine_reason
+
+
 def number_of(layer: Any) -> int:
     """What Keras counts in the names of layers: ``dense``, ``dense_1``."""
     return int(layer.name.partition("_")[2] or 0)

@@ -182,7 +182,7 @@ def make_cell(request: CellRequest, clock: Clock, *, own: Measure | None = None)
     """Follow `CELL`; what a check says no to is not published. ``own`` is the user's own figure."""
     cell, ready = request.cell, prepared.load(Path(request.folder))
     bounds_of(cell)  # a kind of artifact that cannot be judged is refused before work
-    choice = write.choose(cell, ready.refusal)
+    choice = write.choose(cell, ready.refusal_of(cell.format))
     state = follow(CELL, Making(request=request, ready=ready, choice=choice, clock=clock, own=own), clock)
     return state.record or _record(state)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ class Preparing:
     built: Any = None
     facts: SourceFacts | None = None
     refusal: str = ""
+    refusals: Mapping[str, str] = field(default_factory=dict)
     folder: Path = field(default=Path())
 
     @property
@@ -61,6 +63,11 @@ class Preparing:
     def keeps_weights(self) -> bool:
         """Whether another process can build the model again, and needs the weights for it."""
         return self.live is None and not isinstance(self.model, Served)
+
+    @property
+    def apart(self) -> bool:
+        """Whether no rows meet: the native graph has no operation in which they could."""
+        return not self.refusal
 
     @property
     def known(self) -> SourceFacts:
@@ -114,10 +121,12 @@ def lower(state: Preparing) -> Preparing:
     if isinstance(state.model, Served):
         return replace(state, refusal=NO_LAYERS)
     try:
-        graph_file.save(lower_model(state.model), state.folder)
+        graph = lower_model(state.model)
     except UnsupportedError as error:
         return replace(state, refusal=error.message)
-    return state
+    graph_file.save(graph, state.folder)
+    told = {str(form): form.engines[0].refuses(graph) for form in {cell.format for cell in state.request.cells}}
+    return replace(state, refusals={form: why for form, why in told.items() if why})
 
 
 def keep_weights(state: Preparing) -> Preparing:
@@ -135,7 +144,8 @@ def serve(state: Preparing) -> Preparing:
 
 def _for_engines(state: Preparing) -> list[Cell]:
     """The cells that need the Keras model itself."""
-    return [cell for cell in state.request.cells if write.needs_keras(cell, state.refusal)]
+    cells = state.request.cells
+    return [cell for cell in cells if write.needs_keras(cell, state.refusal or state.refusals.get(cell.format, ""))]
 
 
 PREPARE: tuple[Step[Preparing], ...] = (
@@ -162,6 +172,7 @@ def prepare(request: PrepareRequest, clock: Clock, *, model: Any = None) -> Prep
     ready = Prepared(
         facts=state.known,
         refusal=state.refusal,
+        refusals=dict(state.refusals),
         seconds=clock.seconds,
         peak_memory_bytes=machine.peak_memory_bytes(),
     )

@@ -37,6 +37,13 @@ def write_plan(plan: QuantPlan, cell: Cell, path: Path, metadata: Mapping[str, s
     )
 
 
+def refuses(graph: Graph) -> str:
+    """Why TFLite's own writer cannot write the graph; empty where nothing of it is known to be too much."""
+    from kexport.formats.tflite.operators.recurrent import too_long
+
+    return next(too_long(graph), "")
+
+
 def _bytes(metadata: Mapping[str, str]) -> dict[str, bytes]:
     return {name: value.encode() for name, value in metadata.items()}
 
@@ -46,4 +53,5 @@ ENGINE = Engine(
     schemes=(Scheme.FLOAT32, Scheme.FLOAT16, Scheme.DYNAMIC, Scheme.INT8, Scheme.INT16X8),
     write=write,
     write_plan=write_plan,
+    refuses=refuses,
 )

@@ -7,6 +7,7 @@ that XNNPACK takes, and the product with the input is one for all steps.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from kexport.formats.tflite.delegation import CONCAT_MOST
 from kexport.formats.tflite.operators.padding import SAME, VALID, joined_on
 from kexport.formats.tflite.operators.seam import assemble, reshaped
 from kexport.formats.tflite.program import Assembler, Sizes
+from kexport.graph import Graph
 from kexport.operations import Activate, Activation, Cell, Conv3d, Recurrent, Weights
 
 MOST_STEPS = 512
@@ -83,6 +85,14 @@ class _Steps:
         if len(inputs) > place:
             return reshaped(self.code, f"{self.name}/state{place}", inputs[place], shape)
         return self.code.constant(f"{self.name}/zeros", np.zeros(shape, np.float32))
+
+
+def too_long(graph: Graph) -> Iterator[str]:
+    """The recurrent nodes with too many steps to be unrolled, in words."""
+    for node in graph:
+        steps = graph.shapes[node.inputs[0]][1] if isinstance(node.operation, Recurrent) else None
+        if steps is not None and steps > MOST_STEPS:
+            yield f"node {node.name!r}: {steps} steps, TFLite files are unrolled up to {MOST_STEPS}"
 
 
 @assemble.register
