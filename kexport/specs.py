@@ -14,7 +14,8 @@ from kexport.registry import CALIBRATED, QUANTIZED, Engine, EngineNames, Format,
 
 __all__ = [
     "CALIBRATED", "DEFAULT_OPSET", "MAX_OPSET", "MIN_OPSET", "QUANTIZED", "SERVING_BATCH", "Boundary", "Cell", "Engine",
-    "EngineNames", "Format", "Kernels", "ModelSpec", "Scheme", "WeightsSpec", "check_max_drop", "integer_io_hint",
+    "EngineNames", "Format", "Kernels", "ModelSpec", "Scheme", "WeightsSpec", "check_max_drop",
+    "check_min_agreement", "integer_io_hint",
 ]  # fmt: skip
 
 MIN_OPSET = 13
@@ -167,7 +168,8 @@ class Cell(CellOptions):
 
     ``calibration`` is what ``--calibration`` names (`kexport.images.calibration`), ``evaluation`` what ``--eval``
     names (`kexport.images.evaluation`), ``io`` the type of inputs and outputs. ``max_drop`` bounds the top-1 drop of
-    a calibrated scheme on the evaluation images, in points of 100.
+    a calibrated scheme on the evaluation images, in points of 100; ``min_agreement`` is the least share of them on
+    which a file of any scheme decides as Keras does.
     """
 
     model: ModelSpec
@@ -182,6 +184,8 @@ class Cell(CellOptions):
         _check_scheme(self)
         if self.max_drop is not None:
             check_max_drop(self.max_drop)
+        if self.min_agreement is not None:
+            check_min_agreement(self.min_agreement)
         if not MIN_OPSET <= self.opset <= MAX_OPSET:
             raise UsageError(
                 f"opset {self.opset}: kexport writes {MIN_OPSET} to {MAX_OPSET}", hint=f"--opset {DEFAULT_OPSET}"
@@ -220,6 +224,13 @@ def check_max_drop(points: float) -> None:
     if not 0 <= points <= 100:
         expected = "100 or less" if points > 100 else "0 or more" if points < 0 else "0 to 100"
         raise UsageError(f"--max-drop {points:g}: expected {expected}; {why}", hint="--max-drop 0.5")
+
+
+def check_min_agreement(share: float) -> None:
+    """Raise UsageError for what is no share of images."""
+    if not 0 <= share <= 1:
+        said = "; 97 of 100 images are 0.97" if share > 1 else ""
+        raise UsageError(f"--min-agreement {share:g}: expected a share, 0 to 1{said}", hint="--min-agreement 0.97")
 
 
 def integer_io_hint() -> str:

@@ -178,7 +178,14 @@ def score(
     figures = _figures(session, evaluated.images, expected, facts, own=own)
     packed = folder / answers_file.ANSWERS
     digest = files.file_digest(packed) if packed.is_file() else ""
-    return replace(_about(figures, evaluated, session), answers_sha256=digest)
+    scored = replace(_about(figures, evaluated, session), answers_sha256=digest, min_agreement=cell.min_agreement)
+    if cell.min_agreement is not None and scored.top1_agreement is None:
+        raise UsageError(
+            f"--min-agreement {cell.min_agreement:g}: the answers on {evaluated.images.text} are no decisions, which "
+            "could be the same; --max-drop holds any figure",
+            hint="--max-drop 0.5",
+        )
+    return scored
 
 
 def restore(answers: Path, facts: SourceFacts, folder: Path, *, images: str) -> None:
@@ -219,8 +226,15 @@ def _as_classes(images: EvaluationSet, answers: npt.NDArray[Any]) -> npt.NDArray
 
 def problems(record: AccuracyRecord | None) -> Iterator[str]:
     """What the images say against an artifact, whatever its precision."""
-    if record is not None and record.non_finite:
+    if record is None:
+        return
+    if record.non_finite:
         yield f"{record.non_finite} of {record.images} photographs give NaN or infinity"
+    least, agreed = record.min_agreement, record.top1_agreement
+    if least is not None and not (agreed is not None and agreed >= least):
+        told = "none" if agreed is None else f"{agreed:.4f}"
+        share = f"the share of {record.images} images on which this file decides as Keras is {told}"
+        yield f"{share}, the bound is --min-agreement {least:g}"
 
 
 def _about(figures: AccuracyRecord, evaluated: Evaluated, session: Session) -> AccuracyRecord:

@@ -68,8 +68,7 @@ class ModelOptions:
         "--resize squash", metavar="squash|crop:RATIO|pad",
     )  # fmt: skip
     embed_preprocessing: bool = option(
-        Switch(), Goes.MODEL,
-        "Put the preprocessing into the graph: files take uint8 RGB pixels of the network's size",
+        Switch(), Goes.MODEL, "Put the preprocessing into the graph: files take uint8 RGB pixels of the network's size",
         "--embed-preprocessing", default=False,
     )  # fmt: skip
     trust: bool = option(
@@ -103,12 +102,14 @@ class CellOptions:
         "float32 for it",
         "--schemes int8 --max-drop 0.5", metavar="POINTS",
     )  # fmt: skip
+    min_agreement: float | None = option(
+        Number(), Goes.CELL, "Least share of the data of --eval on which a file of any scheme decides as Keras does",
+        "--eval photos --min-agreement 0.97", metavar="SHARE",
+    )  # fmt: skip
     kernels: Kernels | None = option(  # noqa: RUF009 - a field
-        Name(of="kernels"), Goes.CELL,
-        "Range of int8 kernels: the same decisions on every CPU, or all of it for CPUs with VNNI",
+        Name(of="kernels"), Goes.CELL, "Range of int8 kernels: the same decisions on every CPU, or all of it with VNNI",
         "--schemes int8 --kernels full", metavar="portable|full", unless="portable",
     )  # fmt: skip
-
     integer_head: bool = option(
         Switch(), Goes.CELL, "int8: the last dense layer too, with one scale, for runtimes of integers alone",
         "--schemes int8 --integer-head", default=False,
@@ -168,8 +169,8 @@ class ExportOptions(ModelOptions, CellOptions):
         metavar="float32|int8|uint8", unless="float32",
     )  # fmt: skip
     jobs: int | None = option(
-        Number(python="int | None", whole=True), Goes.RUN,
-        "Processes at once; as cores and memory allow unless said", "--jobs 2", metavar="N",
+        Number(python="int | None", whole=True), Goes.RUN, "Processes at once; as cores and memory allow unless said",
+        "--jobs 2", metavar="N",
     )  # fmt: skip
     resume: bool = option(
         Switch(), Goes.RUN, "Keep what is complete already", "kexport all --resume", default=False,

@@ -37,8 +37,9 @@ def _in_python(cell: Cell) -> str:
     source = "model" if cell.model.live else repr(cell.model.source)
     data = {"calibration": cell.calibration, "eval": cell.evaluation}
     told = {word: word if text.startswith(PREFIX) else repr(text) for word, text in data.items() if text}
-    drop = {} if cell.max_drop is None else {"max_drop": f"{cell.max_drop:g}"}
-    what = {"formats": repr(str(cell.format)), "schemes": repr(str(cell.scheme)), **told, **drop, "force": "True"}
+    gates = {"max_drop": cell.max_drop, "min_agreement": cell.min_agreement}
+    held = {word: f"{value:g}" for word, value in gates.items() if value is not None}
+    what = {"formats": repr(str(cell.format)), "schemes": repr(str(cell.scheme)), **told, **held, "force": "True"}
     return f"kexport.export({', '.join([source, *(f'{word}={value}' for word, value in what.items())])})"
 
 
@@ -124,6 +125,7 @@ def cell_of(record: Record, *, trusted: Collection[str] = (), built: bool = True
         calibration=(record.quantization.calibration if record.quantization else photographs) or None,
         evaluation=record.source.reference_images if record.source.reference_images != photographs else None,
         max_drop=search.bound_points if search else None,
+        min_agreement=record.accuracy.min_agreement if record.accuracy else None,
         kernels=kernels,
         integer_head=record.quantization is not None and record.quantization.integer_head,
         operators=record.artifact.allowed,

@@ -30,6 +30,7 @@ from kexport.specs import (
     Scheme,
     WeightsSpec,
     check_max_drop,
+    check_min_agreement,
     integer_io_hint,
 )
 
@@ -54,6 +55,7 @@ def _cells(model: Named, what: ExportOptions, models: int) -> Iterator[Cell]:
     pairs = _pairs(what)
     _check_io(what, pairs)
     _check_max_drop(what)
+    _check_min_agreement(what)
     for form, scheme in pairs:
         yield Cell(
             model=spec,
@@ -63,8 +65,7 @@ def _cells(model: Named, what: ExportOptions, models: int) -> Iterator[Cell]:
             batch=None if what.batch == "dynamic" else what.batch,
             opset=DEFAULT_OPSET if what.opset is None else what.opset,
             io=(what.io or Boundary.FLOAT32) if scheme in form.integer_io else Boundary.FLOAT32,
-            **what.cell_options()
-            | ({} if scheme in CALIBRATED else {"max_drop": None, "kernels": None, "integer_head": False}),
+            **what.cell_options() | ({} if scheme in CALIBRATED else UNCALIBRATED),
         )
 
 
@@ -119,6 +120,17 @@ def _check_max_drop(options: ExportOptions) -> None:
     if options.evaluation is None:
         raise UsageError(
             f"--max-drop {options.max_drop:g}: expected --eval as well, labelled photographs to measure the drop on",
+            hint="--eval photos",
+        )
+
+
+def _check_min_agreement(options: ExportOptions) -> None:
+    if options.min_agreement is None:
+        return
+    check_min_agreement(options.min_agreement)
+    if options.evaluation is None:
+        raise UsageError(
+            f"--min-agreement {options.min_agreement:g}: expected --eval as well, photographs to decide on",
             hint="--eval photos",
         )
 

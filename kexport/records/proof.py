@@ -124,7 +124,8 @@ class AccuracyRecord:
     is Keras's top-1 less the artifact's, ``low_points`` to ``high_points`` its 95 % interval
     (`kexport.evidence.accuracy`). ``overlap`` counts the images that the calibration set holds too. ``logits_sqnr_db``
     is over the ``logits_images`` whose softmax is not saturated, None if all are. ``non_finite`` images gave NaN or
-    infinity: they count as wrong and fail the artifact. ``caveats`` are to be read before any number: Keras itself at
+    infinity: they count as wrong and fail the artifact. ``min_agreement`` is the share that was
+    asked for; less of it fails the artifact. ``caveats`` are to be read before any number: Keras itself at
     chance, classes that were guessed, a range or a resize that was assumed. ``answers_sha256`` is the digest of the
     file with Keras's answers on these images that lies beside the artifact; empty where they are too many to be kept.
     """
@@ -154,6 +155,7 @@ class AccuracyRecord:
     notes: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
     scores: tuple[Score, ...] = ()
+    min_agreement: float | None = None
     answers_sha256: str = ""
 
     def __post_init__(self) -> None:

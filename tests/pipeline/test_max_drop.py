@@ -13,7 +13,7 @@ import kexport
 from kexport.errors import UsageError
 from kexport.images import checks
 from kexport.images.seeded import seeded_images
-from kexport.pipeline import int8, max_drop
+from kexport.pipeline import int8, max_drop, reproduce
 from kexport.records import Record, Status
 from kexport.sources import reference
 from kexport.specs import Boundary, Cell, Format, ModelSpec, Scheme, WeightsSpec
@@ -152,6 +152,37 @@ def test_a_bound_that_no_plan_meets(wild: Toy, tmp_path: Path) -> None:
     assert re.search(said, onnx.reason)
     assert re.search(said, tflite.reason)
     assert not list(tmp_path.rglob("*.onnx")), "an artifact that fails is not published"
+
+
+def test_a_share_of_equal_decisions_is_asked_of_every_scheme(wild: Toy, tmp_path: Path) -> None:
+    model, photographs = wild
+    float32, int8_ = kexport.export(
+        str(model), formats="onnx", schemes=("float32", "int8"), calibration=photographs, eval=photographs,
+        min_agreement=0.999, output=tmp_path,
+    )  # fmt: skip
+    assert (float32.status, float32.reason) == (Status.PASS, "")
+    assert float32.accuracy is not None
+    assert (float32.accuracy.min_agreement, float32.accuracy.top1_agreement) == (0.999, 1.0)
+    assert "--min-agreement 0.999" in float32.reproduce
+    assert reproduce.cell_of(float32).min_agreement == 0.999
+    assert int8_.status is Status.FAIL
+    said = (
+        r"the share of 240 images on which this file decides as Keras is 0\.\d{4}, "
+        r"the bound is --min-agreement 0\.999"
+    )
+    assert re.fullmatch(said, int8_.reason)
+    assert [path.name for path in tmp_path.rglob("*.onnx")] == ["toy-float32.onnx"]
+
+
+def test_numbers_are_no_decisions_that_could_be_the_same(tmp_path: Path) -> None:
+    import keras
+
+    keras.utils.set_random_seed(0)
+    image = keras.Input((4,))
+    model = keras.Model(image, keras.layers.Dense(1)(image), name="age")
+    rows = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    with pytest.raises(UsageError, match=r"--min-agreement 0\.9: the answers on .* are no decisions"):
+        kexport.export(model, formats="onnx", eval=(rows, rows[:, :1]), min_agreement=0.9, output=tmp_path)
 
 
 def test_a_drop_needs_labels(calm: Toy, tmp_path: Path) -> None:

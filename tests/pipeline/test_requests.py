@@ -148,6 +148,8 @@ def test_a_bound_holds_for_calibrated_schemes(tmp_path: Path) -> None:
         schemes=(Scheme.FLOAT32, Scheme.INT8), calibration="synthetic:0", evaluation=str(tmp_path), max_drop=0.5
     )
     assert {cell.scheme: cell.max_drop for cell in made} == {Scheme.FLOAT32: None, Scheme.INT8: 0.5}
+    made = plan(schemes=(Scheme.FLOAT32, Scheme.FLOAT16), evaluation=str(tmp_path), min_agreement=0.97)
+    assert {cell.scheme: cell.min_agreement for cell in made} == {Scheme.FLOAT32: 0.97, Scheme.FLOAT16: 0.97}
 
 
 @pytest.mark.parametrize(
@@ -181,6 +183,21 @@ def test_a_bound_holds_for_calibrated_schemes(tmp_path: Path) -> None:
         (
             {**INT8, "max_drop": 0.5},
             "--max-drop 0.5: expected --eval as well, labelled photographs to measure the drop on",
+            "--eval photos",
+        ),
+        (
+            {"min_agreement": 97.0},
+            "--min-agreement 97: expected a share, 0 to 1; 97 of 100 images are 0.97",
+            "--min-agreement 0.97",
+        ),
+        (
+            {"min_agreement": float("nan")},
+            "--min-agreement nan: expected a share, 0 to 1",
+            "--min-agreement 0.97",
+        ),
+        (
+            {"min_agreement": 0.97},
+            "--min-agreement 0.97: expected --eval as well, photographs to decide on",
             "--eval photos",
         ),
     ],
