@@ -8,8 +8,9 @@ comparison says itself that it proves nothing (`kexport.evidence.signal`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from kexport.evidence import signal, views
@@ -17,6 +18,8 @@ from kexport.records import SourceFacts
 from kexport.sources import embedding, preprocessing, reference, stronger
 from kexport.sources.prepared import Reference, Tensors
 from kexport.specs import ModelSpec
+
+Compute = Callable[[Tensors], Reference]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +39,15 @@ class _Tried:
 
 
 def choose(
-    model: Any, spec: ModelSpec, facts: SourceFacts, photographs: Iterable[Photographs]
+    model: Any, spec: ModelSpec, facts: SourceFacts, photographs: Iterable[Photographs], *, apart: bool = False
 ) -> tuple[Reference, SourceFacts]:
-    """The reference, and the facts that say what it was computed on. Raises SignalError where Keras gives NaN."""
+    """The reference, and the facts that say what it was computed on. Raises SignalError where Keras gives NaN.
+
+    ``apart``: it is known that no rows of the network meet.
+    """
     best: _Tried | None = None
-    for tried in _tried(model, spec, facts, photographs):
+    compute = partial(computed, model, facts=facts, apart=apart, rounding=not _published(spec))
+    for tried in _tried(model, spec, facts, photographs, compute):
         best = tried if best is None or tried.telling > best.telling else best
         if tried.telling >= views.SMALLEST_SIGNAL:
             break
@@ -52,23 +59,30 @@ def choose(
     return chosen, _said(facts, best)
 
 
-def complete(model: Any, computed: Reference, facts: SourceFacts) -> Reference:
-    """The reference with the logits of those outputs that hide them."""
-    return reference.with_logits(model, computed, views.hidden(computed.outputs, facts.activations))
+def computed(
+    model: Any, inputs: Tensors, facts: SourceFacts, *, apart: bool = False, rounding: bool = True
+) -> Reference:
+    """What Keras answers, with the logits of those outputs that hide them; ``apart`` and ``rounding``: `reference`."""
+    found = reference.compute(model, embedding.snapped(facts, inputs), apart=apart, rounding=rounding)
+    hidden = views.hidden(found.outputs, facts.activations)
+    again = {name: found.logits_again[name] for name in hidden if found.again}
+    return replace(found, logits={name: found.logits[name] for name in hidden}, logits_again=again)
 
 
-def _tried(model: Any, spec: ModelSpec, facts: SourceFacts, photographs: Iterable[Photographs]) -> Iterator[_Tried]:
-    yield _try(model, facts, reference.seeded(model, spec, facts.inputs))
+def _tried(
+    model: Any, spec: ModelSpec, facts: SourceFacts, photographs: Iterable[Photographs], compute: Compute
+) -> Iterator[_Tried]:
+    def tried(inputs: Tensors, *, described: str = "", images: str = "") -> _Tried:
+        found = compute(inputs)
+        says = signal.telling(found, facts.activations)
+        telling = -1.0 if math.isnan(says) else says
+        return _Tried(reference=found, telling=telling, described=described, images=images)
+
+    yield tried(reference.seeded(model, spec, facts.inputs))
     for given in photographs:
-        yield _try(model, facts, given.inputs, described=f"photographs of {given.text}", images=given.text)
+        yield tried(given.inputs, described=f"photographs of {given.text}", images=given.text)
     for words, inputs in stronger.others(preprocessing.feedings(model, spec), facts.inputs):
-        yield _try(model, facts, inputs, described=f"{words}, as the seeded ones show too little")
-
-
-def _try(model: Any, facts: SourceFacts, inputs: Tensors, *, described: str = "", images: str = "") -> _Tried:
-    computed = complete(model, reference.compute(model, embedding.snapped(facts, inputs)), facts)
-    found = signal.telling(computed, facts.activations)
-    return _Tried(reference=computed, telling=-1.0 if math.isnan(found) else found, described=described, images=images)
+        yield tried(inputs, described=f"{words}, as the seeded ones show too little")
 
 
 def _published(spec: ModelSpec) -> bool:

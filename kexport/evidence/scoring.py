@@ -39,16 +39,24 @@ _NAMED = 10
 
 
 def prepare(
-    model: Any, facts: SourceFacts, folder: Path, *, images: str | None, calibration: str | None, calibrated: bool
+    model: Any,
+    facts: SourceFacts,
+    folder: Path,
+    *,
+    images: str | None,
+    calibration: str | None,
+    calibrated: bool,
+    apart: bool = False,
 ) -> None:
     """Judge both sets; let Keras see the evaluation ``images``, if any, and leave its outputs in ``folder``.
 
-    ``calibrated``: some artifact will be judged on the first calibration images, so Keras sees them too.
+    ``calibrated``: some artifact will be judged on the first calibration images, so Keras sees them too. ``apart``: it
+    is known that no rows of the network meet.
     Raises UsageError and SourceError for images that cannot be right.
     """
     shown = open_calibration_for(facts, calibration, folder) if calibration is not None else None
     if shown is not None and calibrated:
-        answered = _calibrated(model, facts, shown)
+        answered = _calibrated(model, facts, shown, apart=apart)
         walked = layer_samples.walk(model)
         prepared.save_reference(answered, folder, prepared.CALIBRATED, walked=walked, facts=facts)
     seen = shown.members if shown is not None else ()
@@ -114,10 +122,9 @@ def _caveats(model: Any, facts: SourceFacts, images: EvaluationSet, answers: npt
         yield f"the resize is assumed ({part}): --resize states it"
 
 
-def _calibrated(model: Any, facts: SourceFacts, images: CalibrationSet) -> Reference:
+def _calibrated(model: Any, facts: SourceFacts, images: CalibrationSet, *, apart: bool) -> Reference:
     """Keras's outputs on the first calibration images. Raises SignalError if they are not finite."""
-    given = embedding.snapped(facts, next(iter(images.batches(CHECKED))))
-    computed = choice.complete(model, reference.compute(model, given), facts)
+    computed = choice.computed(model, next(iter(images.batches(CHECKED))), facts, apart=apart)
     signal.check_finite(computed)
     return reference.with_rounding(model, computed)
 

@@ -56,7 +56,9 @@ class _Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Document:
+class Document:
+    """What ``graph.json`` holds."""
+
     version: int
     name: str
     inputs: tuple[TensorSpec, ...]
@@ -71,7 +73,7 @@ def load(folder: Path) -> Graph:
     StoreError where the file is damaged, GraphError where another version has written it.
     """
     text = folder / "graph.json"
-    document: _Document = decode_as(_Document, text.read_bytes(), told=f"graph {text}")
+    document: Document = decode_as(Document, text.read_bytes(), told=f"graph {text}")
     if document.version != VERSION:
         raise GraphError(f"{folder}: graph file version {document.version}, expected {VERSION}")
     path = folder / "weights.bin"

@@ -8,6 +8,7 @@ contrast and brightness, so that features differ between images.
 from __future__ import annotations
 
 import zlib
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +26,14 @@ def seeded_images(
     count: int, shape: tuple[int, int, int], *, seed: int, low: float = 0.0, high: float = 255.0
 ) -> npt.NDArray[np.float32]:
     """``(count, height, width, channels)`` float32 in ``[low, high]``; the same numbers on every machine."""
-    height, width, channels = shape
+    return (low + (high - low) * _images(count, shape, seed)).astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def _images(count: int, shape: tuple[int, int, int], seed: int) -> npt.NDArray[np.float64]:
+    """Between 0 and 1; kept, because a reference is made of the same images twice."""
     rng = np.random.default_rng([seed, zlib.crc32(b"kexport images")])
-    images = np.stack([_image(rng, height, width, channels) for _ in range(count)])
-    return (low + (high - low) * images).astype(np.float32)
+    return np.stack([_image(rng, *shape) for _ in range(count)])
 
 
 def _image(rng: np.random.Generator, height: int, width: int, channels: int) -> npt.NDArray[np.float64]:

@@ -17,10 +17,11 @@ import numpy.typing as npt
 
 from kexport.errors import UnsupportedError
 from kexport.lowerings import Value, quantized
+from kexport.sources.loading import factory
 
 BATCH = 61
 """Small, since constants are repeated for it, and no usual length of an axis."""
-FAILURES = (TypeError, ValueError, AttributeError, NotImplementedError, RuntimeError, IndexError, KeyError)
+FAILURES = (*factory.ERRORS, NameError)
 
 
 Traced = tuple[Any, list[Value], list[Any]]

@@ -81,6 +81,8 @@ class CellRun:
         largest = max((memory.keras_bytes(group.model) for group in groups), default=memory.GIB)
         count = jobs or default_jobs(machine.cores(), budget, min(largest, budget // 2))
         self._threads = max(1, machine.cores() // count)
+        if self.live and self.own is None and not self.isolate:  # they start while the models are prepared here
+            local.warm((WITH_RUNTIMES,), jobs=count, cores=machine.cores())
         first = [job for group in groups for job in self._first(group)]
         again = (self._cell(self._furnished(cell), 0, "") for cell in cells if cell in self.kept)
         first += [job for job in again if job is not None]

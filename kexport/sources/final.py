@@ -1,15 +1,16 @@
 """The softmax or sigmoid that a model ends in, found behind what only moves its numbers, and the values before it.
 
 A softmax near 1 and 0, and a sigmoid near its ends, hide what the network computed; the values before them do not.
-They are had by running the layers once more with that last step left out (`without`).
+They are seen in passing, while the layers run (`Seen`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from kexport.sources.keras_walk import functional, ordered_calls, output_names
+from kexport.sources.keras_walk import Place, filled, functional, ordered_calls, output_names
 
 Call = Callable[..., Any]
 SOFTMAX, SIGMOID = "softmax", "sigmoid"
@@ -20,24 +21,72 @@ _FUSED = {
 _MOVING = {"Reshape", "Flatten", "Dropout", "Identity", "Permute", "Squeeze", "ExpandDims"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Last:
+    """The call that holds the last step of an output, and the calls behind it, which only move its numbers."""
+
+    kind: str
+    place: Place
+    behind: tuple[Any, ...]
+
+
 def activations(model: Any) -> dict[str, str]:
     """Output name -> ``softmax`` (over the last axis), ``sigmoid``, or nothing where neither is the last step."""
-    return {name: kind for name, (kind, _) in _finals(model).items()}
+    found = lasts(model)
+    return {name: found[name].kind if name in found else "" for name in output_names(model)}
 
 
-def operations(model: Any, outputs: Collection[str]) -> dict[int, Any]:
-    """The layers and operations that hold the last step of those ``outputs``, by their identity."""
-    found = {name: operation for name, (_, operation) in _finals(model).items() if name in outputs}
-    return {id(operation): operation for operation in found.values() if operation is not None}
+def lasts(model: Any) -> dict[str, Last]:
+    """The last step of every output that ends in a softmax or sigmoid, by the name of the output."""
+    function = functional(model)
+    if function is None:
+        return {}
+    tensors = zip(output_names(model), function.outputs, strict=True)
+    found = {name: _last(function, tensor, place=(), behind=()) for name, tensor in tensors}
+    return {name: last for name, last in found.items() if last is not None}
 
 
-def without(finals: Mapping[int, Any], call: Call) -> Call:
-    """As ``call``, but what the operations in ``finals`` give is what reaches their softmax or sigmoid."""
+class Seen:
+    """What reaches the last step of each output while `keras_walk.run` runs the layers, shaped as the output is.
 
-    def run(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        return before(layer, *args, **kwargs) if id(layer) in finals else call(layer, *args, **kwargs)
+    ``call`` runs what stands behind the last steps; ``moved`` is done to what reaches them before they run, and
+    ``see`` is told what they give.
+    """
 
-    return run
+    def __init__(
+        self,
+        found: Mapping[str, Last],
+        call: Call,
+        *,
+        moved: Callable[[Any], Any] | None = None,
+        see: Callable[[Any, Any], None] | None = None,
+    ) -> None:
+        self._call, self._moved, self._see = call, moved, see
+        places: dict[Place, list[str]] = {}
+        for name, last in found.items():
+            places.setdefault(last.place, []).append(name)
+        self._found = found
+        self.values: dict[str, Any] = {}
+        self.instead = {place: self._at(names) for place, names in places.items()}
+
+    def _at(self, names: Sequence[str]) -> Call:
+        def run(layer: Any, *args: Any, **kwargs: Any) -> Any:
+            value = before(layer, *args, **kwargs)
+            value = value if self._moved is None else self._moved(value)
+            for name in names:
+                self.values[name] = self._behind(value, self._found[name].behind)
+            result = after(layer, value)
+            if self._see is not None:
+                self._see(layer, result)
+            return result
+
+        return run
+
+    def _behind(self, value: Any, behind: Sequence[Any]) -> Any:
+        for node in behind:
+            args, kwargs = filled(node, {id(node.input_tensors[0]): value})
+            value = self._call(node.operation, *args, **kwargs)
+        return value
 
 
 def before(layer: Any, *args: Any, **kwargs: Any) -> Any:
@@ -66,34 +115,27 @@ def _itself(layer: Any) -> bool:
     return type(layer).__name__ not in _FUSED or type(layer).__name__ == "Activation"
 
 
-def _finals(model: Any) -> dict[str, tuple[str, Any]]:
-    function = functional(model)
-    names = output_names(model)
-    if function is None:
-        return dict.fromkeys(names, ("", None))
-    return {name: _final(function, tensor) for name, tensor in zip(names, function.outputs, strict=True)}
-
-
-def _final(function: Any, tensor: Any) -> tuple[str, Any]:
-    """Kind and operation of the last step before ``tensor``; nothing where another call reads its result too."""
+def _last(function: Any, tensor: Any, *, place: Place, behind: tuple[Any, ...]) -> Last | None:
+    """The last step before ``tensor``; None where there is none, or another call reads its result too."""
     calls = ordered_calls(function)
     for node in reversed(calls):
-        place = next((index for index, made in enumerate(node.outputs) if made is tensor), None)
-        if place is None:
+        made = next((index for index, output in enumerate(node.outputs) if output is tensor), None)
+        if made is None:
             continue
         readers = sum(any(given is tensor for given in other.input_tensors) for other in calls)
-        if readers > (0 if any(tensor is output for output in function.outputs) else 1):
-            return "", None
-        inner = functional(node.operation)
+        shown = any(tensor is output for output in function.outputs)
+        if readers > (0 if shown else 1):
+            return None
+        here, inner = (*place, id(node)), functional(node.operation)
         if inner is not None:
-            return _final(inner, inner.outputs[place])
+            return _last(inner, inner.outputs[made], place=here, behind=behind)
         kind = _kind(node.operation, len(tensor.shape)) if node.arguments.kwargs.get("mask") is None else ""
         if kind:
-            return kind, node.operation
+            return Last(kind=kind, place=here, behind=behind)
         if type(node.operation).__name__ not in _MOVING and not _is_linear(node.operation):
-            return "", None
-        tensor = node.input_tensors[0]
-    return "", None
+            return None
+        tensor, behind = node.input_tensors[0], (node, *behind)
+    return None
 
 
 def _is_linear(operation: Any) -> bool:

@@ -8,11 +8,13 @@ a test holds the two equal.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, count
 from typing import Any
 
 Call = Callable[..., Any]
+Place = tuple[int, ...]
+"""One call in a model: the identity of its node, after those of the nested models that it lies in."""
 
 
 def ordered_calls(function: Any) -> list[Any]:
@@ -83,19 +85,22 @@ def packed(model: Any, values: Sequence[Any]) -> Any:
     return values[0] if len(values) == 1 else list(values)
 
 
-def run(model: Any, inputs: Sequence[Any], call: Call) -> list[Any]:
+def run(
+    model: Any, inputs: Sequence[Any], call: Call, *, instead: Mapping[Place, Call] | None = None, within: Place = ()
+) -> list[Any]:
     """Outputs of ``model`` for ``inputs``; each layer is run by ``call(layer, *args, **kwargs)``.
 
-    Nested models are entered, so that ``call`` only meets layers and operations without inner graph.
+    Nested models are entered, so that ``call`` only meets layers and operations without inner graph. ``instead`` has
+    what runs single calls in its place; ``within`` is where the model itself is called.
     """
     function = functional(model)
     assert function is not None, f"{type(model).__name__} has no static graph of layers"
-    nodes = ordered_calls(function)
+    nodes, others = ordered_calls(function), instead or {}
     known = {id(tensor): value for tensor, value in zip(function.inputs, inputs, strict=True)}
     readers = Counter(id(tensor) for node in nodes for tensor in node.input_tensors)
     readers.update(id(tensor) for tensor in function.outputs)
     for node in nodes:
-        results = _results(node, known, call)
+        results = _results(node, known, call, others, (*within, id(node)))
         for tensor in node.input_tensors:
             readers[id(tensor)] -= 1
             if not readers[id(tensor)]:
@@ -104,13 +109,17 @@ def run(model: Any, inputs: Sequence[Any], call: Call) -> list[Any]:
     return [known[id(tensor)] for tensor in function.outputs]
 
 
-def _results(node: Any, known: dict[int, Any], call: Call) -> list[Any]:
+def _results(node: Any, known: dict[int, Any], call: Call, instead: Mapping[Place, Call], place: Place) -> list[Any]:
     nested = functional(node.operation)
     if nested is not None:  # a mask may stand behind its inputs, and comes with their values anyway
-        tensors = node.input_tensors[: len(nested.inputs)]
-        return run(node.operation, [known[id(tensor)] for tensor in tensors], call)
-    args, kwargs = node.arguments.fill_in(known)
-    if kwargs.get("training"):
-        kwargs = {**kwargs, "training": False}
-    result = call(node.operation, *args, **kwargs)
+        values = [known[id(tensor)] for tensor in node.input_tensors[: len(nested.inputs)]]
+        return run(node.operation, values, call, instead=instead, within=place)
+    args, kwargs = filled(node, known)
+    result = instead.get(place, call)(node.operation, *args, **kwargs)
     return list(result) if isinstance(result, (list, tuple)) else [result]
+
+
+def filled(node: Any, known: Mapping[int, Any]) -> tuple[Any, dict[str, Any]]:
+    """What a call is given where its tensors have the values of ``known``; nothing is trained."""
+    args, kwargs = node.arguments.fill_in(known)
+    return args, {**kwargs, "training": False} if kwargs.get("training") else kwargs

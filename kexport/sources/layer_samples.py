@@ -70,27 +70,34 @@ def sample(value: npt.NDArray[Any], shape: Sequence[int]) -> npt.NDArray[np.floa
 
 
 class Taps:
-    """Wraps a call of layers, and keeps a sample of what each layer of `walk` gives the first time."""
+    """Wraps a call of layers, and keeps a sample of what each layer of `walk` gives for the first row of all.
 
-    def __init__(self, model: Any, call: Call) -> None:
+    ``rows`` are run at once; a layer that makes another number of rows of them has no value for the first.
+    """
+
+    def __init__(self, model: Any, call: Call, *, rows: int = 1) -> None:
         wanted = {fact.name for fact in walk(model).layers}
         self._facts = {id(operation): fact for operation, fact in _walked(model)[0] if fact.name in wanted}
-        self._call = call
+        self._call, self._rows = call, rows
         self.samples: dict[str, npt.NDArray[np.float32]] = {}
 
     def __call__(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
         """Run the layer."""
         result = self._call(layer, *args, **kwargs)
-        fact = self._facts.get(id(layer))
-        if fact is not None and fact.name not in self.samples and _is_value(result, fact):
-            self.samples[fact.name] = sample(np.asarray(result), fact.shape)
+        self.see(layer, result)
         return result
 
+    def see(self, layer: Any, result: Any) -> None:
+        """Keep a sample of what the layer gave."""
+        fact = self._facts.get(id(layer))
+        if fact is not None and fact.name not in self.samples and self._is_value(result, fact):
+            self.samples[fact.name] = sample(np.asarray(result)[0], fact.shape)
 
-def _is_value(result: Any, fact: LayerFact) -> bool:
-    """Whether a layer gave real numbers for one row, in the shape that it states."""
-    dtype = str(getattr(result, "dtype", ""))
-    return "float" in dtype and "bfloat" not in dtype and tuple(getattr(result, "shape", ())) == (1, *fact.shape)
+    def _is_value(self, result: Any, fact: LayerFact) -> bool:
+        """Whether a layer gave real numbers for each row, in the shape that it states."""
+        dtype = str(getattr(result, "dtype", ""))
+        shape = tuple(getattr(result, "shape", ()))
+        return "float" in dtype and "bfloat" not in dtype and shape == (self._rows, *fact.shape)
 
 
 def _walked(model: Any) -> tuple[list[tuple[Any, LayerFact]], dict[int, str]]:

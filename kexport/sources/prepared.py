@@ -24,6 +24,8 @@ from kexport.sources.stored import Recipe, Reference
 Tensors = Mapping[str, npt.NDArray[Any]]
 MAKERS = ("keras", "tensorflow", "tensorflow-cpu")
 FACTS, REFERENCE, KERAS_WEIGHTS = "facts.json", "reference.npz", "weights.npz"
+DRAWN = "drawn-{}"
+"""The inputs of a reference as they are: a seed makes them again, and a cell need not."""
 CALIBRATED = "calibrated.npz"
 """The reference of calibrated schemes: the first calibration images, which lie in the ranges that were measured."""
 
@@ -69,11 +71,21 @@ def save_reference(
     """Write the reference as it will be kept beside artifacts (`kexport.sources.stored`)."""
     makers = {name: version for name, version in machine.versions().items() if name in MAKERS}
     stored.save(reference, folder / name, made=made, walked=walked, facts=facts, versions=makers)
+    if made is not None:
+        with (folder / DRAWN.format(name)).open("wb") as file:
+            np.savez(file, **{str(place): array for place, array in enumerate(reference.inputs.values())})
 
 
 def load_reference(folder: Path, name: str = REFERENCE) -> Reference:
     """Read the reference back. Raises StoreError where it is damaged."""
-    return stored.load(folder / name)
+    return stored.load(folder / name, drawn=_inputs(folder / DRAWN.format(name)))
+
+
+def _inputs(path: Path) -> list[npt.NDArray[Any]] | None:
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as arrays:
+        return [arrays[place] for place in arrays.files]
 
 
 def save_weights(model: Any, folder: Path) -> None:

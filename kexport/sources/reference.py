@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,19 +13,14 @@ import numpy.typing as npt
 
 from kexport import files
 from kexport.records import Signature, SourceFacts, WeightsFile
-from kexport.sources import final, labels, preprocessing, rounding, stored
+from kexport.sources import final, labels, preprocessing, rows, stored
 from kexport.sources.adapt.taps import flattened
-from kexport.sources.keras_walk import input_names, output_names, packed, run
-from kexport.sources.layer_samples import Taps
-from kexport.sources.loading import factory, words
+from kexport.sources.keras_walk import input_names, output_names, packed
 from kexport.sources.loading.served import Served
 from kexport.sources.prepared import Reference
 from kexport.sources.preprocessing import Feeding
 from kexport.sources.stored import Recipe
 from kexport.specs import ModelSpec
-
-AGAIN = 2
-"""Rows that are computed a second time, together."""
 
 
 def facts(
@@ -76,35 +71,29 @@ def recipe(model: Any, spec: ModelSpec, inputs: tuple[Signature, ...]) -> Recipe
     return stored.recipe(preprocessing.feedings(model, spec), inputs, seed=spec.weights.seed or 0)
 
 
-def compute(model: Any, given: Mapping[str, npt.NDArray[Any]]) -> Reference:
-    """Keras's outputs, and samples of what its layers give for the first row.
+def compute(
+    model: Any, given: Mapping[str, npt.NDArray[Any]], *, apart: bool = False, rounding: bool = True
+) -> Reference:
+    """Keras's outputs, the values before each last softmax or sigmoid, and samples of what layers give for a row.
 
-    Layers run one after the other, and one row at a time, so that memory stays small.
+    Layers run one after the other, for several rows at once as far as memory stays small, with ``rounding`` as in
+    `with_rounding` where that is so. Where it is not known that rows are kept ``apart``, that is seen to.
     """
-    taps = Taps(model, _infer)
-    return Reference(inputs=given, outputs=_rows(model, given, taps), layers=taps.samples)
-
-
-def with_logits(model: Any, reference: Reference, hidden: Collection[str]) -> Reference:
-    """The reference with the values before the last softmax or sigmoid of the ``hidden`` outputs."""
-    finals = final.operations(model, hidden)
-    if not finals:
-        return reference
-    found = _rows(model, reference.inputs, final.without(finals, _infer))
-    return replace(reference, logits={name: found[name] for name in hidden})
+    count = rows.at_once(model, len(next(iter(given.values()))))
+    known = apart or rounding
+    found = rows.together(model, given, rows=count, rounding=rounding) if count > 1 and known else None
+    if found is None or not (apart or rows.apart(model, found)):
+        return rows.alone(model, given)
+    return found
 
 
 def with_rounding(model: Any, reference: Reference) -> Reference:
-    """The reference with what Keras says of its first `AGAIN` rows when every layer rounds otherwise."""
-    given = {name: array[:AGAIN] for name, array in reference.inputs.items()}
-    if isinstance(model, Served):
-        return reference  # it has no layers that could round otherwise
-    names, every = output_names(model), final.operations(model, output_names(model))
-    again = _named(names, run(model, list(given.values()), rounding.rounded(every, seed=0)))
-    finals = final.operations(model, reference.logits)
-    before = run(model, list(given.values()), rounding.rounded_before(finals, seed=0)) if finals else []
-    logits = _named(names, before) if finals else {}
-    return replace(reference, again=again, logits_again={name: logits[name] for name in reference.logits})
+    """The reference with what Keras says of its first rows when every layer rounds otherwise (`rows.AGAIN`)."""
+    if reference.again or isinstance(model, Served):
+        return reference  # a SavedModel has no layers that could round otherwise
+    again = rows.rounded(model, reference.inputs)
+    logits = {name: again.logits[name] for name in reference.logits}
+    return replace(reference, again=again.outputs, logits_again=logits)
 
 
 def predicted(model: Any, values: Sequence[Any], *, output: str = "") -> Any:
@@ -113,33 +102,6 @@ def predicted(model: Any, values: Sequence[Any], *, output: str = "") -> Any:
     if isinstance(model, Served):
         return list(model(*values).values())[place]
     return flattened(model.predict_on_batch(packed(model, values)))[place]
-
-
-def _rows(model: Any, given: Mapping[str, npt.NDArray[Any]], call: Any) -> dict[str, npt.NDArray[Any]]:
-    count = len(next(iter(given.values())))
-    singles = ([array[index : index + 1] for array in given.values()] for index in range(count))
-    if isinstance(model, Served):
-        rows = [list(model(*values).values()) for values in singles]
-    else:
-        rows = [run(model, values, call) for values in singles]
-    return {
-        name: np.concatenate([np.asarray(row[place]) for row in rows]) for place, name in enumerate(output_names(model))
-    }
-
-
-def _named(names: Sequence[str], values: Sequence[Any]) -> dict[str, npt.NDArray[Any]]:
-    return {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
-
-
-def _infer(layer: Any, *args: Any, **kwargs: Any) -> Any:
-    """What a layer gives. Raises SourceError where a layer of the user's own, or a Lambda, raises."""
-    try:
-        return layer(*args, **kwargs)
-    except (*factory.ERRORS, NameError) as error:
-        kind = type(layer)
-        if kind.__module__.startswith("keras.") and kind.__name__ != "Lambda":
-            raise
-        raise words.of_layer(error, layer=layer.name, kind=kind.__name__) from error
 
 
 def signatures(model: Any) -> tuple[tuple[Signature, ...], tuple[Signature, ...]]:

@@ -9,63 +9,75 @@ MobileNet, ResNet and EfficientNet with any weights the result is 0.7 to 2 times
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from kexport.sources import final
-from kexport.sources.final import Call
-
+Call = Callable[..., Any]
 ULP = 2.0**-23
 """The distance of neighbouring float32 numbers, relative to their size, at most."""
 _LARGEST = 1e3
 """No number is moved by more units in its own last place: beside the -1e9 of a mask others are not made of it."""
+_POOL = 1_048_573
+"""So many normal numbers are drawn; each value takes them from another place on, and round again.
+
+A prime, so that no channel meets one number in two of its places."""
 
 
-def rounded(finals: Mapping[int, Any], *, seed: int) -> Call:
-    """A call of a layer that rounds its result otherwise; before its softmax or sigmoid where it ends in one."""
-    rng = np.random.default_rng(seed)
+class Noise:
+    """Moves values as another rounding would: seeded, so that the same values in the same order move alike.
 
-    def run(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        if id(layer) in finals:
-            return final.after(layer, _moved(final.before(layer, *args, **kwargs), rng))
-        result = layer(*args, **kwargs)
-        if isinstance(result, (list, tuple)):
-            return [_moved(value, rng) for value in result]
-        return _moved(result, rng)
-
-    return run
-
-
-def rounded_before(finals: Mapping[int, Any], *, seed: int) -> Call:
-    """As `rounded`, with the last step left out: what reaches the softmax or sigmoid of ``finals``."""
-    rng = np.random.default_rng(seed)
-    call = rounded({}, seed=seed + 1)
-
-    def run(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        if id(layer) in finals:
-            return _moved(final.before(layer, *args, **kwargs), rng)
-        return call(layer, *args, **kwargs)
-
-    return run
-
-
-def _moved(value: Any, rng: np.random.Generator) -> Any:
-    """The value plus noise of one `ULP` of its size: that of its channel in all places, or of its whole row.
-
-    A mask that comes with the value stays with it.
+    Of ``rows`` at once only the ``last`` are moved; all of them unless said.
     """
-    array = np.asarray(value)
-    if array.dtype != np.float32 or array.size == 0:
-        return value
-    axes = tuple(range(array.ndim - 1)) if array.ndim > 2 else (array.ndim - 1,)
-    size = np.sqrt(np.square(array, dtype=np.float64).mean(axis=axes, keepdims=True))
-    outlying = np.where(array == 0, size, np.minimum(size, _LARGEST * np.abs(array, dtype=np.float64)))
-    noise = rng.standard_normal(array.shape, dtype=np.float32) * (ULP * outlying).astype(np.float32)
-    mask = getattr(value, "_keras_mask", None)
-    if mask is None:
-        return array + noise
-    moved = value + noise  # a tensor, as an array holds no mask
-    moved._keras_mask = mask  # noqa: SLF001 - where Keras keeps it
-    return moved
+
+    def __init__(self, *, seed: int, last: int = 1, rows: int = 1) -> None:
+        self._rng = np.random.default_rng(seed)
+        self._pool = self._rng.standard_normal(_POOL, dtype=np.float32) * np.float32(ULP)
+        self._last, self._rows = last, rows
+
+    def after(self, call: Call) -> Call:
+        """As ``call``, with its result rounded otherwise."""
+
+        def run(layer: Any, *args: Any, **kwargs: Any) -> Any:
+            result = call(layer, *args, **kwargs)
+            return [self.moved(value) for value in result] if isinstance(result, (list, tuple)) else self.moved(result)
+
+        return run
+
+    def moved(self, value: Any) -> Any:
+        """The value plus noise of one `ULP` of its size: that of its channel in all places, or of its whole row.
+
+        A mask that comes with the value stays with it.
+        """
+        array = np.asarray(value)
+        if array.dtype != np.float32 or array.size == 0 or len(array) % self._rows:
+            return value
+        still = len(array) // self._rows * (self._rows - self._last)
+        mask = getattr(value, "_keras_mask", None)
+        if mask is None:
+            moved = array.copy()
+            moved[still:] += self._noise(array[still:])
+            return moved
+        noise = np.zeros_like(array)
+        noise[still:] = self._noise(array[still:])
+        tensor = value + noise  # an array holds no mask
+        tensor._keras_mask = mask  # noqa: SLF001 - where Keras keeps it
+        return tensor
+
+    def _noise(self, array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        axes = tuple(range(array.ndim - 1)) if array.ndim > 2 else (array.ndim - 1,)
+        size = np.sqrt(np.square(array, dtype=np.float64).mean(axis=axes, keepdims=True)).astype(np.float32)
+        noise = np.abs(array)
+        with np.errstate(over="ignore"):
+            noise *= np.float32(_LARGEST)
+        np.copyto(noise, np.where(noise == 0, size, np.minimum(noise, size)))
+        noise *= self._drawn(array.size).reshape(array.shape)
+        return noise
+
+    def _drawn(self, count: int) -> npt.NDArray[np.float32]:
+        start = int(self._rng.integers(_POOL))
+        if start + count <= _POOL:
+            return self._pool[start : start + count]
+        return np.resize(np.roll(self._pool, -start), count)

@@ -138,14 +138,20 @@ def save(
                     _write_input(archive, name, array)
 
 
-def load(path: Path) -> Reference:
-    """The reference of a file. Raises StoreError where it is damaged, or where its seed draws other numbers here."""
+def load(path: Path, *, drawn: Sequence[Array] | None = None) -> Reference:
+    """The reference of a file; ``drawn`` are those inputs that its seed makes, where they are there already.
+
+    Raises StoreError where it is damaged, or where its seed draws other numbers here.
+    """
     try:
         with files.regular(path) as file, zipfile.ZipFile(file) as archive:
             _require_small(archive, path)
             header: Header = decode_as(Header, archive.read(HEADER), told=path.name)
             found = _arrays(archive)
-        inputs = _drawn(header, path) if header.recipe is not None else _stored_inputs(found)
+        if header.recipe is None:
+            inputs = _stored_inputs(found)
+        else:
+            inputs = _drawn(header, path) if drawn is None else _named(header.recipe, drawn)
     except _DAMAGED as error:
         raise StoreError(f"{path.name} is no whole reference: {error}", hint=_HINT) from error
     except KexportError as error:
@@ -218,6 +224,10 @@ def _stored_inputs(found: Mapping[str, Array]) -> dict[str, Array]:
     order = [key.partition(":")[2] for key in found if key.partition(":")[0] in ("inputs", "places")]
     every = {**_of(found, "inputs"), **painted}
     return {name: every[name] for name in order}
+
+
+def _named(recipe: Recipe, drawn: Sequence[Array]) -> dict[str, Array]:
+    return {each.name: array for each, array in zip(recipe.fed, drawn, strict=True)}
 
 
 def _drawn(header: Header, path: Path) -> dict[str, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import selectors
 import tempfile
@@ -20,6 +21,8 @@ from kexport.pipeline.runners.process import Fresh, Process
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 ALONE = {"OPENBLAS_NUM_THREADS": "1"}  # numpy's matrices are small, and waiting runtimes spin on the other cores
 TAIL_BYTES = 8192
+MEASURED_SECONDS = 0.5
+"""Between two measurements of a child's memory, which walk through the tables of all processes."""
 
 
 def child_environment(
@@ -50,6 +53,8 @@ class Child:
     unread: bytes = b""
     timed_out: bool = False
     reported: float = 0.0
+    measured: float = -math.inf
+    memory_bytes: int = 0
 
     @property
     def seconds(self) -> float:
@@ -80,8 +85,10 @@ class Child:
     def report(self) -> None:
         """Tell where it is."""
         self.reported = time.monotonic()
-        memory = machine.resident_bytes(self.process.pid)
-        self.observe(Progress(name=self.task.name, step=self.step, seconds=self.seconds, memory_bytes=memory))
+        if self.reported - self.measured > MEASURED_SECONDS:
+            self.measured, self.memory_bytes = self.reported, machine.resident_bytes(self.process.pid)
+        told = Progress(name=self.task.name, step=self.step, seconds=self.seconds, memory_bytes=self.memory_bytes)
+        self.observe(told)
 
     def reap(self) -> Outcome:
         """Wait for the process, killing what it left behind; its id cannot be reused before."""

@@ -65,6 +65,13 @@ def run(
     return state.outcomes
 
 
+def warm(ahead: Iterable[tuple[str, ...]], *, jobs: int, cores: int | None = None) -> None:
+    """Let the warm processes of these modules start, before the `run` that needs them; nothing is waited for."""
+    environment = child_environment(jobs=jobs, cores=cores)
+    for modules in ahead:
+        forked.ahead(modules, environment)
+
+
 @dataclass(kw_only=True)
 class _State:
     """What waits, what runs and what has ended."""

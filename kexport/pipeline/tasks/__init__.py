@@ -20,7 +20,8 @@ from kexport.records import Status
 
 WITH_KERAS = ("keras", "tensorflow", "h5py", "kexport.pipeline.tasks.prepare", "kexport.pipeline.worker")
 WITH_RUNTIMES = (
-    "onnx", "onnxruntime", "ai_edge_litert.interpreter", "kexport.pipeline.tasks.cell", "kexport.pipeline.worker",
+    "onnx", "onnxruntime", "ai_edge_litert.interpreter", "ai_edge_litert.schema_py_generated", "flatbuffers", "psutil",
+    "numpy.random", "kexport.pipeline.ready", "kexport.pipeline.worker",
 )  # fmt: skip
 
 

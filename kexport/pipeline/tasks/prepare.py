@@ -95,7 +95,7 @@ def compute_reference(state: Preparing) -> Preparing:
     embedding.of_file(facts)  # a contract that cannot go into the graph is refused before work
     request = state.request
     given = scoring.photographs(facts, state.folder, calibration=request.calibration, images=request.evaluation)
-    outputs, facts = inputs.choose(state.model, spec, facts, given)
+    outputs, facts = inputs.choose(state.model, spec, facts, given, apart=state.apart)
     made = reference.recipe(state.model, spec, facts.inputs)
     walked = layer_samples.walk(state.model)
     prepared.save_reference(outputs, state.folder, made=made, walked=walked, facts=facts)
@@ -112,12 +112,13 @@ def see_photographs(state: Preparing) -> Preparing:
         images=request.evaluation,
         calibration=request.calibration,
         calibrated=request.calibrated,
+        apart=state.apart,
     )
     return state
 
 
 def lower(state: Preparing) -> Preparing:
-    """The native graph into the folder, or the reason why there is none."""
+    """The native graph into the folder, or the reason why there is none; and which formats cannot have it."""
     if isinstance(state.model, Served):
         return replace(state, refusal=NO_LAYERS)
     try:
@@ -151,9 +152,9 @@ def _for_engines(state: Preparing) -> list[Cell]:
 PREPARE: tuple[Step[Preparing], ...] = (
     Step("import keras", import_keras, when=lambda s: s.live is None),
     Step("build", build),
+    Step("lower", lower),
     Step("reference", compute_reference),
     Step("photographs", see_photographs, when=lambda s: bool(s.request.evaluation or s.request.calibration)),
-    Step("lower", lower),
     Step("keep weights", keep_weights, when=lambda s: s.keeps_weights and bool(_for_engines(s))),
     Step("serve", serve, when=lambda s: s.live is not None and bool(_for_engines(s))),
 )
