@@ -180,6 +180,8 @@ def test_describe_names_versions_and_cores() -> None:
 
 
 def test_the_version_of_kexport_is_that_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine._installed.cache_clear()
     monkeypatch.setattr(machine.metadata, "version", lambda name: "0.0.1")
     assert machine.versions()["kexport"] == __version__
     assert machine.versions()["keras"] == "0.0.1"
+    machine._installed.cache_clear()

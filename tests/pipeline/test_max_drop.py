@@ -170,7 +170,7 @@ def test_a_share_of_equal_decisions_is_asked_of_every_scheme(wild: Toy, tmp_path
         r"the share of 240 images on which this file decides as Keras is 0\.\d{4}, "
         r"the bound is --min-agreement 0\.999"
     )
-    assert re.fullmatch(said, int8_.reason)
+    assert re.search(said, int8_.reason)
     assert [path.name for path in tmp_path.rglob("*.onnx")] == ["toy-float32.onnx"]
 
 

@@ -12,6 +12,7 @@ from kexport.sources.catalog import APPLICATIONS, select
 from kexport.specs import Cell, Engine, Format, Scheme
 
 ONE = select(["ResNet50"])
+HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def plan(**typed: object) -> tuple[Cell, ...]:
@@ -52,7 +53,7 @@ def test_dynamic_over_a_target_with_a_batch() -> None:
 
 def test_every_model_option_arrives(tmp_path: Path) -> None:
     path = tmp_path / "w.weights.h5"
-    path.touch()
+    path.write_bytes(HDF5)
     options = ExportOptions(
         weights=str(path), alpha=0.75, minimalistic=True, input_shape=(96, 96, 3), no_top=True, pooling="avg"
     )
@@ -114,14 +115,14 @@ def test_contradictions(typed: dict[str, object], said: str) -> None:
 
 def test_a_quoted_home_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "w.weights.h5").touch()
+    (tmp_path / "w.weights.h5").write_bytes(HDF5)
     (cell, *_) = plan(weights="~/w.weights.h5")
     assert cell.model.weights.path == str(tmp_path / "w.weights.h5")
 
 
 def test_one_weight_file_is_for_one_model(tmp_path: Path) -> None:
     path = tmp_path / "w.weights.h5"
-    path.touch()
+    path.write_bytes(HDF5)
     with pytest.raises(UsageError, match="one file for 40 models, expected one model"):
         cells(APPLICATIONS, ExportOptions(weights=str(path)))
 
