@@ -72,8 +72,9 @@ def save_reference(
     makers = {name: version for name, version in machine.versions().items() if name in MAKERS}
     stored.save(reference, folder / name, made=made, walked=walked, facts=facts, versions=makers)
     if made is not None:
+        inputs: dict[str, Any] = {str(place): array for place, array in enumerate(reference.inputs.values())}
         with (folder / DRAWN.format(name)).open("wb") as file:
-            np.savez(file, **{str(place): array for place, array in enumerate(reference.inputs.values())})
+            np.savez(file, **inputs)
 
 
 def load_reference(folder: Path, name: str = REFERENCE) -> Reference:
