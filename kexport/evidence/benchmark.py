@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from kexport.records import BenchRecord, Signature
 from kexport.specs import ModelSpec
 
 FEWEST_SAMPLES = 3
+MOST_VALUES = 2**31
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +111,18 @@ def _sample(
 
 
 def make_inputs(specs: tuple[Signature, ...], *, request: BenchRequest) -> dict[str, runtimes.Tensor]:
-    """Seeded inputs for a signature: images for (batch, height, width, channels), ramps for everything else."""
+    """Seeded inputs for a signature: images for (batch, height, width, channels), ramps for everything else.
+
+    UsageError for more values than a machine should be asked for: a record may say any batch.
+    """
+    for spec in specs:
+        values = math.prod((request.settings.batch, *(size or 1 for size in spec.shape[1:])))
+        if values > MOST_VALUES:
+            raise UsageError(
+                f"input {spec.name!r} has {values} values in a batch of {request.settings.batch}, "
+                f"expected at most {MOST_VALUES}",
+                hint="--batch 1",
+            )
     return {spec.name: _input(spec, request=request).astype(spec.dtype) for spec in specs}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from kexport import targets
+from kexport import files, targets
 from kexport.errors import SourceError, UsageError
 from kexport.evidence.benchmark import BenchSettings
 from kexport.images import calibration, evaluation
@@ -278,7 +278,7 @@ def _asked_weights(options: ExportOptions) -> str:
 
 def _weights(text: str, *, models: int) -> WeightsSpec:
     spec = WeightsSpec.parse(str(Path(text).expanduser()) if text.startswith("~") else text)
-    if spec.path is not None and not Path(spec.path).is_file():
+    if spec.path is not None and not (files.there(Path(spec.path)) and Path(spec.path).is_file()):
         found = "that is a folder" if spec.path and Path(spec.path).is_dir() else "there is no such file"
         raise SourceError(
             f"--weights {text!r}: {found}; expected imagenet, random:SEED or a file",

@@ -10,7 +10,7 @@ from pathlib import Path
 from kexport import machine
 from kexport.errors import SourceError, StoreError
 from kexport.evidence import tolerances
-from kexport.files import digest, files_of
+from kexport.files import SOME_BYTES, digest, files_of
 from kexport.records import Record
 from kexport.specs import Cell
 from kexport.store.directory import cell_path, read_record
@@ -76,6 +76,7 @@ def _unchanged(directory: Path, record: Record) -> bool:
         return False
     path = directory / record.artifact.path
     try:
-        return path.exists() and digest(path) == record.artifact.sha256
+        limit = max(record.artifact.size_bytes, SOME_BYTES)
+        return path.exists() and digest(path, limit_bytes=limit) == record.artifact.sha256
     except OSError:  # a FIFO or a device has its name: the cell is made again, or told why it cannot be
         return False

@@ -16,6 +16,7 @@ from kexport.records import Signature, SourceFacts, WeightsFile
 from kexport.sources import final, labels, preprocessing, rows, stored
 from kexport.sources.adapt.taps import flattened
 from kexport.sources.keras_walk import input_names, output_names, packed
+from kexport.sources.loading import factory, words
 from kexport.sources.loading.served import Served
 from kexport.sources.prepared import Reference
 from kexport.sources.preprocessing import Feeding
@@ -77,8 +78,27 @@ def compute(
     """Keras's outputs, the values before each last softmax or sigmoid, and samples of what layers give for a row.
 
     Layers run one after the other, for several rows at once as far as memory stays small, with ``rounding`` as in
-    `with_rounding` where that is so. Where it is not known that rows are kept ``apart``, that is seen to.
+    `with_rounding` where that is so. Where it is not known that rows are kept ``apart``, that is seen to. Raises
+    SourceError where Keras itself cannot run the model; what fails here alone is not the user's mistake.
     """
+    try:
+        return _computed(model, given, apart=apart, rounding=rounding)
+    except MemoryError:
+        raise
+    except (*factory.ERRORS, NameError):
+        if not isinstance(model, Served):
+            _require_runs(model, [array[:1] for array in given.values()])
+        raise
+
+
+def _require_runs(model: Any, values: Sequence[Any]) -> None:
+    try:
+        model(packed(model, values), training=False)
+    except (*factory.ERRORS, NameError) as error:
+        raise words.of_model(error) from error
+
+
+def _computed(model: Any, given: Mapping[str, npt.NDArray[Any]], *, apart: bool, rounding: bool) -> Reference:
     count = rows.at_once(model, len(next(iter(given.values()))))
     known = apart or rounding
     found = rows.together(model, given, rows=count, rounding=rounding) if count > 1 and known else None

@@ -12,7 +12,18 @@ from typing import Any
 
 from kexport.documents import adapter, mistakes
 from kexport.errors import StoreError, UsageError
-from kexport.files import STAGING, file_digest, files_of, left_overs, listing_digest, read, relative, too_long, write
+from kexport.files import (
+    MOST_BYTES,
+    STAGING,
+    file_digest,
+    files_of,
+    left_overs,
+    listing_digest,
+    read,
+    relative,
+    too_long,
+    write,
+)
 from kexport.records import Record, Status
 from kexport.store import references
 from kexport.store.directory import read_all, read_file, record_paths
@@ -119,7 +130,10 @@ def _in_staging(name: str) -> bool:
 
 
 def _entry(path: Path) -> dict[str, Any]:
-    return {"sha256": file_digest(path), "size_bytes": path.stat().st_size}
+    try:
+        return {"sha256": file_digest(path, limit_bytes=MOST_BYTES), "size_bytes": path.stat().st_size}
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}", hint="kexport verify DIR") from error
 
 
 def _artifact_entries(directory: Path, record: Record) -> dict[str, dict[str, Any]]:
@@ -199,6 +213,8 @@ def _check_entry(directory: Path, name: str, entry: _Entry) -> Iterator[str]:
         yield f"{name}: missing"
     elif path.stat().st_size != entry.size_bytes:
         yield f"{name}: {path.stat().st_size} bytes, expected {entry.size_bytes}"
+    elif entry.size_bytes > MOST_BYTES:
+        yield f"{name}: {entry.size_bytes} bytes, no artifact has more than {MOST_BYTES}"
     elif file_digest(path) != entry.sha256:
         yield f"{name}: edited: its sha256 is not the one in the manifest"
 

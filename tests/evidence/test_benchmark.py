@@ -75,6 +75,14 @@ def test_inputs_are_seeded_smooth_and_in_range() -> None:
     np.testing.assert_array_equal(images, make_inputs(specs, request=request)["image"])
 
 
+@pytest.mark.parametrize(("shape", "batch"), [((None, 16, 16, 3), 10**9), ((None, 4), 10**10), ((1, 10**9, 10**9), 1)])
+def test_more_inputs_than_a_machine_is_asked_for(shape: tuple[int | None, ...], batch: int) -> None:
+    """A record from elsewhere may say any batch."""
+    request = BenchRequest(runtime="null", settings=BenchSettings(batch=batch), low=0, high=1)
+    with pytest.raises(UsageError, match="expected at most 2147483648"):
+        make_inputs((Signature(name="x", shape=shape, dtype="float32"),), request=request)
+
+
 def test_a_process_of_its_own_returns_the_record() -> None:
     record = alone(BenchRequest(runtime="null", settings=QUICK), timeout_seconds=60)
     assert record.effective == "null (no computation)"

@@ -231,3 +231,11 @@ def test_a_record_that_says_the_impossible(folder: Path, name: str) -> None:
     for use in (cell_of, lambda found: _request(what, found), lambda found: batch_of(found.artifact)):
         with contextlib.suppress(KexportError):
             use(decode(json.dumps(record)))
+
+
+def test_a_hole_that_the_manifest_knows_is_not_read_to_its_end(folder: Path) -> None:
+    os.truncate(folder / ARTIFACT, 2**40)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"][ARTIFACT]["size_bytes"] = 2**40
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert f"{ARTIFACT}: 1099511627776 bytes, no artifact has more than 17179869184" in store.verify(folder)

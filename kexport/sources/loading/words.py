@@ -56,6 +56,11 @@ def missing_global(name: str, *, told: str) -> SourceError:
     )
 
 
+def of_model(error: BaseException) -> SourceError:
+    """What Keras's own call of the model raised."""
+    return SourceError(f"Keras itself cannot run the model: {cause(error)}", hint=f"mend it; or {FACTORY}")
+
+
 def of_layer(error: BaseException, *, layer: str, kind: str) -> SourceError:
     """What a layer of the user's own raised when it was called."""
     told = f"layer {layer!r} ({kind})"

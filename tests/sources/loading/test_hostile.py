@@ -16,7 +16,7 @@ import pytest
 
 from kexport import machine
 from kexport.errors import SourceError
-from kexport.sources import loading
+from kexport.sources import loading, reference
 
 MANY_SECONDS = 20.0
 MUCH_MEMORY = 2**30
@@ -456,3 +456,19 @@ def test_a_vocabulary_in_another_file(good: Path, tmp_path: Path, suffix: str) -
 
         legacy(good / "good.h5", path, change)
     assert refused(path) == "model FILE: layer 'words' names a file of this machine as its vocabulary"
+
+
+@pytest.mark.parametrize("name", ["while_loop", "scan", "cond"])
+def test_a_layer_that_cannot_be_called_is_no_bug_of_kexport(good: Path, tmp_path: Path, name: str) -> None:
+    """Functions of `keras.ops` are no code, and may stand where an activation should: the file loads."""
+    function = {"module": "keras.ops", "class_name": "function", "config": name, "registered_name": "function"}
+
+    def change(config: dict[str, Any]) -> None:
+        config["config"]["layers"][1]["config"]["activation"] = function
+
+    model = loading.load(rewritten(good / "good.keras", tmp_path / "model.keras", change), trust=False)
+    with pytest.raises(
+        SourceError, match=r"^Keras itself cannot run the model: .*required positional argument"
+    ) as caught:
+        reference.compute(model, {"input": np.ones((2, 8, 8, 3), np.float32)})
+    assert "\x1b" not in caught.value.message
