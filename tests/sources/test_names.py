@@ -13,6 +13,7 @@ from kexport.pipeline import requests
 from kexport.pipeline.requests import ExportOptions
 from kexport.sources import names as named
 from kexport.sources.names import Factory, ModelFile
+from kexport.sources.weights import hdf5_file
 from kexport.specs import ModelSpec, WeightsSpec
 
 OWN = WeightsSpec(kind="model")
@@ -21,7 +22,7 @@ OWN = WeightsSpec(kind="model")
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("a.keras", "b.h5", "a.h5", "c.weights.h5", "d.onnx", "VGG16.keras"):
-        (tmp_path / name).write_bytes(b"")
+        (tmp_path / name).write_bytes(hdf5_file.SIGNATURE)  # as a file of weights begins
     (tmp_path / "saved").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path
