@@ -7,6 +7,7 @@ wrong with one artifact is in its record, as ``status`` and ``reason``.
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -23,7 +24,7 @@ from kexport.evidence.protocols import settings_of
 from kexport.evidence.scores import Function, Measure
 from kexport.images import given, photographs
 from kexport.options import PYTHON, ExportOptions, Goes, Option, keywords, of, read
-from kexport.pipeline import Request, recheck, requests, run
+from kexport.pipeline import Request, recheck, requests, run, same_name
 from kexport.pipeline import bench as measure
 from kexport.pipeline.events import Event
 from kexport.pipeline.sensitivity import ranking as rank
@@ -61,13 +62,18 @@ def export(
     function of ``(outputs, labels)`` whose number, of which more is better, stands in place of the usual figure
     (its name, or the first of a pair, is the figure's); ``max_drop`` is then in its unit.
 
+    A file that stands under the same name, and was made from something else, is replaced with a warning.
+
     Raises UsageError for a request that cannot be, StoreError for a directory that cannot be written, and
     EnvironmentFailure where this environment can do none of it.
     """
     own, options = _own_figure(evaluate, options)
     with tempfile.TemporaryDirectory(prefix="kexport-data-") as folder:
         options, data = _data(options, Path(folder))
-        return run(_request(sources, options, data, own), Quiet())
+        request = _request(sources, options, data, own)
+        for line in same_name.replaced(request.cells, request.directory):
+            warnings.warn(line, stacklevel=3)
+        return run(request, Quiet())
 
 
 def _request(sources: Any, options: Mapping[str, Any], data: Mapping[str, Path], own: Measure | None) -> Request:

@@ -9,13 +9,13 @@ from enum import StrEnum
 from pathlib import PurePath
 
 from kexport.errors import UsageError
-from kexport.options import CellOptions, ModelOptions
+from kexport.options import CellOptions, ModelOptions, variants
 from kexport.registry import CALIBRATED, QUANTIZED, Engine, EngineNames, Format, Scheme
 
 __all__ = [
     "CALIBRATED", "DEFAULT_OPSET", "MAX_OPSET", "MIN_OPSET", "QUANTIZED", "SERVING_BATCH", "Boundary", "Cell", "Engine",
     "EngineNames", "Format", "Kernels", "ModelSpec", "Scheme", "WeightsSpec", "check_max_drop",
-    "check_min_agreement", "integer_io_hint",
+    "check_min_agreement", "check_name", "integer_io_hint",
 ]  # fmt: skip
 
 MIN_OPSET = 13
@@ -23,7 +23,7 @@ MAX_OPSET = 22
 DEFAULT_OPSET = 18
 SERVING_BATCH = 1
 MAX_ALPHA = 10
-EMBEDDED = "-embedded"
+USUAL_CLASSES = 1000
 
 
 class Boundary(StrEnum):
@@ -100,7 +100,7 @@ class ModelSpec(ModelOptions):
     factory: str | None = None
     live: str = ""
     weights: WeightsSpec = field(default_factory=lambda: WeightsSpec(kind="imagenet"))
-    classes: int = 1000
+    classes: int = USUAL_CLASSES
     include_top: bool = True
 
     def __post_init__(self) -> None:
@@ -128,11 +128,22 @@ class ModelSpec(ModelOptions):
             raise UsageError(
                 f"input shape {self.input_shape}: expected sizes of 1 or more", hint="--input-shape 224,224,3"
             )
+        if self.called is not None:
+            check_name(self.called)
 
     @property
     def name(self) -> str:
-        """The folder and file stem of the model's artifacts: the network, and what makes its files others."""
-        return self.network + (EMBEDDED if self.embed_preprocessing else "")
+        """The folder and file stem of the artifacts: as the user calls them, or the network with what makes it another.
+
+        ``MobileNet-a0.25-192x192-10classes``, ``ResNet50-notop-avg``, ``VGG16-at-block4_pool``, ``VGG16-embedded``.
+        """
+        if self.called is not None:
+            return self.called
+        said = self.in_name()
+        pixels, pooled, taps = said.pop("embed_preprocessing"), said.pop("pooling"), said.pop("layers")
+        classes = "" if self.classes == USUAL_CLASSES else f"{self.classes}classes"
+        top = "" if self.include_top else "notop"
+        return variants.named(self.network, (*said.values(), classes, top, pooled, taps, pixels))
 
     @property
     def network(self) -> str:
@@ -152,7 +163,7 @@ class ModelSpec(ModelOptions):
         if not self.application:
             return False
         plain = ModelSpec(application=self.application, weights=self.weights)
-        stated = {name: getattr(self, name) for name in ("preprocessing", "resize", "embed_preprocessing")}
+        stated = {name: getattr(self, name) for name in ("preprocessing", "resize", "embed_preprocessing", "called")}
         return self == replace(plain, **stated)
 
     @property
@@ -169,7 +180,8 @@ class Cell(CellOptions):
     ``calibration`` is what ``--calibration`` names (`kexport.images.calibration`), ``evaluation`` what ``--eval``
     names (`kexport.images.evaluation`), ``io`` the type of inputs and outputs. ``max_drop`` bounds the top-1 drop of
     a calibrated scheme on the evaluation images, in points of 100; ``min_agreement`` is the least share of them on
-    which a file of any scheme decides as Keras does.
+    which a file of any scheme decides as Keras does. ``stem`` is the name of a
+    stored file that was named by another rule; no request has one.
     """
 
     model: ModelSpec
@@ -179,6 +191,7 @@ class Cell(CellOptions):
     batch: int | None = None
     opset: int = DEFAULT_OPSET
     io: Boundary = Boundary.FLOAT32
+    stem: str = ""
 
     def __post_init__(self) -> None:
         _check_scheme(self)
@@ -204,14 +217,32 @@ class Cell(CellOptions):
         return self.batch or SERVING_BATCH
 
     @property
+    def variant(self) -> str:
+        """What tells the file from the usual one of its format and scheme: ``io-uint8``, ``batch8``; empty of that."""
+        io = "" if self.io is Boundary.FLOAT32 else f"io-{self.io}"
+        usual = SERVING_BATCH if self.format.static_batch else None
+        return "-".join(filter(None, (io, "" if self.file_batch == usual else f"batch{self.file_batch}")))
+
+    @property
+    def kind(self) -> str:
+        """``int8``, ``int8-io-uint8``: the scheme and the variant."""
+        return variants.named(self.scheme, [self.variant])
+
+    @property
     def file_name(self) -> str:
-        """``<Model>-<scheme>`` with the suffix of the format."""
-        return f"{self.model.name}-{self.scheme}{self.format.suffix}"
+        """``<Model>-<kind>`` with the suffix of the format."""
+        return f"{self.stem or f'{self.model.name}-{self.kind}'}{self.format.suffix}"
 
     @property
     def label(self) -> str:
         """How the cell is called in tables and messages."""
-        return f"{self.model.name} {self.format} {self.scheme}"
+        return f"{self.model.name} {self.format} {self.kind}"
+
+
+def check_name(name: str) -> None:
+    """Raise UsageError unless a folder and files can be called so."""
+    if name.startswith((".", "-")) or not re.fullmatch(r"[^/\\\x00-\x1f\x7f]+", name):
+        raise UsageError(f"--name {name!r}: expected a plain name for a folder and its files", hint="--name Small")
 
 
 def check_max_drop(points: float) -> None:

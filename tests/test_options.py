@@ -156,16 +156,18 @@ def test_no_target_allows_code_or_changes_the_run(tmp_path: Path) -> None:
 
 
 def test_each_target_makes_its_cells(tmp_path: Path) -> None:
-    made = cells(select(["MobileNet", "VGG16"]), ExportOptions(target=("android", "portable", "android")))
+    made = cells(select(["MobileNet", "VGG16"]), ExportOptions(target=("android", "portable", "server-cpu", "android")))
     assert [cell.file_name for cell in made] == [
         f"{model}-{end}"
         for model in ("MobileNet", "VGG16")
-        for end in ("float32.tflite", "float16.tflite", "float32.onnx")
+        for end in ("float32.tflite", "float16.tflite", "float32-batch1.onnx", "float32.onnx")
     ]
+    older = target(tmp_path, "older", 'formats = ["onnx"]\nbatch = 1\nopset = 17')
     with pytest.raises(UsageError) as caught:
-        cells(select(["MobileNet"]), ExportOptions(target=("portable", "server-cpu")))
+        cells(select(["MobileNet"]), ExportOptions(target=("portable", older)))
     assert caught.value.message == (
-        "--target portable and --target server-cpu both make MobileNet-float32.onnx, and not alike: batch 1 or as usual"
+        f"--target portable and --target {older} both make MobileNet-float32-batch1.onnx, and not alike: "
+        "opset 18 or 17, engine native or as usual"
     )
     with pytest.raises(UnknownNameError, match="did you mean android"):
         cells(select(["MobileNet"]), ExportOptions(target=("portable", "androit")))

@@ -20,6 +20,7 @@ def execute(models: Sequence[Named], options: ExportOptions) -> int:
     cells = requests.cells(models, options)
     started = time.monotonic()
     from kexport import pipeline
+    from kexport.pipeline import same_name
     from kexport.pipeline.memory import work
 
     request = pipeline.Request(
@@ -32,6 +33,8 @@ def execute(models: Sequence[Named], options: ExportOptions) -> int:
         timeout_seconds=options.timeout_minutes * 60,
         isolate=options.isolate,
     )
+    for line in same_name.replaced(cells, options.output):
+        output.message(f"note: {line}")
     sizes = {cell.label: work(cell) for cell in cells}
     with progress.create(total=len(cells), sizes=sizes) as observer:
         records = pipeline.run(request, observer)

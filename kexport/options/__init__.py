@@ -8,15 +8,16 @@ field of `CellOptions` also one of `Cell`: such an option stands here and where 
 from __future__ import annotations
 
 import difflib
-import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from kexport.errors import UsageError
+from kexport.options import variants
 from kexport.options.entry import ENTRY, Goes, Option, option
 from kexport.options.kinds import BatchSize, Name, Names, Number, Sizes, Switch, Text, Texts
+from kexport.options.signature import keywords
 
 if TYPE_CHECKING:
     from kexport.registry import Format, Scheme
@@ -27,7 +28,6 @@ __all__ = [
     "command", "keywords", "of", "option", "read",
 ]  # fmt: skip
 DEFAULT_TIMEOUT_MINUTES = 30.0
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,50 +35,64 @@ class ModelOptions:
     """What can be said of a network beside its name: fields of the request, of `ModelSpec` and of the records alike."""
 
     alpha: float | None = option(
-        Number(), Goes.MODEL, "Width of a MobileNet", "--alpha 0.75", metavar="A",
+        Number(), Goes.MODEL, "Width of a MobileNet", "--alpha 0.75", metavar="A", variant=variants.width,
     )  # fmt: skip
     minimalistic: bool = option(
         Switch(), Goes.MODEL, "MobileNetV3 without its costly blocks", "--minimalistic", default=False,
+        variant=lambda _: "minimalistic",
     )  # fmt: skip
     input_shape: tuple[int, int, int] | None = option(
         Sizes(), Goes.MODEL, "Image size of the network", "--input-shape 192,192,3", metavar="H,W,C",
+        variant=variants.size,
     )  # fmt: skip
     pooling: str | None = option(
         Text(python="str | None"), Goes.MODEL, "Pool the features of --no-top", "--no-top --pooling avg",
-        metavar="avg|max",
+        metavar="avg|max", variant=str,
     )  # fmt: skip
     layers: tuple[str, ...] = option(
         Texts(), Goes.MODEL, "End at this layer; several give several outputs; names: kexport list layers",
         "--layer block4_pool", default=(), word="layer", metavar="NAME", was="layers",
+        variant=variants.taps,
     )  # fmt: skip
     labels: str | None = option(
         Text(python="str | PathLike[str] | None", path=True), Goes.MODEL,
         "Names of the classes: one a line, CSV or JSON; ImageNet's for 1000-class applications unless said",
-        "--labels flowers.txt", metavar="FILE", kept=False,
+        "--labels flowers.txt", metavar="FILE", kept=False, variant=variants.same,
     )  # fmt: skip
     preprocessing: str | None = option(
         Text(python="str | PathLike[str] | None", path=True), Goes.MODEL,
         "How pixels become the network's input: raw, unit, tf, torch, caffe, or a file (TOML, JSON) with scale, mean, "
         "std, channel_order; as the model's own layers tell unless said",
-        "--preprocessing tf", metavar="FILE|MODE", kept=False,
+        "--preprocessing tf", metavar="FILE|MODE", kept=False, variant=variants.same,
     )  # fmt: skip
     resize: str | None = option(
         Text(python="str | None"), Goes.MODEL,
         "How photographs get the network's size; the centre of 0.875 of the shorter side unless said",
-        "--resize squash", metavar="squash|crop:RATIO|pad",
+        "--resize squash", metavar="squash|crop:RATIO|pad", variant=variants.same,
     )  # fmt: skip
     embed_preprocessing: bool = option(
-        Switch(), Goes.MODEL, "Put the preprocessing into the graph: files take uint8 RGB pixels of the network's size",
-        "--embed-preprocessing", default=False,
+        Switch(), Goes.MODEL,
+        "Put the preprocessing into the graph: files take uint8 RGB pixels of the network's size",
+        "--embed-preprocessing", default=False, variant=lambda _: "embedded",
+    )  # fmt: skip
+    called: str | None = option(
+        Text(python="str | None"), Goes.MODEL,
+        "Name of the artifacts and their folder; the source's with what makes it another network unless said",
+        "--alpha 0.25 --name Small", word="name", metavar="NAME", in_target=False, variant=variants.same,
     )  # fmt: skip
     trust: bool = option(
         Switch(), Goes.MODEL, "Load Lambda layers and custom classes of a model file: its code runs", "--trust",
-        default=False, in_target=False, kept=False,
+        default=False, in_target=False, kept=False, variant=variants.same,
     )  # fmt: skip
 
     def model_options(self) -> dict[str, Any]:
         """Every field of these by its name."""
         return {each.name: getattr(self, each.name) for each in fields(ModelOptions)}
+
+    def in_name(self) -> dict[str, str]:
+        """What each of these adds to the name of the network, by the fields' names; see `Option.in_name`."""
+        values = self.model_options()
+        return {each.name: each.in_name(values[each.name]) for each in TABLE if each.name in values}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,32 +280,6 @@ def read(options: Iterable[Option], keywords: Mapping[str, Any]) -> dict[str, An
             )
         found[each.name] = each.kind.take(each.flag, value if word == each.word else each.turned(value))
     return found
-
-
-def keywords(*options: Option) -> Callable[[Function], Function]:
-    """Give a function that takes ``**options`` the signature and the documentation of these options."""
-
-    def documented(function: Function) -> Function:
-        given = inspect.signature(function)
-        last = next(each for each in given.parameters.values() if each.kind is inspect.Parameter.VAR_KEYWORD)
-        own = [each for each in given.parameters.values() if each is not last]
-        added = [
-            inspect.Parameter(
-                each.word, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=each.kind.python
-            )
-            for each in options
-        ]
-        earlier = last.replace(name="earlier_words")
-        signature = given.replace(parameters=[*own, *added, earlier])
-        setattr(function, "__signature__", signature)  # noqa: B010 - mypy knows no signature of a function
-        lines = "\n".join(f"    {each.word}: {each.meaning}." for each in options)
-        before = ", ".join(f"``{each.was}`` ({each.word})" for each in options if each.was)
-        function.__doc__ = (
-            f"{inspect.cleandoc(function.__doc__ or '')}\n\nOptions:\n{lines}\n\nEarlier words: {before}.\n"
-        )
-        return function
-
-    return documented
 
 
 def command(values: Mapping[str, Any]) -> tuple[str, ...]:

@@ -29,6 +29,8 @@ class Option:
 
     ``unless`` says what holds where it is not given; ``was`` is an earlier word in Python, ``turned`` what that one's
     value becomes. ``in_target`` is whether a target file may set it, ``kept`` whether a record says it and is believed.
+    ``variant`` is what a value adds to the name of the network: nothing where the network stays the same, the word and
+    the value unless said.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Option:
     short: str = ""
     in_target: bool
     kept: bool = True
+    variant: Callable[[Any], str] | None = None
 
     @property
     def flag(self) -> str:
@@ -55,6 +58,12 @@ class Option:
     def meaning(self) -> str:
         """What it is for, and what holds unless it is given."""
         return f"{self.help}; {self.unless} unless said" if self.unless else self.help
+
+    def in_name(self, value: Any) -> str:
+        """What ``value`` adds to the name of the network; empty where it is the usual one."""
+        if value == self.default:
+            return ""
+        return f"{self.word}-{value}" if self.variant is None else self.variant(value)
 
 
 def option(kind: Kind, goes: Goes, help: str, example: str, *, default: Any = None, **more: Any) -> Any:  # noqa: A002

@@ -113,7 +113,7 @@ def recheck(
             again = CellRun(directory=directory, workspace=workspace, observer=observer, recheck=True, kept=kept)
             made = again.run(tuple(each.cell for each in asked if isinstance(each, Recheck)), jobs=None)
             records += (made[each.cell] if isinstance(each, Recheck) else each for each in asked)
-            store.write_manifest(directory)
+            store.write_manifest(directory, only=[record.artifact.path for record in found if record.artifact])
     again_alone = partial(_recheck_one, observer=observer, with_keras=with_keras, photographs=photographs)
     return (*records, *lone.rechecked(alone, again_alone, trusted))
 
@@ -220,7 +220,7 @@ def _bench_records(
             if record.published and record.benchmarks and record.artifact:
                 store.write_record(directory, record, Path(record.artifact.path).name)
     finally:
-        store.write_manifest(directory)
+        store.write_manifest(directory, only=[record.artifact.path for record in records if record.artifact])
     return measured
 
 

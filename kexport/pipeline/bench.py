@@ -62,7 +62,7 @@ def measure_all(what: Measurement, records: Sequence[Record], observer: Observer
 
 def _measured(what: Measurement, record: Record, keras: dict[str, BenchRecord], observer: Observer) -> Record:
     start = perf_counter()
-    label = f"{record.model} {record.format} {record.scheme}"
+    label = record.label
     observer.observe(Event(label=label, step="bench", seconds=0.0, memory_bytes=0))
     try:
         _require_unchanged(what, record)

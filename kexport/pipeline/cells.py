@@ -286,6 +286,7 @@ def failed(cell: Cell, failure: Failure, directory: Path) -> Record:
         model=cell.model.name,
         format=cell.format,
         scheme=cell.scheme,
+        variant=cell.variant,
         status=failure.status,
         reason=error.message,
         hint=error.hint or "",

@@ -52,8 +52,7 @@ def of(directory: Path, record: Record, *, photographs: str | None = None) -> Ke
     answers = references.find(directory, record, Kind.ANSWERS) if photographs is not None else None
     if photographs is not None and answers is None:
         raise UsageError(
-            f"--eval: nothing is kept of what Keras answered on photographs for {record.model} {record.format} "
-            f"{record.scheme}",
+            f"--eval: nothing is kept of what Keras answered on photographs for {record.label}",
             hint="kexport export MODEL --eval FOLDER --force",
         )
     return Kept(facts=facts, reference=path, answers=answers, photographs=photographs)

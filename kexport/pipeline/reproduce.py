@@ -9,8 +9,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
-from pathlib import Path
+from dataclasses import fields, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kexport.errors import SourceError, StoreError
@@ -115,7 +115,7 @@ def cell_of(record: Record, *, trusted: Collection[str] = (), built: bool = True
     engine = record.artifact.engine
     unless_said = SERVING_BATCH if form.static_batch else None
     photographs = _photographs(record.source)
-    return Cell(
+    cell = Cell(
         model=model,
         format=form,
         scheme=scheme,
@@ -131,6 +131,16 @@ def cell_of(record: Record, *, trusted: Collection[str] = (), built: bool = True
         operators=record.artifact.allowed,
         io=io,
     )
+    return _where_it_lies(cell, PurePosixPath(record.artifact.path))
+
+
+def _where_it_lies(cell: Cell, path: PurePosixPath) -> Cell:
+    """The cell with the names that its file was given before variants had their own; others are as they are."""
+    folder, network = path.parent.name, cell.model.network
+    if folder != cell.model.name and folder in (network, f"{network}-embedded") and len(path.parts) == 2:
+        cell = replace(cell, model=replace(cell.model, called=folder))
+    plain = f"{cell.model.name}-{cell.scheme}"
+    return replace(cell, stem=plain) if path.name == f"{plain}{cell.format.suffix}" != cell.file_name else cell
 
 
 def _photographs(facts: SourceFacts) -> str:

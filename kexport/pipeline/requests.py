@@ -13,8 +13,8 @@ from kexport.errors import SourceError, UsageError
 from kexport.evidence.benchmark import BenchSettings
 from kexport.images import calibration, evaluation
 from kexport.images.given import PREFIX
-from kexport.options import TABLE, ExportOptions
-from kexport.pipeline.reproduce import options_of
+from kexport.options import ExportOptions
+from kexport.pipeline import same_name
 from kexport.sources import labels, stated
 from kexport.sources.catalog import APPLICATIONS, Application
 from kexport.sources.names import Factory, Live, ModelFile, Named, command, select, told
@@ -44,9 +44,18 @@ def cells(models: Sequence[Named], options: ExportOptions) -> tuple[Cell, ...]:
     asked = [(name, settings(options, name)) for name in options.targets or (None,)]
     for _, what in asked:
         _check_images(what)
+        _check_called(what, models)
     made = [(name, cell) for model in models for name, what in asked for cell in _cells(model, what, len(models))]
-    _refuse_contradictions(made)
+    same_name.refuse(made)
     return tuple(dict.fromkeys(cell for _, cell in made))
+
+
+def _check_called(what: ExportOptions, models: Sequence[Named]) -> None:
+    if what.called is not None and len(models) > 1:
+        raise UsageError(
+            f"--name {what.called}: one name for {len(models)} models, expected one model",
+            hint=f"{command(models[0])} --name {what.called}",
+        )
 
 
 def _cells(model: Named, what: ExportOptions, models: int) -> Iterator[Cell]:
@@ -67,28 +76,6 @@ def _cells(model: Named, what: ExportOptions, models: int) -> Iterator[Cell]:
             io=(what.io or Boundary.FLOAT32) if scheme in form.integer_io else Boundary.FLOAT32,
             **what.cell_options() | ({} if scheme in CALIBRATED else UNCALIBRATED),
         )
-
-
-def _refuse_contradictions(made: Sequence[tuple[str | None, Cell]]) -> None:
-    """Two targets may ask for the same cell, and not for two that differ in a file of the same name."""
-    known: dict[tuple[str, str], tuple[str | None, Cell]] = {}
-    for name, cell in made:
-        first, other = known.setdefault((cell.model.name, cell.file_name), (name, cell))
-        if cell != other:
-            raise UsageError(
-                f"--target {first} and --target {name} both make {cell.file_name}, and not alike: "
-                f"{', '.join(_differences(other, cell))}",
-                hint=f"one after the other: --target {first} -o {first}, then --target {name} -o {name}",
-            )
-
-
-def _differences(first: Cell, second: Cell) -> Iterator[str]:
-    ours, theirs = options_of(first), options_of(second)
-    for option in TABLE:
-        usual = option.unless or "as usual"
-        one, two = (told.get(option.name, usual) for told in (ours, theirs))
-        if one != two:
-            yield f"{option.word} {one} or {two}"
 
 
 def _pairs(what: ExportOptions) -> list[tuple[Format, Scheme]]:
@@ -164,8 +151,14 @@ def _spec(application: Application, what: ExportOptions, weights: WeightsSpec) -
         weights=weights,
         classes=1000 if what.classes is None else what.classes,
         include_top=not what.no_top,
-        **what.model_options() | {"trust": False},
+        **what.model_options() | {"trust": False, "input_shape": _other_size(application, what)},
     )
+
+
+def _other_size(application: Application, what: ExportOptions) -> tuple[int, int, int] | None:
+    """The size that was asked for, if it is not the application's own."""
+    own = (application.default_size, application.default_size, 3)
+    return None if what.input_shape == own else what.input_shape
 
 
 def described(source: str, *, trust: bool) -> ModelSpec:
@@ -220,8 +213,13 @@ def own(model: ModelFile | Factory | Live, options: ExportOptions) -> ModelSpec:
         factory=model.text if isinstance(model, Factory) else None,
         live=model.name if isinstance(model, Live) else "",
         weights=weights if weights.kind == "file" else WeightsSpec(kind="model"),
-        **options.model_options(),
+        **options.model_options() | {"called": options.called or _called(model)},
     )
+
+
+def _called(model: ModelFile | Factory | Live) -> str | None:
+    """What a source is called that shares its own name with another of the request."""
+    return None if isinstance(model, Live) else model.called or None
 
 
 def _check_labels(options: ExportOptions) -> None:

@@ -64,6 +64,8 @@ class Status(StrEnum):
 class Record:
     """Everything about one cell.
 
+    ``variant`` tells the artifact from the usual one of its format and scheme: ``io-uint8``, ``batch8``.
+
     ``exit_code`` is that of the error which ended the cell: 1 a check, 2 the request, 3 this environment. ``made`` is
     the day (UTC) on which, and ``machine`` what, the artifact was judged on; empty in records of 0.1.
     ``provenance`` is an in-toto statement about the artifact with SLSA's predicate; None in records of 0.1.
@@ -89,6 +91,7 @@ class Record:
     made: str = ""
     machine: dict[str, str] = field(default_factory=dict)
     provenance: dict[str, Any] | None = None
+    variant: str = ""
     schema: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
@@ -107,6 +110,16 @@ class Record:
             words = []
         ours = words[:2] == ["kexport", "export"] and shlex.join(words) == self.reproduce
         return self.reproduce if ours else "kexport verify DIR"
+
+    @property
+    def kind(self) -> str:
+        """``int8``, ``int8-io-uint8``: the scheme and the variant, as names and tables have them."""
+        return f"{self.scheme}-{self.variant}" if self.variant else self.scheme
+
+    @property
+    def label(self) -> str:
+        """How the cell is called in tables and messages."""
+        return f"{self.model} {self.format} {self.kind}"
 
     @property
     def published(self) -> bool:

@@ -29,6 +29,6 @@ def render(records: Sequence[Record], fmt: str) -> str:
     legal = formats()
     if fmt not in legal:
         raise UnknownNameError(kind="report format", value=fmt, legal=legal, hint="kexport report DIR --format md")
-    ordered = sorted(records, key=lambda record: (record.model, record.format, record.scheme))
+    ordered = sorted(records, key=lambda record: (record.model, record.format, record.kind))
     text: str = importlib.import_module(f"{__name__}.{fmt}").render(ordered)
     return text

@@ -68,7 +68,7 @@ class Change:
 def change(record: Record, kind: str, what: str, before: str, after: str, *, regression: bool = False) -> Change:
     """A change of the cell of ``record``."""
     return Change(
-        model=record.model, format=record.format, scheme=record.scheme, kind=kind, what=what, before=before,
+        model=record.model, format=record.format, scheme=record.kind, kind=kind, what=what, before=before,
         after=after, regression=regression,
     )  # fmt: skip
 

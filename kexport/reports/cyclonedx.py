@@ -67,7 +67,7 @@ def _model(record: Record) -> dict[str, Any]:
         "type": "machine-learning-model",
         "bom-ref": _ref(record),
         "name": record.model,
-        "version": f"{record.format} {record.scheme}",
+        "version": f"{record.format} {record.kind}",
         "hashes": [{"alg": "SHA-256", "content": artifact.sha256}],
         "modelCard": {
             "modelParameters": _parameters(record),

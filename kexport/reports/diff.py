@@ -127,8 +127,8 @@ def render_json(found: Diff) -> str:
 def _cells(records: Sequence[Record]) -> dict[Key, Record]:
     """Records by cell; where a failure lies beside an artifact of an earlier run, the failure is how it ended."""
     found: dict[Key, Record] = {}
-    for record in sorted(records, key=lambda each: (each.model, each.format, each.scheme)):
-        key = (record.model, record.format, record.scheme)
+    for record in sorted(records, key=lambda each: (each.model, each.format, each.kind)):
+        key = (record.model, record.format, record.kind)
         if key not in found or passes(record) > passes(found[key]):
             found[key] = record
     return found

@@ -82,7 +82,8 @@ def _first(records: Sequence[Record]) -> list[tuple[str, list[str]]]:
 
 def _float32_of(record: Record, records: Sequence[Record]) -> Record | None:
     place = (record.model, record.format, BASELINE)
-    return next((each for each in records if (each.model, each.format, each.scheme) == place), None)
+    found = [each for each in records if (each.model, each.format, each.scheme) == place]
+    return next((each for each in found if not each.variant), found[0] if found else None)
 
 
 def _cell(record: Record, baseline: Record | None) -> Cell:
@@ -91,7 +92,7 @@ def _cell(record: Record, baseline: Record | None) -> Cell:
     checks = record.parity.checks if record.parity is not None else ()
     return Cell(
         record=record,
-        name=f"{record.model} {record.format} {record.scheme}",
+        name=record.label,
         figures=(*_words(record), *_proof(record, checks), *_accuracy(record), *_speed(own, baseline)),
         checks=checks,
         sessions=tuple(_bar(record, session, latency) for session, latency in sessions),
@@ -101,7 +102,7 @@ def _cell(record: Record, baseline: Record | None) -> Cell:
 
 def _words(record: Record) -> Iterator[Figure]:
     weights = record.source.weights if record.source is not None else NONE
-    for text in (record.model, record.format, record.scheme, weights, str(record.status)):
+    for text in (record.model, record.format, record.kind, weights, str(record.status)):
         yield Figure(text=text, value=text.casefold())
     size = record.artifact.size_bytes if record.artifact is not None else None
     yield Figure(text=megabytes(size), value=size)
@@ -180,9 +181,9 @@ def _condition(session: BenchRecord) -> str:
 
 def _bar(record: Record, session: BenchRecord, latency: Latency) -> dict[str, Any]:
     """A session for the drawing: milliseconds."""
-    name = RUNTIMES["keras"] if session.runtime == "keras" else f"{record.format} {record.scheme}"
+    name = RUNTIMES["keras"] if session.runtime == "keras" else f"{record.format} {record.kind}"
     return {
-        "cell": f"{record.model} {record.format} {record.scheme}",
+        "cell": record.label,
         "model": record.model,
         "series": name,
         "condition": _condition(session),
@@ -199,9 +200,9 @@ def _point(record: Record) -> dict[str, Any] | None:
     if record.artifact is None or not record.artifact.size_bytes:
         return None
     found = {
-        "cell": f"{record.model} {record.format} {record.scheme}",
+        "cell": record.label,
         "model": record.model,
-        "series": f"{record.format} {record.scheme}",
+        "series": f"{record.format} {record.kind}",
         "size": record.artifact.size_bytes / 1e6,
     }
     scored = record.accuracy

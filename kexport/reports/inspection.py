@@ -128,7 +128,7 @@ def _provenance(found: ArtifactFile) -> Rows:
 
 
 def _of_record(record: Record, artifact: Artifact) -> Rows:
-    yield "model", f"{record.model}, {record.scheme}"
+    yield "model", f"{record.model}, {record.kind}"
     yield "engine", f"{artifact.engine}{': ' * bool(artifact.engine_reason)}{artifact.engine_reason}"
     yield "status", f"{record.status}{': ' * bool(record.reason)}{record.reason}"
     if record.source is not None:

@@ -94,7 +94,7 @@ def _help(record: Record) -> tuple[str, ...]:
 
 
 def _case(record: Record, name: str, *, seconds: float = 0.0) -> Element:
-    title = f"{record.format} {record.scheme}: {name}"
+    title = f"{record.format} {record.kind}: {name}"
     return Element("testcase", classname=legal(f"kexport.{record.model}"), name=legal(title), time=f"{seconds:.3f}")
 
 

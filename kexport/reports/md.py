@@ -36,7 +36,7 @@ def all_tables(records: Sequence[Record]) -> tuple[Table, ...]:
 
 
 def _failure(record: Record) -> Iterator[str]:
-    yield f"* {record.status} **{escape(record.model)} {record.format} {record.scheme}**: {escape(record.reason)}"
+    yield f"* {record.status} **{escape(record.model)} {record.format} {record.kind}**: {escape(record.reason)}"
     if record.hint:
         yield f"  * hint: {escape(record.hint)}"
     if record.reproduce:

@@ -65,7 +65,7 @@ def parity_table(records: Sequence[Record]) -> Table:
 def _doubts(records: Iterable[Record]) -> Iterator[str]:
     for record in records:
         if why := trust.of_parity(record):
-            yield f"* {record.model} {record.format} {record.scheme}: {why}"
+            yield f"* {record.label}: {why}"
 
 
 def size_table(records: Sequence[Record]) -> Table:
@@ -83,7 +83,7 @@ def benchmark_table(records: Sequence[Record]) -> Table:
     )  # fmt: skip
     sessions = [(record, session, _latency(session)) for record, session in _sessions(records)]
     notes = tuple(
-        f"* {record.model} {record.format} {record.scheme} on {session.runtime}: {'; '.join(latency.noise)}; {REMEDY}"
+        f"* {record.label} on {session.runtime}: {'; '.join(latency.noise)}; {REMEDY}"
         for record, session, latency in sessions
         if latency.noisy
     )
@@ -153,7 +153,7 @@ def _parity_row(record: Record) -> tuple[str, ...]:
     return (
         record.model,
         record.format,
-        record.scheme,
+        record.kind,
         origin.weights(record) or NONE,
         artifact.engine if artifact is not None else NONE,
         str(record.status),
@@ -171,7 +171,7 @@ def _size_row(record: Record) -> tuple[str, ...]:
     return (
         record.model,
         record.format,
-        record.scheme,
+        record.kind,
         megabytes(record.artifact.size_bytes),
         f"{parameters:,}" if parameters else NONE,
         number(record.artifact.size_bytes / parameters if parameters else None, ".2f"),
@@ -184,7 +184,7 @@ def _benchmark_row(record: Record, session: BenchRecord, latency: Latency) -> tu
     return (
         record.model,
         record.format,
-        record.scheme,
+        record.kind,
         RUNTIMES.get(session.runtime, session.runtime),
         session.effective,
         session.device,
@@ -220,11 +220,11 @@ def _medians(records: Iterable[Record]) -> dict[Condition, dict[str, Latency]]:
     sessions = _sessions(records)
     schemes: dict[str, set[str]] = {}
     for record, _ in sessions:
-        schemes.setdefault(record.model, set()).add(record.scheme)
+        schemes.setdefault(record.model, set()).add(record.kind)
     found: dict[Condition, dict[str, Latency]] = {}
     for record, session in sessions:
         latency = _latency(session)
-        for scheme in schemes[record.model] if session.runtime == "keras" else {record.scheme}:
+        for scheme in schemes[record.model] if session.runtime == "keras" else {record.kind}:
             key = (record.model, scheme, session.device, session.threads, session.batch)
             medians = found.setdefault(key, {})
             known = medians.get(session.runtime, latency)

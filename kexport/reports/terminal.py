@@ -44,7 +44,7 @@ def _legible(records: Sequence[Record]) -> tuple[list[Record], int]:
 
 
 def _order(record: Record) -> tuple[str, str, str]:
-    return record.model, record.format, record.scheme
+    return record.model, record.format, record.kind
 
 
 def _left_out(shown: int, more: int) -> tuple[RenderableType, ...]:

@@ -68,6 +68,12 @@ class Row:
     accuracy_doubt: str = ""
     made: str = ""
     reason: str = ""
+    variant: str = ""
+
+    @property
+    def kind(self) -> str:
+        """As `Record.kind`."""
+        return f"{self.scheme}-{self.variant}" if self.variant else self.scheme
 
 
 _ACCURACY = (
@@ -86,9 +92,12 @@ def rows(records: Sequence[Record]) -> tuple[Row, ...]:
 def every_row(records: Sequence[Record]) -> tuple[Row, ...]:
     """A row per cell and measuring condition, float32 first within a model and format; also of cells that failed."""
     made = [record for record in records if record.artifact is not None]
-    ordered = sorted(records, key=lambda each: (each.model, each.format, each.scheme != BASELINE, each.scheme))
-    sizes = {_place(record): _size(record) for record in made if record.scheme == BASELINE}
-    speeds = {_place(record): _latencies(record) for record in made if record.scheme == BASELINE}
+    ordered = sorted(records, key=lambda each: (each.model, each.format, each.scheme != BASELINE, each.kind))
+    usual_last = sorted((each for each in made if each.scheme == BASELINE), key=lambda each: not each.variant)
+    sizes = {_place(record): _size(record) for record in usual_last}
+    speeds: dict[Place, dict[Condition, Latency]] = {}
+    for record in usual_last:
+        speeds.setdefault(_place(record), {}).update(_latencies(record))
     return tuple(
         row for record in ordered for row in _rows(record, sizes.get(_place(record)), speeds.get(_place(record), {}))
     )
@@ -122,6 +131,7 @@ def _rows(record: Record, baseline_bytes: int | None, baseline: dict[Condition, 
     common: dict[str, Any] = {
         "model": record.model,
         "scheme": record.scheme,
+        "variant": record.variant,
         "format": record.format,
         "status": str(record.status),
         "size_bytes": size if record.artifact is not None else None,
@@ -203,7 +213,7 @@ def _cells(row: Row, *, classifiers: bool) -> tuple[str, ...]:
         figure = _told(row.metric, row.metric_value, row.metric_unit), _told("", row.metric_drop, row.metric_drop_unit)
     return (
         row.model,
-        row.scheme,
+        row.kind,
         row.format,
         row.weights or NONE,
         megabytes(row.size_bytes),
@@ -227,7 +237,7 @@ def _told(name: str | None, value: float | None, unit: str | None) -> str:
 def _doubts(found: Iterable[Row]) -> Iterator[str]:
     """What the stars stand for."""
     for row in found:
-        place = f"{row.model} {row.format} {row.scheme}"
+        place = f"{row.model} {row.format} {row.kind}"
         if row.latency_doubt and row.median_seconds is not None:
             yield f"* {place}, {row.threads} threads, batch {row.batch}: {row.latency_doubt}; {REMEDY}"
         if row.accuracy_doubt:
@@ -268,7 +278,7 @@ def _speed_notes(found: Iterable[Row]) -> Iterator[str]:
         runtime = RUNTIMES.get(row.runtime or "", row.runtime)
         slower = "slower here" if row.slower else "not faster here (the intervals overlap)"
         yield (
-            f"{row.scheme} is {slower}: {row.model} {row.format} takes {milliseconds(row.median_seconds)} ms, "
+            f"{row.kind} is {slower}: {row.model} {row.format} takes {milliseconds(row.median_seconds)} ms, "
             f"{BASELINE} {milliseconds(row.speed_up * row.median_seconds)} ms ({runtime}, {row.device}, "
             f"{row.threads} threads, batch {row.batch})"
         )

@@ -29,7 +29,7 @@ def failure_line(record: Record) -> str:
     """Status, cell, reason and the command that reproduces it, on one line."""
     reason = " ".join(record.reason.split())
     again = f" -- {record.reproduce}" if record.reproduce else ""
-    return f"{record.status} {record.model} {record.format} {record.scheme}: {reason}{again}"
+    return f"{record.status} {record.label}: {reason}{again}"
 
 
 def verdict(records: Sequence[Record]) -> tuple[str, ...]:

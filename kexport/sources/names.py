@@ -9,13 +9,14 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from kexport import files
 from kexport.errors import SourceError, UsageError
-from kexport.sources import catalog
-from kexport.sources.catalog import Application
+from kexport.sources import apart, catalog
+from kexport.sources.named import Factory, Live, ModelFile, Named
+
+__all__ = ["Factory", "Live", "ModelFile", "Named", "command", "select", "told"]
 
 WEIGHTS_SUFFIX = ".weights.h5"
 SUFFIXES = (".keras", ".h5", ".hdf5")
@@ -31,60 +32,26 @@ _LIST_HINT = "kexport export @models.txt, a file with one SOURCE a line"
 _SAVE_HINT = 'model.save("model.keras")'
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelFile:
-    """A saved model: a file, or the folder of a SavedModel."""
-
-    path: str
-
-    @property
-    def name(self) -> str:
-        """The stem of the file or folder, which names the artifacts."""
-        return Path(self.path).stem
-
-
-@dataclass(frozen=True, kw_only=True)
-class Factory:
-    """``package.module:function``: a function without arguments that returns a `keras.Model`."""
-
-    text: str
-
-    @property
-    def name(self) -> str:
-        """The function's name, which names the artifacts."""
-        return re.split(r"[.:]", self.text)[-1]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Live:
-    """A model of the Python program that asks, by the name that its artifacts get."""
-
-    name: str
-
-
-Named = Application | ModelFile | Factory | Live
-
-
 def select(sources: Sequence[str | Live]) -> tuple[Named, ...]:
     """What the user named, each once, in the order of the request.
 
     A source with a suffix of `SUFFIXES` is a file or a glob of files, a folder with `GRAPH` a SavedModel, any other
     folder all models in it, ``@FILE`` the sources that the file has, one a line, one like ``package.module:function``
-    a factory, anything else names applications (`catalog.select`). Raises UnknownNameError
-    for a name that names nothing, SourceError for a file that is not there, UsageError where two sources would give
-    artifacts of the same name.
+    a factory, anything else names applications (`catalog.select`). Files and functions of one name get names that
+    tell them apart (`apart`). Raises UnknownNameError for a name that names nothing, SourceError for a file that is
+    not there, UsageError where two sources would give artifacts of the same name all the same.
     """
-    chosen = list(dict.fromkeys(named for source in sources for named in _resolve(source)))
+    chosen = apart.named(tuple(dict.fromkeys(named for source in sources for named in _resolve(source))))
     names: dict[str, Named] = {}
     for named in chosen:
         if named.name in names:
             raise UsageError(
                 f"two sources are called {named.name!r}, and so would be their artifacts: "
                 f"{told(names[named.name])} and {told(named)}",
-                hint="export them into different folders: -o DIR",
+                hint="export them one after the other, with --name NAME",
             )
         names[named.name] = named
-    return tuple(chosen)
+    return chosen
 
 
 def command(named: Named) -> str:

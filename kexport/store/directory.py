@@ -56,8 +56,8 @@ def forget_failure(directory: Path, cell: Cell) -> None:
 
 
 def read_records(directory: Path) -> tuple[Record, ...]:
-    """Every record, by model, format and scheme. StoreError naming every damaged file at once."""
-    return tuple(sorted(read_all(directory).values(), key=lambda record: (record.model, record.format, record.scheme)))
+    """Every record, by model, format, scheme and variant. StoreError naming every damaged file at once."""
+    return tuple(sorted(read_all(directory).values(), key=lambda record: (record.model, record.format, record.kind)))
 
 
 def read_all(directory: Path) -> dict[Path, Record]:

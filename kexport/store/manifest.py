@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import stat
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -44,19 +44,24 @@ GIT = ".gitignore"
 REPORTS = {".csv", ".html", ".json", ".jsonl", ".log", ".md", ".pdf", ".png", ".sig", ".svg", ".toml", ".txt", ".xml"}
 
 
-def write_manifest(directory: Path) -> Path:
+def write_manifest(directory: Path, *, only: Collection[str] | None = None) -> Path:
     """State sha256 and size of every record, of its reference and of every file of its artifact; to be written last.
 
-    A file artifact is stated as its record has it, so that what changed since is found by `verify`.
+    A file artifact is stated as its record has it, so that what changed since is found by `verify`. ``only`` are the
+    paths of the artifacts that were judged or measured again, where nothing else was written: every other entry stays
+    as it was, also that of a file which is missing or was edited since, unless there is no manifest that can be read.
     StoreError naming every damaged record.
     """
+    before = None if only is None else _before(directory)
     records = read_all(directory)
-    references.prune(directory, records.values())
+    gone = references.prune(directory, records.values())
     files: dict[str, dict[str, Any]] = {}
     for path, record in records.items():
-        files[relative(path, directory)] = _entry(path)
-        files |= _artifact_entries(directory, record)
-        files |= {name: _entry(directory / name) for name in references.names(directory, record)}
+        if before is None or only is None or (record.artifact is not None and record.artifact.path in only):
+            files[relative(path, directory)] = _entry(path)
+            files |= _artifact_entries(directory, record)
+            files |= {name: _entry(directory / name) for name in references.names(directory, record)}
+    files = {name: entry for name, entry in (before or {}).items() if name not in gone} | files
     digests = {name: entry["sha256"] for name, entry in files.items()}
     manifest = {
         "count": len(files),
@@ -67,6 +72,14 @@ def write_manifest(directory: Path) -> Path:
     }
     write(directory / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
     return directory / MANIFEST
+
+
+def _before(directory: Path) -> dict[str, dict[str, Any]] | None:
+    """The entries of the manifest that is to be replaced; None where it cannot be read."""
+    try:
+        return {name: asdict(entry) for name, entry in _read_manifest(directory / MANIFEST).files.items()}
+    except StoreError:
+        return None
 
 
 def verify(directory: Path) -> tuple[str, ...]:

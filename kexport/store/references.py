@@ -76,14 +76,17 @@ def names(directory: Path, record: Record) -> tuple[str, ...]:
     return tuple(path.relative_to(directory).as_posix() for path in paths if path is not None and path.is_file())
 
 
-def prune(directory: Path, records: Iterable[Record]) -> None:
-    """Remove the files that none of a directory's ``records`` names any more."""
+def prune(directory: Path, records: Iterable[Record]) -> frozenset[str]:
+    """Remove the files that none of a directory's ``records`` names any more; what the manifest called them."""
+    removed: set[str] = set()
     wanted = {_path(directory, record, kind) for record in records for kind in Kind}
     for kind in Kind:
         for path in directory.glob(f"[!.]*/[!.]*-{kind}-*{_SUFFIX}"):
             ours = file_name(path.parent.name, path.stem.rpartition("-")[2], kind)
             if path not in wanted and path.name == ours:
                 path.unlink()
+                removed.add(path.relative_to(directory).as_posix())
+    return frozenset(removed)
 
 
 def _digest(record: Record, kind: Kind) -> str:

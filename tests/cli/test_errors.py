@@ -182,7 +182,7 @@ def test_cuda_where_none_runs(tmp_path: Path) -> None:
     made = run(tmp_path, "export", "MobileNetV3Small", "--weights", "random:0", "--input-shape", SIZE, "--formats",
                "onnx", "-o", "out")  # fmt: skip
     assert made.code == 0, made.err
-    before = (tmp_path / "out/MobileNetV3Small/MobileNetV3Small-float32.onnx.json").read_bytes()
+    before = (tmp_path / "out/MobileNetV3Small-64x64/MobileNetV3Small-64x64-float32.onnx.json").read_bytes()
     ended = run(tmp_path, "bench", "out", "--device", "cuda")
     assert ended.code == 3
     assert ended.out == ""
@@ -190,5 +190,5 @@ def test_cuda_where_none_runs(tmp_path: Path) -> None:
     assert "CUDA" in ended.err
     assert "Traceback" not in ended.err
     assert " ms" not in ended.err
-    assert (tmp_path / "out/MobileNetV3Small/MobileNetV3Small-float32.onnx.json").read_bytes() == before
+    assert (tmp_path / "out/MobileNetV3Small-64x64/MobileNetV3Small-64x64-float32.onnx.json").read_bytes() == before
     assert run(tmp_path, "verify", "out").code == 0

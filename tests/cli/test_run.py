@@ -37,10 +37,10 @@ def test_every_option_reaches_the_pipeline(call: Call, recorded: Recorded) -> No
     assert (request.directory, request.jobs, request.resume, request.force) == (Path("out/models"), 3, True, False)
     assert (request.bench is not None, request.timeout_seconds) == (True, 120.0)
     assert [(cell.model.name, cell.scheme) for cell in request.cells] == [
-        ("MobileNet", Scheme.FLOAT16),
-        ("MobileNet", Scheme.FLOAT32),
-        ("VGG16", Scheme.FLOAT16),
-        ("VGG16", Scheme.FLOAT32),
+        ("MobileNet-96x128", Scheme.FLOAT16),
+        ("MobileNet-96x128", Scheme.FLOAT32),
+        ("VGG16-96x128", Scheme.FLOAT16),
+        ("VGG16-96x128", Scheme.FLOAT32),
     ]
     first = request.cells[0]
     assert (first.batch, first.opset, first.engine, first.format) == (4, 17, Engine.NATIVE, Format.ONNX)

@@ -126,7 +126,7 @@ def _working_on(out: Path) -> list[int]:
 
 def hashes(out: Path) -> dict[str, str]:
     """The artifacts by name."""
-    found = (path for path in sorted(out.glob("MobileNet/MobileNet-*")) if path.suffix != ".json")
+    found = (path for path in sorted(out.glob("MobileNet-*/MobileNet-*")) if path.suffix != ".json")
     return {path.name: file_digest(path) for path in found}
 
 

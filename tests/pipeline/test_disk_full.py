@@ -118,7 +118,7 @@ def test_a_cell_ends_and_the_run_goes_on(out: Path, disk: tuple[Path, bool], fil
     assert first.status is Status.ERROR
     assert first.exit_code == 3
     assert re.search(
-        rf"{out}: no space left for MobileNet onnx float32 at {step}: [\d,]+ bytes \(.*\) free, "
+        rf"{out}: no space left for MobileNet-a0.25-64x64 onnx float32 at {step}: [\d,]+ bytes \(.*\) free, "
         r"about [\d,]+ bytes \(.*\) needed$",
         first.reason,
     )
@@ -151,7 +151,7 @@ def test_the_keras_process_ends(out: Path, disk: tuple[Path, bool], filling: Fil
     assert [record.status for record in records] == [Status.ERROR] * 2
     for record in records:
         assert f" at {step}: " in record.reason or not disk[1]
-        assert "no space left for MobileNet " in record.reason
+        assert "no space left for MobileNet-a0.25-64x64 " in record.reason
         assert record.traceback == ""
     assert store.verify(out) == ()
     assert len(store.read_records(out)) == 2

@@ -88,8 +88,8 @@ def test_a_keras_process_that_crashes(tmp_path: Path, faulty: Faulty, crash: str
     assert [record.status for record in records] == [Status.ERROR] * 2
     assert all("its process ended without a result" in record.reason and told in record.reason for record in records)
     assert [(record.model, record.format) for record in records] == [
-        ("MobileNetV3Small", "onnx"),
-        ("MobileNetV3Small", "tflite"),
+        ("MobileNetV3Small-64x64", "onnx"),
+        ("MobileNetV3Small-64x64", "tflite"),
     ]
     assert store.read_records(tmp_path) == records
     assert staged(tmp_path) == []

@@ -80,8 +80,8 @@ def test_one_reference_for_both_formats_in_the_manifest(original: Path) -> None:
     records = store.read_records(original)
     path = reference_of(original)
     assert {references.find(original, record) for record in records} == {path}
-    assert path.name == f"MobileNetV3Small-reference-{digest(records[0])[:12]}.npz"
-    assert f"MobileNetV3Small/{path.name}" in (original / "manifest.json").read_text()
+    assert path.name == f"MobileNetV3Small-64x64-reference-{digest(records[0])[:12]}.npz"
+    assert f"MobileNetV3Small-64x64/{path.name}" in (original / "manifest.json").read_text()
     assert path.stat().st_size < 1_200_000, "seeded inputs are drawn again, layers are sampled"
     assert store.verify(original) == ()
 
@@ -137,7 +137,7 @@ def test_without_reference_keras_is_asked_and_missed(
     reference_of(made).unlink()
     code, _, told = without_keras("parity", str(made))
     assert code == 3, told
-    assert "MobileNetV3Small keras (no stored reference)" in told
+    assert "MobileNetV3Small-64x64 keras (no stored reference)" in told
     assert "Keras with TensorFlow is needed to build a model: keras is not here" in told
 
 
@@ -255,9 +255,9 @@ def test_by_layer_without_keras(made: Path, without_keras: Callable[..., tuple[i
 
 def test_what_no_record_names_goes_with_the_next_manifest(made: Path) -> None:
     kept = reference_of(made)
-    stray = kept.with_name(references.file_name("MobileNetV3Small", "0" * 64))
+    stray = kept.with_name(references.file_name("MobileNetV3Small-64x64", "0" * 64))
     stray.write_bytes(b"old")
-    own = kept.with_name("MobileNetV3Small-reference-notes.npz.bak")
+    own = kept.with_name("MobileNetV3Small-64x64-reference-notes.npz.bak")
     own.write_bytes(b"mine")
     store.write_manifest(made)
     assert (kept.exists(), stray.exists(), own.exists()) == (True, False, True)

@@ -36,7 +36,7 @@ def test_a_killed_run_leaves_whole_files_and_goes_on(
 
 def test_half_files_and_orphans_would_be_seen(tmp_path: Path, usual: Undisturbed) -> None:
     wanted, _ = usual
-    model = tmp_path / "out" / "MobileNet"
+    model = tmp_path / "out" / "MobileNet-a0.25-64x64"
     model.mkdir(parents=True)
     (model / next(iter(wanted))).write_bytes(b"half")
     (model / "x.tmp").write_bytes(b"x")

@@ -70,7 +70,7 @@ def test_stored_cells_of_plain_requests(original: Path) -> None:
 
 
 def test_what_a_run_leaves(original: Path) -> None:
-    stem = "MobileNetV3Small/MobileNetV3Small-float32"
+    stem = "MobileNetV3Small-64x64/MobileNetV3Small-64x64-float32"
     references = {name for name in files(original) if "-reference-" in name}
     assert len(references) == 1
     assert set(files(original)) - references == {
@@ -98,31 +98,31 @@ def test_the_manifest_is_the_last_that_is_written(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(store, "write_manifest", watched)
     make(tmp_path, [ONNX])
     assert len(seen) == 1
-    assert {"MobileNetV3Small/MobileNetV3Small-float32.onnx.json"} < seen[0]
+    assert {"MobileNetV3Small-64x64/MobileNetV3Small-64x64-float32.onnx.json"} < seen[0]
     assert "manifest.json" not in seen[0]
 
 
 def test_events_name_cells_and_end_each_once(tmp_path: Path) -> None:
     events = Events()
     pipeline.run(Request(cells=(ONNX,), directory=tmp_path), events)
-    assert [event.label for event in events.seen if event.status] == ["MobileNetV3Small onnx float32"]
+    assert [event.label for event in events.seen if event.status] == ["MobileNetV3Small-64x64 onnx float32"]
     assert {"import keras", "build", "reference", "lower"} <= {
-        event.step for event in events.seen if event.label == "MobileNetV3Small keras"
+        event.step for event in events.seen if event.label == "MobileNetV3Small-64x64 keras"
     }
     assert all(event.memory_bytes >= 0 and event.seconds >= 0 for event in events.seen)
 
 
 def test_resume_keeps_what_is_complete_and_makes_what_is_not(made: Path) -> None:
-    tflite = made / "MobileNetV3Small/MobileNetV3Small-float32.tflite"
-    onnx = made / "MobileNetV3Small/MobileNetV3Small-float32.onnx"
+    tflite = made / "MobileNetV3Small-64x64/MobileNetV3Small-64x64-float32.tflite"
+    onnx = made / "MobileNetV3Small-64x64/MobileNetV3Small-64x64-float32.onnx"
     before, touched = files(made), onnx.stat().st_mtime_ns
     tflite.write_bytes(tflite.read_bytes()[:-1])
     events = Events()
     records = pipeline.run(Request(cells=(ONNX, TFLITE), directory=made, resume=True), events)
     assert [record.status for record in records] == [Status.PASS] * 2
-    assert [event.label for event in events.seen if event.status] == ["MobileNetV3Small tflite float32"]
+    assert [event.label for event in events.seen if event.status] == ["MobileNetV3Small-64x64 tflite float32"]
     assert onnx.stat().st_mtime_ns == touched
-    assert tflite.read_bytes() == before["MobileNetV3Small/MobileNetV3Small-float32.tflite"]
+    assert tflite.read_bytes() == before["MobileNetV3Small-64x64/MobileNetV3Small-64x64-float32.tflite"]
 
 
 def test_resume_does_not_keep_another_request(made: Path) -> None:
@@ -133,11 +133,11 @@ def test_resume_does_not_keep_another_request(made: Path) -> None:
 
 
 def test_verify_finds_an_edit(made: Path) -> None:
-    path = made / "MobileNetV3Small/MobileNetV3Small-float32.onnx"
+    path = made / "MobileNetV3Small-64x64/MobileNetV3Small-64x64-float32.onnx"
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    assert any("MobileNetV3Small-float32.onnx: edited" in problem for problem in store.verify(made))
+    assert any("MobileNetV3Small-64x64-float32.onnx: edited" in problem for problem in store.verify(made))
 
 
 def test_parity_again_keeps_bytes_and_measurements(made: Path) -> None:
@@ -158,7 +158,7 @@ def test_parity_again_finds_what_changed(made: Path) -> None:
     import onnx
     from onnx import numpy_helper
 
-    path = made / "MobileNetV3Small/MobileNetV3Small-float32.onnx"
+    path = made / "MobileNetV3Small-64x64/MobileNetV3Small-64x64-float32.onnx"
     model = onnx.load(path)
     weight = next(item for item in model.graph.initializer if len(item.dims) == 4)
     array = numpy_helper.to_array(weight).copy()
@@ -177,7 +177,7 @@ def test_parity_again_finds_what_changed(made: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["missing", "truncated"])
 def test_parity_again_of_an_unusable_artifact(made: Path, damage: str) -> None:
-    path = made / "MobileNetV3Small/MobileNetV3Small-float32.onnx"
+    path = made / "MobileNetV3Small-64x64/MobileNetV3Small-64x64-float32.onnx"
     data = path.read_bytes()
     path.unlink()
     if damage == "truncated":
@@ -223,7 +223,7 @@ def test_bench_keeps_samples_and_replaces_its_own(made: Path) -> None:
 
 def test_a_failed_measurement_leaves_the_record_as_it_was(made: Path) -> None:
     pipeline.bench([made], QUICK, Events())
-    path = made / "MobileNetV3Small/MobileNetV3Small-float32.onnx"
+    path = made / "MobileNetV3Small-64x64/MobileNetV3Small-64x64-float32.onnx"
     record = (path.parent / f"{path.name}.json").read_bytes()
     path.write_bytes(b"no model")
     first, second = pipeline.bench([made], QUICK, Events())
@@ -232,7 +232,7 @@ def test_a_failed_measurement_leaves_the_record_as_it_was(made: Path) -> None:
 
 
 def test_paths(made: Path) -> None:
-    artifact = made / "MobileNetV3Small/MobileNetV3Small-float32.onnx"
+    artifact = made / "MobileNetV3Small-64x64/MobileNetV3Small-64x64-float32.onnx"
     for paths, count in (([made], 2), ([artifact.parent], 2), ([artifact], 1), ([made, artifact], 2)):
         assert len(pipeline.bench(paths, QUICK, Events())) == count
     with pytest.raises(UsageError, match="neither an artifact directory"):
@@ -255,7 +255,7 @@ def test_stored_records_give_their_cells_back(tmp_path: Path, cells: tuple[Cell,
         assert (record.status, record.reason) == (Status.PASS, "")
         assert cell_of(record) == cell
         assert record.reproduce == reproduce(cell, tmp_path)
-    assert store.read_records(tmp_path)[0].model == "MobileNetV3Small"
+    assert store.read_records(tmp_path)[0].model == "MobileNetV3Small-64x64"
 
 
 def test_a_record_of_integers_alone_gives_its_cell_back(original: Path) -> None:

@@ -85,6 +85,30 @@ def test_kinds(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("sources", "names"),
+    [
+        (["a.keras", "a.h5"], ["a-keras", "a-h5"]),
+        (["VGG16.keras", "VGG16"], ["VGG16-keras", "VGG16"]),
+        (["one/a.keras", "two/a.keras", "b.h5"], ["one-a", "two-a", "b"]),
+        (["one/a.keras", "one/a.h5", "two/a.keras"], ["one-a-keras", "one-a-h5", "two-a-keras"]),
+        (["deep/one/a.keras", "other/one/a.keras"], ["deep-one-a", "other-one-a"]),
+        (["mine.models:build", "mine.others:build", "a.keras"], ["models-build", "others-build", "a"]),
+    ],
+    ids=str,
+)
+def test_sources_of_one_name_are_told_apart(folder: Path, sources: list[str], names: list[str]) -> None:
+    for source in sources:
+        if "/" in source:
+            (folder / source).parent.mkdir(parents=True, exist_ok=True)
+            (folder / source).touch()
+    found = named.select(sources)
+    assert [each.name for each in found] == names
+    made = requests.cells(found, ExportOptions(weights=None))
+    assert list(dict.fromkeys(cell.model.name for cell in made)) == names
+    assert len({(cell.model.name, cell.file_name) for cell in made}) == len(made)
+
+
+@pytest.mark.parametrize(
     ("sources", "kind", "message"),
     [
         (["missing.keras"], SourceError, "missing.keras does not exist; expected a .keras file, a .h5 file that"),
@@ -93,16 +117,6 @@ def test_kinds(folder: Path) -> None:
         (["d.onnx"], SourceError, "d.onnx is neither an application nor a model file; expected a .keras file"),
         (["no/such/place"], SourceError, "no/such/place does not exist; expected a .keras file"),
         (["Resnet50"], UnknownNameError, "unknown model 'Resnet50': did you mean ResNet50?"),
-        (
-            ["a.keras", "a.h5"],
-            UsageError,
-            "two sources are called 'a', and so would be their artifacts: a.keras and a.h5",
-        ),
-        (
-            ["VGG16", "VGG16.keras"],
-            UsageError,
-            "two sources are called 'VGG16', and so would be their artifacts: VGG16 and VGG16.keras",
-        ),
     ],
     ids=lambda value: str(value[0]) if isinstance(value, list) else "",
 )
@@ -136,7 +150,7 @@ def test_cells_of_a_file_and_of_a_factory(folder: Path) -> None:
     options = ExportOptions(layers=("x", "y"), trust=True, input_shape=(8, 8, 3))
     first, _ = requests.cells(named.select(["a.keras"]), options)
     assert first.model == ModelSpec(file="a.keras", weights=OWN, layers=("x", "y"), trust=True, input_shape=(8, 8, 3))
-    assert first.file_name == "a-float32.onnx"
+    assert first.file_name == "a-8x8-at-x+y-float32.onnx"
     second, _ = requests.cells(named.select(["mine:build"]), ExportOptions(weights="b.h5"))
     assert second.model == ModelSpec(factory="mine:build", weights=WeightsSpec(kind="file", path="b.h5"))
 

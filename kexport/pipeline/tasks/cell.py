@@ -196,6 +196,7 @@ def _record(state: Making) -> Record:
         model=cell.model.name,
         format=cell.format,
         scheme=cell.scheme,
+        variant=cell.variant,
         status=ending.status,
         reason=ending.reason,
         hint=ending.hint,

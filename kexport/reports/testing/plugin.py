@@ -82,9 +82,7 @@ def _items(directory: Path, session: pytest.Session) -> Iterator[pytest.Item]:
     yield Check.from_parent(folder, name="files are those of the manifest", problem=whole)
     for record in records:
         for name, problem in _checks(record):
-            yield Check.from_parent(
-                folder, name=f"{record.model} {record.format} {record.scheme}: {name}", problem=problem
-            )
+            yield Check.from_parent(folder, name=f"{record.label}: {name}", problem=problem)
 
 
 def _checks(record: Record) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,40 @@
+"""How variants are called: whatever makes another network of a source is in its name, so that none replaces another.
+
+`in_name` of each option says what it adds; these are the words for those that need some.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+
+_MOST_LETTERS = 48
+_LETTER = re.compile(r"[^\w.+-]")
+
+
+def same(_: object) -> str:
+    """Of an option that leaves the network as it is."""
+    return ""
+
+
+def width(alpha: float) -> str:
+    """``a0.25``; nothing for 1, which every network has unless said."""
+    return "" if alpha == 1 else f"a{str(alpha).removesuffix('.0')}"
+
+
+def size(shape: Sequence[int]) -> str:
+    """``192x192``; with channels where they are not three."""
+    return "x".join(map(str, shape[:2] if shape[2] == 3 else shape))
+
+
+def taps(layers: Sequence[str]) -> str:
+    """``at-block4_pool``; of names that are long, or with letters that no file should have, a digest as well."""
+    told = "+".join(layers)
+    plain = _LETTER.sub("_", told)[:_MOST_LETTERS]
+    return f"at-{plain}" if plain == told else f"at-{plain}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+
+
+def named(network: str, parts: Iterable[str]) -> str:
+    """The network, and what makes it another."""
+    return "-".join([network, *filter(None, parts)])
