@@ -8,7 +8,15 @@ import pytest
 
 import kexport
 from kexport.records import Record, Status
-from tests.test_real_data import LAB, MODELS, pytestmark  # noqa: F401 - lab data, or skipped with the reason
+from kexport.specs import ModelSpec, WeightsSpec
+from tests.test_real_data import (  # noqa: F401 - lab data, or skipped with the reason
+    LAB,
+    MODELS,
+    classified,
+    keras_top,
+    pytestmark,
+    ten,
+)
 
 MOST_POINTS = {"MobileNet": 0.5, "MobileNetV3Small": 1.0}
 CHANCE_POINTS = 1.5
@@ -45,6 +53,12 @@ def test_int8_decides_as_keras_on_other_photographs(name: str, tmp_path: Path) -
         assert record.accuracy.top1_drop_points <= MOST_POINTS[name] + CHANCE_POINTS
         assert record.accuracy.logits_sqnr_db is not None
         assert record.accuracy.logits_sqnr_db >= LEAST_DB[name]
+        paths = ten(tmp_path)
+        spec = ModelSpec(application=name, alpha=alpha, weights=WeightsSpec(kind="file", path=str(LAB / file)))
+        assert record.artifact is not None
+        seen, keras = classified(tmp_path / "made" / record.artifact.path, paths)[0], keras_top(spec, paths[:-1])
+        assert sum(one[0] == two[0] for one, two in zip(seen, keras, strict=True)) >= 8, "of nine that can be read"
+        assert all(one[0] in two for one, two in zip(seen, keras, strict=True))
     assert abs(_drop(onnx) - _drop(tflite)) <= 1.0
     assert tflite.artifact is not None
     assert not [note for note in tflite.artifact.notes if "built-in kernels run" in note], "the delegate takes all"

@@ -61,7 +61,11 @@ def test_ranking_of_a_network(call: Any, tmp_path: Path) -> None:
     ended = call("sensitivity", *SMALL, "--calibration", "synthetic:0", "--images", "4", "--json", "-o", str(page))
     assert ended.code == 0, ended.err
     found = json.loads(ended.out)
-    assert (found["model"], found["calibration"], found["images"]) == ("MobileNet", "synthetic:0", 4)
+    assert (found["model"], found["calibration"], found["images"]) == (
+        "MobileNet-a0.25-32x32-10classes",
+        "synthetic:0",
+        4,
+    )
     assert found["notes"] == [f"calibrated on {SYNTHETIC_COUNT} synthetic images: not fit to deploy"]
     layers = found["layers"]
     assert [layer["place"] for layer in layers] == list(range(len(layers)))

@@ -14,9 +14,11 @@ from kexport import pipeline, store
 from kexport.cli import main
 from kexport.pipeline import Request, ask, same_name
 from kexport.pipeline.reproduce import cell_of, reproduce
-from kexport.records import Record, Status
+from kexport.pipeline.tasks.prepare import PrepareRequest
+from kexport.records import Record, Status, decode_as, encode
 from kexport.reports import render
 from kexport.reports.diff import diff
+from kexport.sources import prepared
 from kexport.specs import Boundary, Cell, Format, Scheme
 from tests.pipeline.prepared_once import COPY, ONNX, SMALL, TFLITE, Silent
 
@@ -43,11 +45,24 @@ def original(tmp_path_factory: pytest.TempPathFactory, saved: Path) -> Path:
 
 
 def made(directory: Path, cells: tuple[Cell, ...], saved: Path, *, resume: bool = False) -> tuple[Record, ...]:
-    real, code = ask.command, f"SAVED = {str(saved)!r}\n{COPY}"
+    """A Keras process would find the same network under each name; what it says of the request is the request's."""
+    real = ask.command
 
     def command(kind: str, asked: Path, answered: Path) -> tuple[str, ...]:
-        ours = (sys.executable, "-c", code, kind, str(asked), str(answered))
-        return ours if kind == "prepare" else real(kind, asked, answered)
+        if kind != "prepare":
+            return real(kind, asked, answered)
+        spec = decode_as(PrepareRequest, asked.read_bytes()).model
+        facts = replace(
+            prepared.load(saved).facts, options={"alpha": spec.alpha, "input_shape": list(spec.input_shape)}
+        )
+        told = asked.parent / "told"
+        shutil.copytree(saved, told)
+        if spec.called:
+            facts.options["called"] = spec.called
+        ready = replace(prepared.load(saved), facts=facts)
+        prepared.save(ready, told)
+        (told / "prepare-answer.json").write_text(encode(ready))
+        return (sys.executable, "-c", f"SAVED = {str(told)!r}\n{COPY}", kind, str(asked), str(answered))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ask, "command", command)

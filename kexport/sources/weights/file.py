@@ -50,7 +50,7 @@ def load(model: Any, spec: ModelSpec) -> None:
     check_signature(path)
     with opened(path) as file:
         stored = stored_weights(file, path)
-        for expected, datasets in _paired(model, stored, path, spec.name):
+        for expected, datasets in _paired(model, stored, path, spec.network):
             for variable, dataset in zip(expected.variables, datasets, strict=True):
                 variable.assign(_values(dataset, path, expected.layer, variable.name))
     finalize(model)

@@ -58,7 +58,7 @@ def build(construct: Callable[[str], Any], spec: ModelSpec) -> tuple[Any, Weight
 def _look_before(spec: ModelSpec) -> str:
     """Set a damaged file aside before anything is built; why, or nothing."""
     target = cache_folder() / "models" / weights_file(spec)
-    return _set_aside_if_damaged(Request(model=spec.name, url="", target=target)) if target.exists() else ""
+    return _set_aside_if_damaged(Request(model=spec.network, url="", target=target)) if target.exists() else ""
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def _guarded(spec: ModelSpec, used: list[WeightsFile], set_aside: str) -> Iterat
     def guarded(fname: str, origin: str, **kwargs: Any) -> str:
         folder = cache_folder() / str(kwargs.get("cache_subdir", "datasets"))
         file_hash = kwargs.get("file_hash") or kwargs.get("md5_hash")
-        request = Request(model=spec.name, url=origin, target=folder / fname, file_hash=file_hash)
+        request = Request(model=spec.network, url=origin, target=folder / fname, file_hash=file_hash)
         used.append(obtain(request, set_aside=set_aside))
         return str(request.target)
 
