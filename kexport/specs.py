@@ -15,7 +15,7 @@ from kexport.registry import CALIBRATED, QUANTIZED, Engine, EngineNames, Format,
 __all__ = [
     "CALIBRATED", "DEFAULT_OPSET", "MAX_OPSET", "MIN_OPSET", "QUANTIZED", "SERVING_BATCH", "Boundary", "Cell", "Engine",
     "EngineNames", "Format", "Kernels", "ModelSpec", "Scheme", "WeightsSpec", "check_max_drop",
-    "check_min_agreement", "check_name", "integer_io_hint",
+    "check_min_agreement", "integer_io_hint",
 ]  # fmt: skip
 
 MIN_OPSET = 13
@@ -129,7 +129,7 @@ class ModelSpec(ModelOptions):
                 f"input shape {self.input_shape}: expected sizes of 1 or more", hint="--input-shape 224,224,3"
             )
         if self.called is not None:
-            check_name(self.called)
+            variants.check_name(self.called)
 
     @property
     def name(self) -> str:
@@ -237,12 +237,6 @@ class Cell(CellOptions):
     def label(self) -> str:
         """How the cell is called in tables and messages."""
         return f"{self.model.name} {self.format} {self.kind}"
-
-
-def check_name(name: str) -> None:
-    """Raise UsageError unless a folder and files can be called so."""
-    if name.startswith((".", "-")) or not re.fullmatch(r"[^/\\\x00-\x1f\x7f]+", name):
-        raise UsageError(f"--name {name!r}: expected a plain name for a folder and its files", hint="--name Small")
 
 
 def check_max_drop(points: float) -> None:

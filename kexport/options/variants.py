@@ -9,6 +9,8 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 
+from kexport.errors import UsageError
+
 _MOST_LETTERS = 48
 _LETTER = re.compile(r"[^\w.+-]")
 
@@ -38,3 +40,9 @@ def taps(layers: Sequence[str]) -> str:
 def named(network: str, parts: Iterable[str]) -> str:
     """The network, and what makes it another."""
     return "-".join([network, *filter(None, parts)])
+
+
+def check_name(name: str) -> None:
+    """Raise UsageError unless a folder and files can be called so."""
+    if name.startswith((".", "-")) or not re.fullmatch(r"[^/\\\x00-\x1f\x7f]+", name):
+        raise UsageError(f"--name {name!r}: expected a plain name for a folder and its files", hint="--name Small")
