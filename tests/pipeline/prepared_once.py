@@ -80,7 +80,7 @@ def prepare(folder: Path) -> Path:
     )
     ready = Prepared(facts=facts, refusal="", seconds={}, peak_memory_bytes=0)
     graph_file.save(graph, made)
-    prepared.save_reference(Reference(inputs={"input": image}, outputs=outputs), made)
+    prepared.save_reference(Reference(inputs={"input": image}, outputs=outputs), made, facts=facts)
     prepared.save(ready, made)
     (made / "prepare-answer.json").write_text(encode(ready))
     return made
