@@ -74,7 +74,7 @@ def test_ranking_of_a_network(call: Any, tmp_path: Path) -> None:
     blocks = [f"conv_{kind}_{block}" for block in range(1, 14) for kind in ("dw", "pw")]
     assert names == ["conv1", *blocks, "conv_preds"]
     assert all(0 < layer["sqnr_db"] < 200 for layer in layers)
-    assert "MobileNet sensitivity: rank layers" in ended.err
+    assert "MobileNet-a0.25-32x32-10classes sensitivity: rank layers" in ended.err
     assert all(f">{name}<" in page.read_text() for name in names)
 
 
