@@ -32,7 +32,7 @@ ORDER = 77
 @click.option("--archive", is_flag=True, help="One .tar.gz, the same bytes each time, e.g. --for cpp --archive")
 @click.option(
     "--runtime-files",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
     help="For web: a node_modules whose runtime goes into the bundle, e.g. --runtime-files node_modules",
 )
