@@ -23,7 +23,9 @@ def reshape(build: Builder, layer: Any, value: Value) -> Value:
 
 @lowers("layer", "Flatten")
 def flatten(build: Builder, layer: Any, value: Value) -> Value:
-    """`keras.layers.Flatten`."""
+    """`keras.layers.Flatten`; where channels come first, Keras moves them behind the places before it flattens."""
+    if layer.data_format == "channels_first" and len(value.shape) > 1:
+        value = transpose(build, value, (0, *range(2, len(value.shape)), 1), part="channels_last")
     return reshape(build, layer, value)
 
 

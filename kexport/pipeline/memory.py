@@ -65,7 +65,7 @@ def check(model: ModelSpec, *, available_bytes: int) -> None:
         return
     size = "x".join(map(str, model.input_shape)) if model.input_shape else "its own size"
     raise EnvironmentFailure(
-        f"{model.name} at {size} with {model.classes} classes needs {needed / GIB:.0f} GiB of memory or more, "
+        f"{model.network} at {size} with {model.classes} classes needs {needed / GIB:.0f} GiB of memory or more, "
         f"{available_bytes / GIB:.1f} GiB are there",
         hint="a smaller --input-shape or fewer --classes, or a machine with more memory",
     )

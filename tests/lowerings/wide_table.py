@@ -348,6 +348,9 @@ WIDE: dict[str, Case] = {
     "ZeroPadding1D": one(ROWS, layer("ZeroPadding1D", (1, 2))),
     "ZeroPadding3D": one(VOLUME, layer("ZeroPadding3D", 1)),
     "Cropping1D": one(ROWS, layer("Cropping1D", (1, 2))),
+    "Flatten channels first": one((4, 8, 6), layer("Flatten", data_format="channels_first")),
+    "Flatten channels first, a sequence": one((4, 8), layer("Flatten", data_format="channels_first")),
+    "Flatten channels first, a vector": one((7,), layer("Flatten", data_format="channels_first")),
     "Conv2D channels first": one((4, 8, 6), layer("Conv2D", 3, 3, padding="same", data_format="channels_first")),
     "GlobalAveragePooling2D channels first": one(
         (4, 8, 6), layer("GlobalAveragePooling2D", data_format="channels_first")
