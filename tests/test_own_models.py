@@ -12,6 +12,7 @@ import pytest
 
 import kexport
 from kexport.errors import SourceError, UnsupportedError, UsageError
+from kexport.images.seeded import seeded_images
 from kexport.records import Status
 from kexport.sources import build as source
 from kexport.sources import prepared
@@ -100,6 +101,49 @@ def test_int8_from_an_array_for_each_input(tmp_path: Path, make: Any) -> None:
         assert (record.status, record.reason) == (Status.PASS, "")
         assert record.quantization is not None
         assert (record.quantization.images, record.quantization.fit_to_deploy) == (40, True)
+
+
+def _rescaled(pixels: Any) -> Any:
+    from keras import layers
+
+    return layers.Rescaling(1 / 255)(pixels)
+
+
+def _cast(pixels: Any) -> Any:
+    import keras
+
+    return keras.ops.cast(pixels, "float32") / 127.5 - 1.0
+
+
+def _resized(pixels: Any) -> Any:
+    from keras import layers
+
+    return layers.Rescaling(1 / 255)(layers.Resizing(24, 24)(pixels))
+
+
+@pytest.mark.parametrize("begin", [_rescaled, _cast, _resized])
+@pytest.mark.parametrize("calibration", ["synthetic:0", "photographs"])
+def test_int8_of_a_model_that_takes_bytes(tmp_path: Path, begin: Any, calibration: str) -> None:
+    """Its own input is uint8: photographs, and the numbers of a file, are fed to it as bytes."""
+    import keras
+    from keras import layers
+    from PIL import Image
+
+    if calibration == "photographs":
+        (tmp_path / "photographs").mkdir()
+        for place, pixels in enumerate(seeded_images(24, (48, 48, 3), seed=4)):
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "photographs" / f"{place}.png")
+        calibration = str(tmp_path / "photographs")
+    photo = keras.Input((32, 32, 3), dtype="uint8", name="photo")
+    value = layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3, activation="relu")(begin(photo)))
+    model = spread(keras.Model(photo, layers.Dense(4)(value)))
+    records = exported(saved(model, tmp_path), tmp_path, TWO, scheme=Scheme.INT8, calibration=calibration)
+    passed(records)
+    for record in records:
+        assert record.quantization is not None
+        assert record.quantization.int8_layers
+        assert record.artifact is not None
+        assert record.artifact.inputs[0].dtype == "uint8"
 
 
 def test_augmentation_nesting_labels_and_the_contract(tmp_path: Path) -> None:

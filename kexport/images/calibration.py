@@ -10,7 +10,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -105,10 +105,14 @@ def open_calibration(
         return _numbers(text, inputs)
     name, shape = image
     if text.startswith("synthetic:"):
-        return _synthetic(text, name, shape, input_range)
-    if Path(text).is_dir():
-        return _photographs(text, name, shape, preprocessing)
-    return _arrays(text, name, shape, preprocessing, input_range)
+        made = _synthetic(text, name, shape, input_range)
+        return replace(made, blocks=_taken(made.blocks, inputs[0].dtype))
+    opened = (
+        _photographs(text, name, shape, preprocessing)
+        if Path(text).is_dir()
+        else _arrays(text, name, shape, preprocessing, input_range)
+    )
+    return replace(opened, blocks=_taken(opened.blocks, inputs[0].dtype))
 
 
 _LEGAL = "expected a folder of images, a .npz file or synthetic:SEED"
@@ -141,6 +145,10 @@ def _image_input(inputs: Sequence[Signature]) -> tuple[str, tuple[int, int, int]
 
 def _by_name(name: str, blocks: Callable[[int], Iterator[Images]]) -> Blocks:
     return lambda size: ({name: block} for block in blocks(size))
+
+
+def _taken(blocks: Blocks, dtype: str) -> Blocks:
+    return lambda size: ({name: checks.as_taken(rows, dtype) for name, rows in block.items()} for block in blocks(size))
 
 
 def _numbers(text: str, inputs: Sequence[Signature]) -> CalibrationSet:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,17 @@ LEAST_COVERAGE = 0.6
 RANGE_MARGIN = 0.02
 _SHOWN = 10
 Images = npt.NDArray[np.float32]
+
+
+def as_taken(images: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
+    """Numbers in the type that a network takes: the nearest whole ones where it takes those."""
+    wanted = np.dtype(dtype)
+    if images.dtype == wanted or wanted.kind not in "iu" or images.dtype.kind not in "fiu":
+        return images
+    ends = np.iinfo(wanted)
+    return np.clip(np.rint(images), ends.min, ends.max).astype(wanted)
+
+
 InputRange = tuple[float, float]
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from kexport.errors import UsageError
 from kexport.images import pixels
+from kexport.images.checks import as_taken
 from kexport.records import UNKNOWN, Preprocessing, Signature, SourceFacts
 from kexport.sources import stated
 from kexport.sources.scalings import SCALINGS
@@ -68,9 +69,10 @@ def snapped(facts: SourceFacts, inputs: Tensors) -> Tensors:
 
 
 def fed(facts: SourceFacts, inputs: Tensors) -> Tensors:
-    """Network inputs as a file takes them: the pixels that they were, where it takes pixels."""
+    """Network inputs as a file takes them: the pixels that they were, where it takes pixels, in its own type."""
     if not asked(facts):
-        return inputs
+        dtypes = {spec.name: spec.dtype for spec in facts.inputs}
+        return {name: as_taken(array, dtypes.get(name, str(array.dtype))) for name, array in inputs.items()}
     contract, images = contract_of(facts), _images(facts)
     return {name: pixels.exactly(array, contract) if name in images else array for name, array in inputs.items()}
 
