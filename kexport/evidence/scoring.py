@@ -93,10 +93,11 @@ def _opened(facts: SourceFacts, images: str, folder: Path, output: Signature) ->
     activation = facts.activations.get(output.name, "")
     path = given.file_of(images, folder)
     if path.suffix.lower() == evaluation.ARCHIVE:
-        return open_arrays(
-            path, facts.preprocessing, facts.inputs, (output,), folder, text=images,
-            limits=facts.input_range or (0.0, 0.0), class_names=facts.labels, activation=activation,
-        )  # fmt: skip
+        with given.called("eval", images, path):
+            return open_arrays(
+                path, facts.preprocessing, facts.inputs, (output,), folder, text=images,
+                limits=facts.input_range or (0.0, 0.0), class_names=facts.labels, activation=activation,
+            )  # fmt: skip
     contract, identities = _contract(facts, "--eval"), imagenet_classes.identities()
     return open_evaluation(
         images, contract, facts.inputs, (output,), class_names=facts.labels, identities=identities,
@@ -151,7 +152,8 @@ def open_calibration_for(facts: SourceFacts, text: str, folder: Path | None = No
     if contract is not None and Path(text).is_dir():
         contract = _contract(facts, "--calibration")
     path = str(given.file_of(text, folder)) if text.startswith(given.PREFIX) else text
-    return replace(open_calibration(path, contract, facts.inputs, limits), text=text)
+    with given.called("calibration", text, path):
+        return replace(open_calibration(path, contract, facts.inputs, limits), text=text)
 
 
 def _contract(facts: SourceFacts, option: str) -> Preprocessing:

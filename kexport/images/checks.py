@@ -34,7 +34,8 @@ def as_taken(images: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
     if images.dtype == wanted or wanted.kind not in "iu" or images.dtype.kind not in "fiu":
         return images
     ends = np.iinfo(wanted)
-    return np.clip(np.rint(images), ends.min, ends.max).astype(wanted)
+    taken: npt.NDArray[Any] = np.clip(np.rint(images), ends.min, ends.max).astype(wanted)
+    return taken
 
 
 InputRange = tuple[float, float]

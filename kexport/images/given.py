@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kexport import files
-from kexport.errors import UsageError
+from kexport.errors import KexportError, UsageError
 from kexport.images.arrays import LABELS
 
 PREFIX = "arrays:"
@@ -48,6 +49,17 @@ def file_of(text: str, folder: Path | None) -> Path:
     if folder is None or not path.is_file():
         raise UsageError(f"{text} were arrays of a Python program, which are not there any more", hint=_GONE)
     return path
+
+
+@contextmanager
+def called(argument: str, text: str, path: str | Path) -> Iterator[None]:
+    """An error about a program's data names the argument that they were, not the file that they were put into."""
+    try:
+        yield
+    except KexportError as error:
+        if text.startswith(PREFIX):
+            error.message = error.message.replace(str(path), argument)
+        raise
 
 
 def name_of(text: str) -> str:

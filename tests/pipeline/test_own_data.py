@@ -27,6 +27,8 @@ def smooth(count: int = COUNT) -> Any:
 
 
 IMAGES = smooth().astype(np.uint8)
+GIVEN = IMAGES, np.zeros(COUNT)
+NOISE = RNG.integers(0, 256, IMAGES.shape).astype(np.uint8)
 
 
 def body() -> tuple[Any, Any]:
@@ -257,12 +259,21 @@ def top1(outputs: Any, labels: Any) -> float:
         ({"eval": (IMAGES, np.full(COUNT, 9))}, "a label is 9, the network has classes 0 to 3"),
         ({"eval": (IMAGES / 255.0, np.zeros(COUNT))}, r"values from 0\S* to 1; the network .* takes 0 to 255"),
         ({"eval": (np.full(IMAGES.shape, np.nan), np.zeros(COUNT))}, "values are NaN or infinity"),
+        (
+            {"eval": GIVEN, "calibration": NOISE, "schemes": "int8"},
+            "^calibration: 24 of 24 images are random noise",
+        ),
+        (
+            {"eval": GIVEN, "calibration": IMAGES * 0, "schemes": "int8"},
+            "^calibration: values from 0 to 0; the network",
+        ),
     ],
 )
 def test_data_that_does_not_fit(tmp_path: Path, options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words) as caught:
         here(model_of("classes"), tmp_path, **options)
     assert caught.value.hint
+    assert ".npz: " not in caught.value.message, "a file that the user never saw"
 
 
 def test_what_contradicts_itself(tmp_path: Path) -> None:
