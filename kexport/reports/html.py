@@ -13,7 +13,7 @@ from typing import Any
 from kexport.evidence.latency import Latency, summarize
 from kexport.records import BenchRecord, Check, Record
 from kexport.reports import page, trust
-from kexport.reports.origin import origin
+from kexport.reports.origin import origin, weights
 from kexport.reports.tables import NONE, RUNTIMES, megabytes, milliseconds, number, worst
 from kexport.reports.tradeoff import BASELINE
 from kexport.reports.verdict import counts, summary
@@ -101,8 +101,7 @@ def _cell(record: Record, baseline: Record | None) -> Cell:
 
 
 def _words(record: Record) -> Iterator[Figure]:
-    weights = record.source.weights if record.source is not None else NONE
-    for text in (record.model, record.format, record.kind, weights, str(record.status)):
+    for text in (record.model, record.format, record.kind, weights(record) or NONE, str(record.status)):
         yield Figure(text=text, value=text.casefold())
     size = record.artifact.size_bytes if record.artifact is not None else None
     yield Figure(text=megabytes(size), value=size)

@@ -60,6 +60,15 @@ def test_records_without_photographs_and_measurements_have_a_page_too() -> None:
     assert '<div class="plot" id="latencies">' not in found
 
 
+def test_the_table_calls_weights_by_their_file() -> None:
+    record = RECORDS[0]
+    assert record.source is not None
+    source = replace(record.source, weights="/home/anna/secret/trained.weights.h5")
+    found = render([replace(record, source=source)], "html")
+    assert ">trained.weights.h5<" in found
+    assert found.count("/home/anna") == 1, "the whole path is for the details alone"
+
+
 SCRIPT = """
 <script>
 addEventListener("load", function () {
