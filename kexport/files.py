@@ -154,11 +154,16 @@ def regular(path: Path) -> Iterator[BufferedReader]:
 
 
 def read(path: Path, *, limit_bytes: int) -> bytes:
-    """The bytes of a regular file. OSError where it is none, cannot be read, or has more than ``limit_bytes``."""
+    """The bytes of a regular file. OSError where it is none, cannot be read, has more than ``limit_bytes``, or grows.
+
+    Python makes room for all that is asked for before it reads, so that it is asked for what the file has.
+    """
     with regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        content = file.read(limit_bytes + 1) if size <= limit_bytes else b""
-    _require_at_most(path, max(size, len(content)), limit_bytes)
+        _require_at_most(path, size, limit_bytes)
+        content = file.read(size)
+        if file.read(1):
+            raise OSError(errno.EBUSY, f"it had {size} bytes and is being written to", str(path))
     return content
 
 

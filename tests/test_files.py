@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,25 @@ def test_an_installation_without_its_data_says_so(tmp_path: Path, monkeypatch: p
     assert str(caught.value) == (
         "this installation has no parity/tolerances.toml\nhint: pip install --force-reinstall kexport"
     )
+
+
+def test_a_small_file_takes_little_memory_whatever_the_limit(tmp_path: Path) -> None:
+    """Python reserves all that `read` is asked for: two gigabytes for any ONNX file, where there may not be as many."""
+    (tmp_path / "a").write_bytes(b"12345")
+    tracemalloc.start()
+    assert files.read(tmp_path / "a", limit_bytes=2**31) == b"12345"
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+def test_no_more_than_the_limit_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    assert files.read(tmp_path / "a", limit_bytes=5) == b"12345"
+    with pytest.raises(OSError, match="it has 5 bytes, expected at most 4"):
+        files.read(tmp_path / "a", limit_bytes=4)
+
+
+def test_a_file_that_grows_while_it_is_read_is_told() -> None:
+    """The system says that its own figures have no bytes, and gives some."""
+    with pytest.raises(OSError, match="it had 0 bytes and is being written to"):
+        files.read(Path("/proc/self/status"), limit_bytes=100)
