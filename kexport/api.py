@@ -21,18 +21,22 @@ from kexport.evidence.artifact_file import read as read_artifact
 from kexport.evidence.classification import Classification
 from kexport.evidence.classification import classify as classify_images
 from kexport.evidence.protocols import settings_of
-from kexport.evidence.scores import Function, Measure
+from kexport.evidence.scores import Function
 from kexport.images import given, photographs
 from kexport.options import PYTHON, ExportOptions, Goes, Option, keywords, of, read
+from kexport.options.place import Url, is_url, place
 from kexport.pipeline import Request, recheck, requests, run, same_name
 from kexport.pipeline import bench as measure
 from kexport.pipeline.events import Event
+from kexport.pipeline.own_figure import own_figure, require_data
 from kexport.pipeline.sensitivity import ranking as rank
 from kexport.quantization.ranking import Ranking
 from kexport.records import Record
 from kexport.runtimes import DEFAULT_DEVICE
 from kexport.sources.loading import live
 from kexport.sources.names import Live, select
+from kexport.specs import Cell
+from kexport.store import mirror
 
 Place = str | PathLike[str]
 DEFAULT_DIRECTORY = "artifacts"
@@ -57,6 +61,8 @@ def export(
     is a `keras.Model`; or several of them. A model of the program is lowered and asked here, where it is, and left
     as it was: its classes, Lambdas and closures need no file.
 
+    ``output`` is a folder, or the URL of one (``s3://bucket/models``).
+
     ``calibration`` and ``eval`` may be data as well: an array, a dictionary of arrays by input, a pair
     ``(images, labels)``, or batches of these, as a `tf.data.Dataset` gives them. ``evaluate`` is such data, or a
     function of ``(outputs, labels)`` whose number, of which more is better, stands in place of the usual figure
@@ -67,26 +73,25 @@ def export(
     Raises UsageError for a request that cannot be, StoreError for a directory that cannot be written, and
     EnvironmentFailure where this environment can do none of it.
     """
-    own, options = _own_figure(evaluate, options)
+    own, options = own_figure(evaluate, options)
     with tempfile.TemporaryDirectory(prefix="kexport-data-") as folder:
         options, data = _data(options, Path(folder))
-        request = _request(sources, options, data, own)
-        for line in same_name.replaced(request.cells, request.directory):
-            warnings.warn(line, stacklevel=3)
-        return run(request, Quiet())
+        several = (sources,) if isinstance(sources, (str, PathLike)) or live.is_model(sources) else tuple(sources)
+        asked = _asked(PYTHON, options)
+        require_data(own, asked)
+        cells = requests.cells(select([_named(each) for each in several]), asked)
+        with mirror.opened(asked.output, {cell.model.name for cell in cells}) as where:
+            for line in same_name.replaced(cells, where.path):
+                warnings.warn(line, stacklevel=3)
+            return run(_request(cells, asked, where, live=_live(several), data=data, own=own), Quiet())
 
 
-def _request(sources: Any, options: Mapping[str, Any], data: Mapping[str, Path], own: Measure | None) -> Request:
-    several = (sources,) if isinstance(sources, (str, PathLike)) or live.is_model(sources) else tuple(sources)
-    asked = _asked(PYTHON, options)
-    if own is not None and asked.evaluation is None:
-        raise UsageError(f"evaluate: {own.name} needs data to be measured on", hint="eval=(images, labels)")
+def _request(cells: tuple[Cell, ...], asked: ExportOptions, where: mirror.Folder, **more: Any) -> Request:
     return Request(
-        cells=requests.cells(select([_named(each) for each in several]), asked),
-        live=_live(several),
-        data=data,
-        own=own,
-        directory=asked.output,
+        **more,
+        cells=cells,
+        directory=where.path,
+        mirror=where.mirror,
         jobs=asked.jobs,
         resume=asked.resume,
         force=asked.force,
@@ -94,22 +99,6 @@ def _request(sources: Any, options: Mapping[str, Any], data: Mapping[str, Path],
         timeout_seconds=asked.timeout_minutes * 60,
         isolate=asked.isolate,
     )
-
-
-def _own_figure(evaluate: Any, options: dict[str, Any]) -> tuple[Measure | None, dict[str, Any]]:
-    """The figure of the user's own, and the options; data that is given as ``evaluate`` is that of ``eval``."""
-    name, function = evaluate if _named_function(evaluate) else (getattr(evaluate, "__name__", "evaluate"), evaluate)
-    if evaluate is None:
-        return None, options
-    if callable(function):
-        return Measure(name=str(name).strip("<>"), function=function), options
-    if any(options.get(word) is not None for word in ("eval", "evaluation")):
-        raise UsageError("eval and evaluate are both data: expected one of them", hint="eval=(images, labels)")
-    return None, {**options, "eval": evaluate}
-
-
-def _named_function(value: Any) -> bool:
-    return isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str) and callable(value[1])
 
 
 def _data(options: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], dict[str, Path]]:
@@ -125,7 +114,7 @@ def _data(options: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], dic
 def _asked(table: Iterable[Option], options: Mapping[str, Any]) -> ExportOptions:
     """The request that keyword arguments are."""
     values = read(table, options)
-    values |= {"output": Path(values["output"])} if "output" in values else {}
+    values |= {"output": place(values["output"])} if "output" in values else {}
     return ExportOptions(**values)
 
 
@@ -273,13 +262,15 @@ def report(records: Sequence[Record] | Place, fmt: str = "md") -> str:
     Raises UnknownNameError for another format, StoreError for damaged records.
     """
     if isinstance(records, (str, PathLike)):
-        records = store.read_records(_existing(records))
+        with mirror.reading(_folder(records), records_only=True) as folder:
+            records = store.read_records(folder)
     return reports.render(records, fmt)
 
 
 def verify(directory: Place = DEFAULT_DIRECTORY) -> tuple[str, ...]:
     """What is wrong with an artifact directory, one line each; nothing when it is what its manifest says."""
-    return tuple(store.verify(_existing(directory)))
+    with mirror.reading(_folder(directory)) as folder:
+        return tuple(store.verify(folder))
 
 
 def _several(names: str | Iterable[str]) -> tuple[str, ...]:
@@ -290,6 +281,11 @@ def _paths(paths: Place | Iterable[Place]) -> tuple[Path, ...]:
     if isinstance(paths, (str, PathLike)):
         return (_existing(paths),)
     return tuple(_existing(path) for path in paths)
+
+
+def _folder(given: Place) -> Path | Url:
+    """A folder that is there, or a URL."""
+    return place(given) if is_url(str(given)) else _existing(given)
 
 
 def _existing(path: Place) -> Path:

@@ -33,10 +33,47 @@ _MOST_DIGITS = 21
 
 def encode(value: Any) -> str:
     """A frozen dataclass as JSON: sorted keys, two spaces, NaN as the string ``"nan"``, ends in a newline."""
+    return pretty(plain(value)) + "\n"
+
+
+def plain(value: Any) -> Any:
+    """A frozen dataclass, or many in a list or table, as `encode` writes it: tables, lists, texts and numbers."""
     from pydantic_core import to_json
 
-    content = json.loads(to_json(value, inf_nan_mode="constants"), parse_constant=NOT_FINITE.__getitem__)
-    return json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    return json.loads(to_json(value, inf_nan_mode="constants"), parse_constant=NOT_FINITE.__getitem__)
+
+
+def pretty(value: Any, *, depth: int = 0) -> str:
+    """What ``json.dumps(value, indent=2, sort_keys=True, allow_nan=False)`` gives for what JSON can hold, sooner.
+
+    The library indents in Python, token by token; here its encoder in C writes every table and list of mere numbers and
+    texts at once.
+    """
+    if not (isinstance(value, (dict, list)) and value):
+        return _PLAIN.encode(value)
+    line = "\n" + "  " * (depth + 1)
+    if any(isinstance(each, (dict, list)) for each in (value.values() if isinstance(value, dict) else value)):
+        inner = f",{line}".join(_inside(value, depth + 1))
+    else:
+        inner = _flat(line).encode(value)[1:-1]
+    first, last = "{}" if isinstance(value, dict) else "[]"
+    return f"{first}{line}{inner}{line[:-2]}{last}"
+
+
+def _inside(value: dict[str, Any] | list[Any], depth: int) -> Iterator[str]:
+    if isinstance(value, list):
+        yield from (pretty(each, depth=depth) for each in value)
+    else:
+        yield from (f"{_PLAIN.encode(key)}: {pretty(value[key], depth=depth)}" for key in sorted(value))
+
+
+@cache
+def _flat(line: str) -> json.JSONEncoder:
+    """Writes a table or list without others inside, each member after a ``line``."""
+    return json.JSONEncoder(sort_keys=True, allow_nan=False, separators=(f",{line}", ": "))
+
+
+_PLAIN = json.JSONEncoder(sort_keys=True, allow_nan=False)
 
 
 def decode_as(kind: Any, text: str | bytes, *, told: str = "the record") -> Any:

@@ -13,6 +13,7 @@ from kexport.cli import completion
 from kexport.errors import UsageError
 from kexport.options import TABLE, ExportOptions, Goes, Option, of
 from kexport.options.kinds import Number, Switch, Texts
+from kexport.options.place import Url, is_url, place
 
 Command = Callable[..., int]
 Callback = Callable[[click.Context, click.Parameter, Any], Any]
@@ -64,15 +65,26 @@ def reader(option: Option) -> Callback:
     return parse
 
 
-def folder(_context: click.Context, _parameter: click.Parameter, text: str | None) -> Path | None:
-    """Reads the name of a folder; UsageError for an empty one, which would be the present folder, and for a file."""
+def folder(_context: click.Context, _parameter: click.Parameter, text: str | None) -> Path | Url | None:
+    """Reads the name or URL of a folder; UsageError for an empty one, which would be the present folder, and a file."""
     if text is None:
         return None
     if not text:
         raise UsageError("-o '': expected the name of a folder", hint="-o artifacts, or -o . for the present folder")
     if os.path.isfile(text):  # noqa: PTH113 - a name that is too long is no file, and not an error here
         raise click.BadParameter(f"Directory {text!r} is a file.", param_hint="'-o' / '--output'")
-    return Path(text)
+    return place(text)
+
+
+class Stored(click.Path):
+    """A folder of artifacts that is there: of this machine, or at a URL, which is asked when it is read."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, file_okay=False, exists=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path or the URL."""
+        return place(value) if is_url(str(value)) else super().convert(value, param, ctx)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Data on stdout as JSON, e.g. --json > run.json")

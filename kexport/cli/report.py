@@ -7,14 +7,16 @@ from pathlib import Path
 import rich_click as click
 
 from kexport.cli import output
+from kexport.cli.options import Stored
 from kexport.cli.run_cells import show
 from kexport.errors import UsageError
+from kexport.options.place import Url
 
 ORDER = 70
 
 
 @click.command("report")
-@click.argument("directory", type=click.Path(path_type=Path, file_okay=False, exists=True), metavar="DIR")
+@click.argument("directory", type=Stored(), metavar="DIR|URL")
 @click.option(
     "--format",
     "form",
@@ -24,15 +26,17 @@ ORDER = 70
     help="Kind of text on stdout, e.g. --format junit > junit.xml",
 )
 @click.option("--fail", is_flag=True, help="Exit 1 where a cell did not pass, e.g. kexport report artifacts --fail")
-def command(directory: Path, form: str, *, fail: bool) -> int:
+def command(directory: Path | Url, form: str, *, fail: bool) -> int:
     """Report parity, size, accuracy and latency of every record of a folder.
 
     Example: kexport report artifacts --format md > report.md
     """
     from kexport import reports, store
     from kexport.reports.verdict import failed, failure_line
+    from kexport.store import mirror
 
-    records = store.read_records(directory)
+    with mirror.reading(directory, records_only=True) as folder:
+        records = store.read_records(folder)
     if not records:
         raise UsageError(f"{directory} holds no records", hint=f"kexport export MobileNetV3Small -o {directory}")
     if form == "terminal":

@@ -6,11 +6,17 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kexport.cli import output, progress, verdict
 from kexport.options import ExportOptions
+from kexport.options.place import Url
 from kexport.records import Record
 from kexport.sources.names import Named
+
+if TYPE_CHECKING:
+    from kexport.specs import Cell
+    from kexport.store.mirror import Folder
 
 
 def execute(models: Sequence[Named], options: ExportOptions) -> int:
@@ -19,13 +25,22 @@ def execute(models: Sequence[Named], options: ExportOptions) -> int:
 
     cells = requests.cells(models, options)
     started = time.monotonic()
+    from kexport.store import mirror
+
+    with mirror.opened(options.output, {cell.model.name for cell in cells}) as folder:
+        records = _run(cells, options, folder)
+    return tell(records, as_json=options.as_json, directory=options.output, seconds=time.monotonic() - started)
+
+
+def _run(cells: tuple[Cell, ...], options: ExportOptions, folder: Folder) -> tuple[Record, ...]:
     from kexport import pipeline
-    from kexport.pipeline import same_name
+    from kexport.pipeline import requests, same_name
     from kexport.pipeline.memory import work
 
     request = pipeline.Request(
         cells=cells,
-        directory=options.output,
+        directory=folder.path,
+        mirror=folder.mirror,
         jobs=options.jobs,
         resume=options.resume,
         force=options.force,
@@ -33,15 +48,14 @@ def execute(models: Sequence[Named], options: ExportOptions) -> int:
         timeout_seconds=options.timeout_minutes * 60,
         isolate=options.isolate,
     )
-    for line in same_name.replaced(cells, options.output):
+    for line in same_name.replaced(cells, folder.path):
         output.message(f"note: {line}")
     sizes = {cell.label: work(cell) for cell in cells}
     with progress.create(total=len(cells), sizes=sizes) as observer:
-        records = pipeline.run(request, observer)
-    return tell(records, as_json=options.as_json, directory=options.output, seconds=time.monotonic() - started)
+        return pipeline.run(request, observer)
 
 
-def tell(records: Sequence[Record], *, as_json: bool, seconds: float, directory: Path | None = None) -> int:
+def tell(records: Sequence[Record], *, as_json: bool, seconds: float, directory: Path | Url | None = None) -> int:
     """Records to stdout, the verdict to stderr; returns the exit code."""
     show(records, as_json=as_json)
     output.message(verdict.text(records, directory=directory, seconds=seconds))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kexport.cli.progress import duration
+from kexport.options.place import Url
 from kexport.records import Record
 from kexport.reports.verdict import failed, failure_line, summary
 
@@ -19,7 +20,7 @@ def exit_code(records: Sequence[Record]) -> int:
     return codes.pop() if len(codes) == 1 else 1
 
 
-def text(records: Sequence[Record], *, directory: Path | None = None, seconds: float) -> str:
+def text(records: Sequence[Record], *, directory: Path | Url | None = None, seconds: float) -> str:
     """Counts, one line and one command per failure, memory, time, where everything is, and commands to be pasted."""
     return "\n".join(_lines(records, directory, seconds))
 
@@ -31,7 +32,7 @@ def peak_memory_bytes(records: Sequence[Record]) -> int:
     return max([*costs, *sessions], default=0)
 
 
-def _lines(records: Sequence[Record], directory: Path | None, seconds: float) -> Iterator[str]:
+def _lines(records: Sequence[Record], directory: Path | Url | None, seconds: float) -> Iterator[str]:
     yield summary(records)
     for record in failed(records):
         yield f"  {failure_line(record)}"

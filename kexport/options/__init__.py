@@ -17,6 +17,7 @@ from kexport.errors import UsageError
 from kexport.options import variants
 from kexport.options.entry import ENTRY, Goes, Option, option
 from kexport.options.kinds import BatchSize, Name, Names, Number, Sizes, Switch, Text, Texts
+from kexport.options.place import Url
 from kexport.options.signature import keywords
 
 if TYPE_CHECKING:
@@ -210,9 +211,10 @@ class ExportOptions(ModelOptions, CellOptions):
         "Start every process anew; otherwise they are forked from one that has imported Keras, or the runtimes, once",
         "kexport all --isolate", default=False,
     )  # fmt: skip
-    output: Path = option(  # noqa: RUF009 - a field
-        Text(python="str | PathLike[str]"), Goes.RUN, "Where artifacts and records land", "-o build/models",
-        default=Path("artifacts"), metavar="DIR", unless="artifacts", was="directory", short="-o",
+    output: Path | Url = option(  # noqa: RUF009 - a field
+        Text(python="str | PathLike[str]"), Goes.RUN,
+        "Where artifacts and records land: a folder, or a URL of fsspec, such as s3://bucket/models", "-o build/models",
+        default=Path("artifacts"), metavar="DIR|URL", unless="artifacts", was="directory", short="-o",
     )  # fmt: skip
     as_json: bool = option(
         Switch(), Goes.COMMAND, "Data on stdout as JSON", "--json > run.json", default=False, word="json",

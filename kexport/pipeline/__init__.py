@@ -35,6 +35,7 @@ from kexport.pipeline.tasks.cell import CELL
 from kexport.pipeline.tasks.prepare import PREPARE
 from kexport.records import Record, Status
 from kexport.specs import Cell
+from kexport.store.mirror import Mirror
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,7 @@ class Request:
     ``live`` has the models of this program by the names that the cells call them, ``data`` the files of its arrays,
     ``own`` a figure of its own (cells are then made here, one after the other: a function goes into no other process).
     ``isolate``: processes are not forked from one that has imported what they need, each imports it itself.
+    ``mirror``: the directory stands for one at a URL, where each cell goes when it is done.
     """
 
     cells: tuple[Cell, ...]
@@ -57,6 +59,7 @@ class Request:
     bench: BenchSettings | None = None
     timeout_seconds: float = 1800.0
     isolate: bool = False
+    mirror: Mirror | None = None
 
 
 def flow() -> tuple[str, str]:
@@ -78,7 +81,7 @@ def run(request: Request, observer: Observer) -> tuple[Record, ...]:
         space.require(todo, request.directory)
         made = _make(request, todo, workspace, observer)
         records = [kept.get(cell) or made[cell] for cell in request.cells]
-        _state(request.directory, workspace)
+        _state(request.directory, workspace, request.mirror)
         if request.bench is not None:
             records = _bench_records(request.directory, records, request.bench, observer)
     return tuple(records)
@@ -178,6 +181,7 @@ def _make(request: Request, cells: tuple[Cell, ...], workspace: Path, observer: 
         data=request.data,
         own=request.own,
         isolate=request.isolate,
+        mirror=request.mirror,
     )
     made = run.run(cells, jobs=request.jobs)
     if len(made) == len(request.cells):
@@ -186,10 +190,10 @@ def _make(request: Request, cells: tuple[Cell, ...], workspace: Path, observer: 
     return made
 
 
-def _state(directory: Path, workspace: Path) -> None:
+def _state(directory: Path, workspace: Path, mirror: Mirror | None) -> None:
     """The manifest, also on a full disk: what was prepared for cells is needed no more."""
     shutil.rmtree(workspace, ignore_errors=True)
-    store.write_manifest(directory)
+    store.write_manifest(directory, within=None if mirror is None else mirror.models)
 
 
 def _refuse(records: tuple[Record, ...]) -> None:

@@ -16,9 +16,11 @@ from kexport.errors import KexportError, StoreError
 from kexport.evidence.scores import Measure
 from kexport.formats import write
 from kexport.images import given
+from kexport.options.place import Url
 from kexport.pipeline import full_disk, memory
 from kexport.pipeline.ask import Question
 from kexport.pipeline.events import ENDED, Event, Observer
+from kexport.pipeline.failures import failed
 from kexport.pipeline.kept import Kept
 from kexport.pipeline.reproduce import reproduce
 from kexport.pipeline.runners import local
@@ -29,10 +31,11 @@ from kexport.pipeline.tasks.cell import CellRequest, make_cell
 from kexport.pipeline.tasks.prepare import PrepareRequest, prepare_live
 from kexport.pipeline.waiting import Group, Waiting
 from kexport.pipeline.worker import attempt
-from kexport.records import Cost, Record
+from kexport.records import Record
 from kexport.sources.loading import live
 from kexport.sources.prepared import Prepared
 from kexport.specs import CALIBRATED, Cell, ModelSpec
+from kexport.store.mirror import Mirror
 
 MEMORY_SHARE = 0.8
 CELL_FIRST = 2**40
@@ -61,6 +64,7 @@ class CellRun:
     live: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Path] = field(default_factory=dict)
     own: Measure | None = None
+    mirror: Mirror | None = None
     kept: Mapping[Cell, Kept] = field(default_factory=dict)
     _waiting: dict[str, Waiting] = field(default_factory=dict)
     _made: dict[Cell, Record] = field(default_factory=dict)
@@ -102,6 +106,11 @@ class CellRun:
         for cell, record in self._made.items():
             if not record.published and (record.exit_code != KexportError.exit_code or cell in self._unstored):
                 self._keep_failure(cell, record)
+
+    @property
+    def _place(self) -> Path | Url:
+        """What the user calls the directory."""
+        return self.directory if self.mirror is None else self.mirror.url
 
     def _groups(self, cells: tuple[Cell, ...]) -> list[Group]:
         shared: dict[tuple[ModelSpec, str | None, str | None], list[Cell]] = {}
@@ -165,7 +174,7 @@ class CellRun:
             cell=cell,
             folder=str(group.folder),
             directory=str(self.directory),
-            reproduce=reproduce(cell, self.directory),
+            reproduce=reproduce(cell, self._place),
             threads=self._threads,
         )
         if self.own is not None:
@@ -229,7 +238,7 @@ class CellRun:
         for cell in cells:
             record = answer
             if isinstance(answer, Failure):
-                record = failed(cell, full_disk.told(answer, cell, self.directory, group.folder), self.directory)
+                record = failed(cell, full_disk.told(answer, cell, self.directory, group.folder), self._place)
             self._finish(cell, record, seconds, peak_bytes)
         if all(cell in self._made for cell in group.cells):
             shutil.rmtree(group.folder, ignore_errors=True)
@@ -249,6 +258,8 @@ class CellRun:
     def _finish(self, cell: Cell, record: Record, seconds: float, peak_bytes: int) -> None:
         if record.published:
             store.forget_failure(self.directory, cell)
+            if self.mirror is not None:
+                self.mirror.push(record)
         elif record.exit_code == KexportError.exit_code:
             self._keep_failure_if_it_fits(cell, record)
         self._made[cell] = record
@@ -277,24 +288,3 @@ class CellRun:
     def _observe(self, label: str, step: str, seconds: float, peak_bytes: int, *, status: str | None = None) -> None:
         event = Event(label=label, step=step, seconds=seconds, memory_bytes=peak_bytes, status=status)
         self.observer.observe(event)
-
-
-def failed(cell: Cell, failure: Failure, directory: Path) -> Record:
-    """The record of a cell whose process, or whose model's process, ended in a failure."""
-    error = failure.error
-    return Record(
-        model=cell.model.name,
-        format=cell.format,
-        scheme=cell.scheme,
-        variant=cell.variant,
-        status=failure.status,
-        reason=error.message,
-        hint=error.hint or "",
-        reproduce=reproduce(cell, directory),
-        traceback=failure.traceback,
-        exit_code=error.exit_code,
-        cost=Cost(seconds=failure.seconds, peak_memory_bytes=failure.peak_memory_bytes),
-        versions=machine.versions(),
-        made=machine.today(),
-        machine=machine.hardware(),
-    )

@@ -16,6 +16,7 @@ from typing import Any
 from kexport.errors import SourceError, StoreError
 from kexport.images.given import PREFIX
 from kexport.options import Goes, command, of
+from kexport.options.place import Url
 from kexport.records import Artifact, Record, SourceFacts
 from kexport.specs import SERVING_BATCH, Boundary, Cell, Engine, Format, Kernels, ModelSpec, Scheme, WeightsSpec
 
@@ -24,7 +25,7 @@ KEPT = (*(each.name for each in of(Goes.MODEL) if each.kept and each.name in _FI
 """What a record may say of its network: its options, and neither files nor trust."""
 
 
-def reproduce(cell: Cell, directory: Path) -> str:
+def reproduce(cell: Cell, directory: Path | Url) -> str:
     """The command that makes this one cell again."""
     if cell.model.live or any(text.startswith(PREFIX) for text in (cell.calibration or "", cell.evaluation or "")):
         return _in_python(cell)

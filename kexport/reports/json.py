@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kexport.records import SCHEMA_VERSION, Record, decode_as, encode
+from kexport.documents import plain, pretty
+from kexport.records import SCHEMA_VERSION, Record, decode_as
 from kexport.reports.tradeoff import rows
 from kexport.reports.verdict import counts
 
@@ -20,10 +20,10 @@ def render(records: Sequence[Record]) -> str:
     document = {
         "schema": SCHEMA_VERSION,
         "counts": counts(records),
-        "records": [json.loads(encode(record)) for record in records],
-        "tradeoff": [json.loads(encode(row)) for row in rows(records)],
+        "records": plain(records),
+        "tradeoff": plain(rows(records)),
     }
-    return json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    return pretty(document) + "\n"
 
 
 @dataclass(frozen=True, kw_only=True)

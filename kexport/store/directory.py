@@ -83,5 +83,15 @@ def read_file(path: Path) -> Record:
 
 def record_paths(directory: Path) -> list[Path]:
     """Where records lie, sorted."""
-    endings = (*(f"{form.suffix}.json" for form in Format), f"{FAILED}.json")
+    endings = _endings()
     return sorted(path for path in directory.glob("[!.]*/[!.]*.json") if path.name.endswith(endings))
+
+
+def is_record(name: str) -> bool:
+    """Whether a file of that name, relative to its directory, is a record."""
+    parts = name.split("/")
+    return len(parts) == 2 and not any(part.startswith(".") for part in parts) and parts[1].endswith(_endings())
+
+
+def _endings() -> tuple[str, ...]:
+    return (*(f"{form.suffix}.json" for form in Format), f"{FAILED}.json")

@@ -24,8 +24,9 @@ from kexport.files import (
     too_long,
     write,
 )
-from kexport.records import Record, Status
+from kexport.records import Record
 from kexport.store import references
+from kexport.store.contradictions import contradiction
 from kexport.store.directory import read_all, read_file, record_paths
 from kexport.store.lock import HOLDER, LOCK
 from kexport.version import __version__
@@ -37,31 +38,38 @@ FIRST_CHAINED = 2
 MAX_BYTES = 64 * 2**20
 FOLDER = "a folder"
 _SHOWN = 60
-AT_LEAST = {"sqnr_db", "cosine", "top1_agreement", "top5_agreement"}  # figures of which more is better
 OWN = {MANIFEST, LOCK, HOLDER}
 GIT = ".gitignore"
 """What keeps a directory of artifacts out of a repository; as `artifacts/` of this one has it."""
 REPORTS = {".csv", ".html", ".json", ".jsonl", ".log", ".md", ".pdf", ".png", ".sig", ".svg", ".toml", ".txt", ".xml"}
 
 
-def write_manifest(directory: Path, *, only: Collection[str] | None = None) -> Path:
+def write_manifest(
+    directory: Path, *, only: Collection[str] | None = None, within: Collection[str] | None = None
+) -> Path:
     """State sha256 and size of every record, of its reference and of every file of its artifact; to be written last.
 
     A file artifact is stated as its record has it, so that what changed since is found by `verify`. ``only`` are the
     paths of the artifacts that were judged or measured again, where nothing else was written: every other entry stays
     as it was, also that of a file which is missing or was edited since, unless there is no manifest that can be read.
-    StoreError naming every damaged record.
+    ``within`` are the folders that are here whole, of a directory that is a part of another (`mirror`): entries of
+    other folders stay. StoreError naming every damaged record.
     """
-    before = None if only is None else _before(directory)
+    before = None if only is None and within is None else _before(directory)
     records = read_all(directory)
     gone = references.prune(directory, records.values())
     files: dict[str, dict[str, Any]] = {}
     for path, record in records.items():
-        if before is None or only is None or (record.artifact is not None and record.artifact.path in only):
+        if before is None or _asked(relative(path, directory), record, only, within):
             files[relative(path, directory)] = _entry(path)
             files |= _artifact_entries(directory, record)
             files |= {name: _entry(directory / name) for name in references.names(directory, record)}
-    files = {name: entry for name, entry in (before or {}).items() if name not in gone} | files
+    stay = {
+        name: entry
+        for name, entry in (before or {}).items()
+        if name not in gone and _folder(name) not in (within or ())
+    }
+    files = stay | files
     digests = {name: entry["sha256"] for name, entry in files.items()}
     manifest = {
         "count": len(files),
@@ -72,6 +80,15 @@ def write_manifest(directory: Path, *, only: Collection[str] | None = None) -> P
     }
     write(directory / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
     return directory / MANIFEST
+
+
+def _asked(name: str, record: Record, only: Collection[str] | None, within: Collection[str] | None) -> bool:
+    """Whether the entries of a record, a file called ``name``, are stated anew."""
+    return _folder(name) in (within or ()) or (record.artifact is not None and record.artifact.path in (only or ()))
+
+
+def _folder(name: str) -> str:
+    return name.partition("/")[0]
 
 
 def _before(directory: Path) -> dict[str, dict[str, Any]] | None:
@@ -238,7 +255,7 @@ def _check_records(directory: Path, listed: Mapping[str, _Entry]) -> list[str]:
     for path in record_paths(directory):
         try:
             record = read_file(path)
-            problem = _contradiction(record) or _check_listed(directory, record, listed, names)
+            problem = contradiction(record) or _check_listed(directory, record, listed, names)
             for kind in references.Kind:
                 references.find(directory, record, kind)
         except StoreError as error:
@@ -246,35 +263,6 @@ def _check_records(directory: Path, listed: Mapping[str, _Entry]) -> list[str]:
         if problem:
             problems.append(f"{relative(path, directory)}: {problem}")
     return problems
-
-
-def _contradiction(record: Record) -> str | None:
-    """Why the record cannot be true by what it says itself; None where it can."""
-    return _foreign_provenance(record) or _no_pass(record)
-
-
-def _foreign_provenance(record: Record) -> str | None:
-    """Whether the statement of provenance speaks of another artifact than the record."""
-    artifact, told = record.artifact, record.provenance
-    if artifact is None or told is None:
-        return None
-    expected = [{"name": artifact.path, "digest": {"sha256": artifact.sha256}}]
-    return None if told.get("subject") == expected else "its provenance speaks of another artifact"
-
-
-def _no_pass(record: Record) -> str | None:
-    """Why a PASS cannot be one by its own checks."""
-    if record.status is not Status.PASS:
-        return None
-    for check in record.parity.checks if record.parity is not None else ():
-        least = check.name.rpartition(": ")[2] in AT_LEAST
-        holds = check.value >= check.bound if least else check.value <= check.bound
-        if not (check.passed and holds):
-            return (
-                f"says PASS, but {check.name} is {check.value:g}, expected {'at least' if least else 'at most'} "
-                f"{check.bound:g}"
-            )
-    return None
 
 
 def _below(names: Sequence[str], start: str) -> Sequence[str]:

@@ -87,17 +87,21 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
         return seen.records
 
     def request(**values: Any) -> Any:
-        expected = {"cells", "directory", "jobs", "resume", "force", "bench", "timeout_seconds", "isolate"}
+        expected = {"cells", "directory", "jobs", "resume", "force", "bench", "timeout_seconds", "isolate", "mirror"}
         assert set(values) == expected
         return type("Request", (), values)()
 
     def render(records: Sequence[Record], fmt: str) -> str:
         return f"{fmt} of {[record.model for record in records]}"
 
-    modules = [str(Path(kexport.__file__).parent / "pipeline")]  # those that make no process stay as they are
-    _replace(monkeypatch, "pipeline", run=run, Request=request, recheck=again, bench=again, __path__=modules)
+    pipeline, folders = (  # modules that make no process stay as they are
+        [str(Path(kexport.__file__).parent / room)] for room in ("pipeline", "store")
+    )
+    _replace(monkeypatch, "pipeline", run=run, Request=request, recheck=again, bench=again, __path__=pipeline)
     monkeypatch.setattr(kexport.reports, "render", render)
-    _replace(monkeypatch, "store", read_records=lambda _: seen.records, verify=lambda _: seen.problems)
+    _replace(
+        monkeypatch, "store", read_records=lambda _: seen.records, verify=lambda _: seen.problems, __path__=folders
+    )
     _replace(monkeypatch, "reports.terminal", tables=lambda records: [f"table of {len(records)}"])
     return seen
 
