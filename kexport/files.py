@@ -27,16 +27,13 @@ NEEDED_BYTES = 64 * 2**20
 MOST_BYTES, SOME_BYTES = 2**34, 2**30
 """No artifact is larger than the first; one of less than the second is read although another size was expected."""
 _MOST_SHOWN = 400
-
-
 PACKAGE = Path(__file__).parent
 
 
 def package_data(name: str) -> Path:
     """A file or folder that belongs to the program, by its place in the repository.
 
-    A wheel carries it in ``kexport/data``; an installation that points to a checkout finds it there, beside the
-    package. EnvironmentFailure where neither has it.
+    A wheel has it in ``kexport/data``, a checkout beside the package. EnvironmentFailure where neither has it.
     """
     for path in (PACKAGE / "data" / name, PACKAGE.parent / name):
         if path.exists():
@@ -47,10 +44,9 @@ def package_data(name: str) -> Path:
 def prepare(directory: Path, *, needed_bytes: int = NEEDED_BYTES) -> tuple[Path, ...]:
     """Create the directory and prove that files can be written there, leaving no file behind.
 
-    Returns the folders that did not exist before, the innermost first.
-
-    UsageError if the path is, or leads through, something that is not a folder; StoreError if it cannot
-    be written or less than ``needed_bytes`` are free. Folders created on the way are removed again then.
+    Returns the folders that did not exist before, the innermost first. UsageError if the path is, or leads through,
+    something that is not a folder; StoreError if it cannot be written or less than ``needed_bytes`` are free. Folders
+    created on the way are removed again then.
     """
     missing = [path for path in (directory, *directory.parents) if not os.path.lexists(path)]
     try:
