@@ -53,9 +53,9 @@ class LitertFile:
             yield Spent(name=each.name, count=1, ms=ms, float_ms=in_float, delegated=delegated)
 
 
-def timed(content: bytes) -> tuple[list[float], bool]:
+def timed(content: bytes, *, threads: int = int8_networks.THREADS) -> tuple[list[float], bool]:
     """Seconds of invocations of a part on random inputs, and whether the default delegate takes its operator."""
-    interpreter = _opened(content)
+    interpreter = _opened(content, threads)
     for detail in interpreter.get_input_details():
         interpreter.set_tensor(detail["index"], random_input(tuple(detail["shape"]), np.dtype(detail["dtype"])))
     for _ in range(WARM_RUNS):
@@ -99,9 +99,9 @@ def _numbers(schema: Any) -> Any:
     return tensor
 
 
-def _opened(content: bytes) -> Any:
+def _opened(content: bytes, threads: int) -> Any:
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=content, num_threads=int8_networks.THREADS)
+    interpreter = Interpreter(model_content=content, num_threads=threads)
     interpreter.allocate_tensors()
     return interpreter

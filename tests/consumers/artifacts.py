@@ -91,11 +91,14 @@ class Exported:
     def make(self) -> None:
         """Export what is not there. A cell that fails is told by its record."""
         for folder, options in RUNS.items():
-            if not (self.cache / folder / self.network.name).is_dir():
+            made = self.cache / "made" / f"{folder}-{self.network.name}"
+            if not made.exists():
                 words = ["--weights", "random:0", "--resize", "squash", "--calibration", str(self._pictures())]
-                words += ["--jobs", "1", "-o", str(self.cache / folder)]
+                words += ["--jobs", "1", "--resume", "-o", str(self.cache / folder)]
                 export = [sys.executable, "-m", "kexport", "export", *self.network.arguments, *options, *words]
                 subprocess.run(export, check=False)
+                made.parent.mkdir(exist_ok=True)
+                made.touch()
 
     @cached_property
     def files(self) -> tuple[File, ...]:

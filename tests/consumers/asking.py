@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -43,9 +44,12 @@ class Asked:
         process = self._process
         assert process is not None
         assert process.stdin is not None
+        before = len(self.complaints())
         process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()
-        return self._said(limit_seconds)
+        said = self._said(limit_seconds)
+        more = self.complaints()[before:] if "refused" in said else []
+        return {"refused": f"{said['refused']} ({more[-1]})"} if more else said
 
     def start(self) -> dict[str, Any]:
         """The process, if it does not run; nothing, or why it does not start. Its first line is its version."""
@@ -88,16 +92,17 @@ class Asked:
         process, self._process = self._process, None
         if process is None:
             return 0
-        try:
+        with suppress(BrokenPipeError):
             if process.stdin is not None:
                 process.stdin.close()
-        except BrokenPipeError:
-            pass
         try:
             return process.wait(CLOSING_SECONDS)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)  # its group is its own: a browser that it started ends with it
             return process.wait()
+        finally:
+            if process.stdout is not None:
+                process.stdout.close()
 
 
 def _ending(code: int) -> str:

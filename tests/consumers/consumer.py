@@ -53,7 +53,13 @@ CONSUMERS = (
         packages=("tflite-runtime==2.14.*", "numpy<2"),
     ),
     Consumer(name="TensorFlow", client="tensorflow_", formats=(TFLITE,), remark="`tf.lite.Interpreter`"),
-    Consumer(name="TFLite Micro", client="tflite_micro_", formats=(TFLITE,), packages=("tflite-micro",)),
+    Consumer(
+        name="TFLite Micro",
+        client="tflite_micro_",
+        formats=(TFLITE,),
+        packages=("tflite-micro",),
+        remark="int8 that is right without an integer head is so by seeded weights: trained scales lie further apart",
+    ),
     Consumer(
         name="MediaPipe", client="mediapipe_", formats=(TFLITE,), packages=("mediapipe",), remark="`ImageClassifier`"
     ),

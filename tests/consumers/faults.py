@@ -29,7 +29,74 @@ class Fault:
         )
 
 
-FAULTS: tuple[Fault, ...] = ()
+FAULTS: tuple[Fault, ...] = (
+    Fault(
+        consumer="onnx.reference", told="DequantizeLinear.* version 18", schemes=("int8",),
+        why="it has DequantizeLinear from opset 19 on alone, the files say 18",
+    ),
+    Fault(
+        consumer="OpenCV", told=r"convolution_layer\.cpp.*blobs\.empty", formats=("tflite",), schemes=("dynamic",),
+        why="its TFLite reader knows no CONV_2D of float values with int8 kernels: one of them alone is refused",
+    ),
+    Fault(
+        consumer="OpenCV", told="ReduceInt8", formats=("tflite",),
+        why="it has no MEAN of int8 values: layer of type ReduceInt8",
+    ),
+    Fault(
+        consumer="OpenCV", told="Unsupported operator type FLOOR", formats=("tflite",),
+        why="it has no operator FLOOR",
+    ),
+    Fault(
+        consumer="OpenCV", told='Unknown operation type "mul"', formats=("tflite",),
+        why="it has no MUL of int8 values: squeeze-and-excite",
+    ),
+    Fault(
+        consumer="OpenCV", told="Parse tensor with type INT64", formats=("tflite",), schemes=("int16x8",),
+        why="it reads no INT64 constants, which the biases of int16 values are",
+    ),
+    Fault(
+        consumer="OpenCV 4", told="Unsupported data type: INT16", formats=("onnx",),
+        why="it reads no INT16 constants: biases that fit are stored so, behind a Cast",
+    ),
+    Fault(
+        consumer="OpenCV", told="sqnr_db|getLayerShapes", formats=("onnx",), schemes=("dynamic",),
+        networks=("MobileNetV3Small", "MobileNetV3Large"),
+        why="Mul of values and a gate, Conv behind a computed kernel and Clip, has the gate's shape: 1x16x56x56 by "
+        "1x16x1x1 gives 16 numbers",
+    ),
+    Fault(
+        consumer="OpenCV 4", told=r"Node \[Mul@ai", formats=("onnx",), schemes=("dynamic",),
+        why="Mul of two constants behind Casts, the kernel of a Gemm: that one node is refused",
+    ),
+    Fault(
+        consumer="OpenCV 4", told="wrong", formats=("tflite",), schemes=("float32", "float16"),
+        why="FULLY_CONNECTED behind a MEAN that drops its axes: all before is right, to 1e-5",
+    ),
+    Fault(
+        consumer="tract", told="Gemm ToTypedTranslator", schemes=("float16",),
+        why="Gemm of float16 numbers is translated to float32, and then refused for it",
+    ),
+    Fault(
+        consumer="tract", told="wrong: sqnr_db", schemes=("float16",),
+        why="no node is wrong: it adds up in float16, which costs more than the bound allows",
+    ),
+    Fault(
+        consumer="tflite-runtime", told="'FULLY_CONNECTED' version '12'", schemes=("dynamic",),
+        why="it is of 2023 and has FULLY_CONNECTED of float values with int8 kernels and a scale per channel, "
+        "version 12, not yet",
+    ),
+    Fault(
+        consumer="TFLite Micro", told="refused", schemes=("dynamic",),
+        why="it has no kernels for float values with int8 weights",
+    ),
+    Fault(
+        consumer="TFLite Micro", told="DEQUANTIZE", schemes=("float16",), why="its DEQUANTIZE takes no float16",
+    ),
+    Fault(
+        consumer="TFLite Micro", told="wrong", schemes=("int8", "int16x8"),
+        why="DEQUANTIZE of a kernel with a scale per channel takes the first for all; `--integer-head` has none",
+    ),
+)  # fmt: skip
 
 
 def why(cell: Cell) -> str:

@@ -13,19 +13,19 @@ IMAGE = 4  # axes
 FEW_CHANNELS = 15  # of an image; from 16 on, XNNPACK adds and multiplies in long enough rows
 
 
-def prepare(graph: Graph, *, images: bool = True) -> Graph:
+def prepare(graph: Graph) -> Graph:
     """Hard sigmoids behind a convolution or dense layer, and images scaled and shifted channel by channel.
 
     The three of ``relu6(conv(x) + 3) / 6`` goes into the bias, relu6 is fused: one multiplication is left. What scales
     and shifts the few channels of an image becomes a convolution: XNNPACK would multiply row by row, and rows of three
-    numbers take twice the time. Not where kernels are stored as float16 (``images`` False): pixels need more digits.
+    numbers take twice the time, and OpenCV reads the row that such a constant is repeated to wrongly.
     """
     folded: dict[str, tuple[Node, ...]] = {}
     for node in graph:
         pair = _hard_sigmoid(graph, node)
         if pair is not None:
             folded[node.inputs[0]], folded[node.name] = pair[:1], pair[1:]
-        elif images and (channels := _few_channels(node)) is not None:
+        elif (channels := _few_channels(node)) is not None:
             folded[node.name] = (channels,)
     nodes = tuple(new for node in graph for new in folded.get(node.name, (node,)))
     return replace(graph, nodes=nodes) if folded else graph

@@ -40,8 +40,8 @@ def write(
 ) -> WrittenFile:
     """Write ``graph`` to exactly ``path`` with a static batch, and verify the structure of what was written.
 
-    ``scheme`` float16 stores the kernels of convolutions and dense layers as float16; everything else,
-    inputs, outputs and arithmetic stay float32. ``metadata`` is stored by name, as it is. Raises
+    ``scheme`` float16 stores the kernels of convolutions and dense layers as float16, but for what scales pixels;
+    everything else, inputs, outputs and arithmetic stay float32. ``metadata`` is stored by name, as it is. Raises
     UnsupportedError for what TFLite cannot express and ArtifactError if the file is not what was meant;
     the caller removes the file then.
     """
@@ -107,7 +107,7 @@ def program(graph: Graph, *, batch: int = SERVING_BATCH, scheme: str = "float32"
     """The TFLite operators of ``graph``, constants not copied yet."""
     if scheme not in SCHEMES:
         raise UnsupportedError(f"scheme {scheme!r} of TFLite: expected one of {', '.join(SCHEMES)}", hint="--schemes")
-    fixed = prepare(with_batch(graph, batch), images=scheme != Scheme.FLOAT16)
+    fixed = prepare(with_batch(graph, batch))
     code = Assembler(half_weights=scheme == Scheme.FLOAT16)
     inputs = {
         spec.name: code.tensor(spec.name, shape=static(spec.shape, spec.name), dtype=spec.dtype)

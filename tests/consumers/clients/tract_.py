@@ -11,8 +11,7 @@ def version():
 
 
 def answer(file, rows, pictures):
-    model = tract.onnx().model_for_path(file)
+    model = tract.onnx().load(file)
     model.set_input_fact(0, ",".join(map(str, (1, *rows.shape[1:]))) + ",f32")
-    model.analyse()
-    runnable = model.into_optimized().into_runnable()
+    runnable = model.into_model().into_runnable()
     return np.concatenate([runnable.run([np.ascontiguousarray(row[None])])[0].to_numpy() for row in rows])

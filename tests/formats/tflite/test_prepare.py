@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from kexport.formats.tflite.prepare import FEW_CHANNELS, prepare
+from kexport.formats.tflite.writer import program
 from kexport.graph import Graph
 from kexport.operations import Activation, Conv, ScaleShift
 from tests.formats.plans import Sketch, float_values
@@ -43,6 +44,14 @@ def test_an_image_is_scaled_by_a_convolution(graph: Graph) -> None:
     np.testing.assert_allclose(
         float_values(after, feeds)["read"], float_values(graph, feeds)["read"], rtol=1e-5, atol=1e-4
     )
+
+
+def test_what_scales_pixels_keeps_its_digits_in_float16() -> None:
+    code = program(image(3, [0.017, 0.018, 0.0175], [-2.1, -2.0, -1.8]), scheme="float16")
+    kernels = {code.tensors[each.inputs[1]].name: each for each in code.instructions if each.builtin == "CONV_2D"}
+    (scales, reads), halved = kernels, [each.output for each in code.instructions if each.builtin == "DEQUANTIZE"]
+    assert (scales, reads) == ("scaled/kernel", "read/kernel")
+    assert [kernels[name].inputs[1] in halved for name in (scales, reads)] == [False, True]
 
 
 @pytest.mark.parametrize("graph", [image(3), image(3, [2.0] * 3, [-1.0] * 3), image(16, list(range(1, 17)))])

@@ -32,6 +32,7 @@ from kexport.operations import (
     Pad,
     Reshape,
     ScaleShift,
+    Weights,
 )
 
 __all__ = ["assemble", "reshaped"]
@@ -75,11 +76,20 @@ def _conv(operation: Conv, code: Assembler, *, name: str, inputs: Sizes, shape: 
             kind="DepthwiseConv2DOptions",
             **options,
         )
-    kernel = code.weights(f"{name}/kernel", operation.kernel, last_first=True)
+    whole = code.constant if scales_channels(operation.kernel) else code.weights
+    kernel = whole(f"{name}/kernel", operation.kernel, last_first=True)
     version = 1 if operation.groups == 1 else 6
     return code.emit(
         "CONV_2D", (source, kernel, bias), name=name, shape=shape, version=version, kind="Conv2DOptions", **options
     )
+
+
+def scales_channels(kernel: Weights) -> bool:
+    """Whether a kernel multiplies each channel by its own number, as `prepare` has it: float16 is coarse for pixels."""
+    rows, columns, inside, out = kernel.shape
+    if (rows, columns) != (1, 1) or inside != out:
+        return False
+    return bool(np.count_nonzero(kernel) == np.count_nonzero(np.diagonal(kernel[0, 0])))
 
 
 @assemble.register
