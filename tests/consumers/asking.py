@@ -73,7 +73,7 @@ class Asked:
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
             if not selector.select(limit_seconds):
-                self._end()
+                self._end(patience_seconds=0)
                 return {"slow": time.monotonic() - started}
         line = process.stdout.readline()
         if line:
@@ -88,7 +88,7 @@ class Asked:
         self._problems.seek(0)
         return [line.strip() for line in self._problems if line.strip()]
 
-    def _end(self) -> int:
+    def _end(self, patience_seconds: float = CLOSING_SECONDS) -> int:
         process, self._process = self._process, None
         if process is None:
             return 0
@@ -96,7 +96,7 @@ class Asked:
             if process.stdin is not None:
                 process.stdin.close()
         try:
-            return process.wait(CLOSING_SECONDS)
+            return process.wait(patience_seconds)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)  # its group is its own: a browser that it started ends with it
             return process.wait()

@@ -30,6 +30,8 @@ from tests.formats.plans import Sketch, float_values, plan_of
 CLIENTS = ("onnxruntime_", "onnx_reference", "litert_", "compiled_model")
 SIDE, ROWS = 12, 4
 LARGEST = {"float32": 1e-5, "int8": 0.06}
+REFUSED = {("onnx_reference", "int8")}
+"""It has DequantizeLinear from opset 19 on alone."""
 WRITERS = {
     ("onnx", "float32"): onnx_writer.write,
     ("onnx", "int8"): qdq_writer.write,
@@ -82,6 +84,8 @@ def test_the_consumers_of_the_dev_extra_are_right(client: str, folder: Path) -> 
     expected = np.load(folder / "expected.npy")
     with asking.Asked(environments.command(consumer, folder), environments.variables(folder)) as asked:
         for scheme, largest in LARGEST.items():
+            if (client, scheme) in REFUSED:
+                continue
             file = folder / f"{scheme}.{consumer.formats[0]}"
             said = asked.answer(asking.request(file, folder / "rows.npy", folder / "answers.npy", []), 60)
             assert "seconds" in said, said
