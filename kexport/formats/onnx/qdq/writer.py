@@ -22,6 +22,7 @@ from kexport.formats.onnx.emitter import Emitter, Layout
 from kexport.formats.onnx.operators.network import emit_node
 from kexport.formats.onnx.qdq.constants import integers, store, zero_point
 from kexport.formats.onnx.qdq.forms import fast
+from kexport.formats.onnx.qdq.gates import clipped
 from kexport.formats.onnx.qdq.graph import explicit
 from kexport.formats.onnx.qdq.stored import AddConstant, Load, Store, StoredClip, StoredPad, StoredRow, unsigned
 from kexport.formats.onnx.writer import emit_inputs, emit_output, write_emitted
@@ -53,7 +54,7 @@ def write(
 
 
 def _emit(plan: QuantPlan, *, opset: int, batch: int | None) -> Emitter:
-    spelled = explicit(fast(plan))
+    spelled = explicit(fast(clipped(plan)))
     storage = integers(spelled.graph, spelled.stored)
     emitter = Emitter(graph=spelled.graph.with_batch(batch), opset=opset, storage=storage)
     emit_inputs(emitter)
