@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -10,6 +9,7 @@ from pathlib import PurePath
 
 from kexport.errors import UsageError
 from kexport.options import CellOptions, ModelOptions, variants
+from kexport.options.gates import check_max_drop, check_min_agreement
 from kexport.registry import CALIBRATED, QUANTIZED, Engine, EngineNames, Format, Scheme
 
 __all__ = [
@@ -237,25 +237,6 @@ class Cell(CellOptions):
     def label(self) -> str:
         """How the cell is called in tables and messages."""
         return f"{self.model.name} {self.format} {self.kind}"
-
-
-def check_max_drop(points: float) -> None:
-    """Raise UsageError unless a drop of top-1 can be bounded by so many points."""
-    why = (
-        "points are shares of 100 images"
-        if math.isnan(points) or points > 0
-        else ("a drop below 0 is a gain, which no quantization can promise")
-    )
-    if not 0 <= points <= 100:
-        expected = "100 or less" if points > 100 else "0 or more" if points < 0 else "0 to 100"
-        raise UsageError(f"--max-drop {points:g}: expected {expected}; {why}", hint="--max-drop 0.5")
-
-
-def check_min_agreement(share: float) -> None:
-    """Raise UsageError for what is no share of images."""
-    if not 0 <= share <= 1:
-        said = "; 97 of 100 images are 0.97" if share > 1 else ""
-        raise UsageError(f"--min-agreement {share:g}: expected a share, 0 to 1{said}", hint="--min-agreement 0.97")
 
 
 def integer_io_hint() -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kexport.errors import UsageError
 from kexport.options import variants
+from kexport.options.cell import CellOptions
 from kexport.options.entry import ENTRY, Goes, Option, option
 from kexport.options.kinds import BatchSize, Name, Names, Number, Sizes, Switch, Text, Texts
 from kexport.options.place import Url
@@ -22,7 +23,7 @@ from kexport.options.signature import keywords
 
 if TYPE_CHECKING:
     from kexport.registry import Format, Scheme
-    from kexport.specs import Boundary, Kernels
+    from kexport.specs import Boundary
 
 __all__ = [
     "DEFAULT_TIMEOUT_MINUTES", "PYTHON", "TABLE", "CellOptions", "ExportOptions", "Goes", "ModelOptions", "Option",
@@ -94,49 +95,6 @@ class ModelOptions:
         """What each of these adds to the name of the network, by the fields' names; see `Option.in_name`."""
         values = self.model_options()
         return {each.name: each.in_name(values[each.name]) for each in TABLE if each.name in values}
-
-
-@dataclass(frozen=True, kw_only=True)
-class CellOptions:
-    """What can be said of one artifact: fields of the request and of `Cell` alike."""
-
-    calibration: str | None = option(
-        Text(python="str | PathLike[str] | None", path=True), Goes.CELL,
-        "Images that int8 ranges are measured on, about 100; in Python also arrays or a dataset",
-        "--calibration photos", metavar="DIR|FILE.npz|synthetic:SEED",
-    )  # fmt: skip
-    evaluation: str | None = option(
-        Text(python="str | PathLike[str] | None", path=True), Goes.CELL,
-        "What accuracy is measured on: photographs in a folder per class, <class index>_*.jpg or a CSV, or arrays "
-        "input and labels; in Python also arrays or a dataset",
-        "--eval photos", word="eval", metavar="DIR|FILE.csv|FILE.npz", was="evaluation",
-    )  # fmt: skip
-    max_drop: float | None = option(
-        Number(), Goes.CELL,
-        "What int8 may lose on the data of --eval, of top-1 or of another network's own figure: the fewest layers stay "
-        "float32 for it",
-        "--schemes int8 --max-drop 0.5", metavar="POINTS",
-    )  # fmt: skip
-    min_agreement: float | None = option(
-        Number(), Goes.CELL, "Least share of the data of --eval on which a file of any scheme decides as Keras does",
-        "--eval photos --min-agreement 0.97", metavar="SHARE",
-    )  # fmt: skip
-    kernels: Kernels | None = option(  # noqa: RUF009 - a field
-        Name(of="kernels"), Goes.CELL, "Range of int8 kernels: the same decisions on every CPU, or all of it with VNNI",
-        "--schemes int8 --kernels full", metavar="portable|full", unless="portable",
-    )  # fmt: skip
-    integer_head: bool = option(
-        Switch(), Goes.CELL, "int8: the last dense layer too, with one scale, for runtimes of integers alone",
-        "--schemes int8 --integer-head", default=False,
-    )  # fmt: skip
-    operators: tuple[str, ...] = option(
-        Texts(), Goes.CELL, "Operators that the file may hold, as its format calls them; any unless said",
-        "--operators CONV_2D --operators SOFTMAX", default=(), metavar="NAME",
-    )  # fmt: skip
-
-    def cell_options(self) -> dict[str, Any]:
-        """Every field of these by its name."""
-        return {each.name: getattr(self, each.name) for each in fields(CellOptions)}
 
 
 @dataclass(frozen=True, kw_only=True)

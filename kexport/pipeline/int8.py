@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -15,9 +16,10 @@ from kexport.evidence.scoring import open_calibration_for
 from kexport.graph import Graph
 from kexport.images.calibration import CalibrationSet
 from kexport.pipeline.max_drop import Bound, Tell
-from kexport.quantization import Compile, Run, mixed, plan_file
+from kexport.quantization import Compile, Run, layers, mixed, plan_file
 from kexport.quantization.kernels.pairs import sums_of
 from kexport.quantization.plan import QuantPlan
+from kexport.quantization.prepare import rewrites
 from kexport.quantization.quantize import quantize, weights_only
 from kexport.quantization.scales.limits import scale_limits
 from kexport.records import DropSearch, QuantizationRecord, decode_as, encode
@@ -29,6 +31,7 @@ FOLDER, FACTS, LOCK = "int8", "quantization.json", "int8.lock"
 MOST_ALIKE = 0.1  # of the images: with more near-duplicates, a fit is judged on what it has seen
 UNFITTED = "kernels were not fitted: too many images are near-duplicates to judge a fit on"
 LARGEST_BATCH, BATCH_NUMBERS = 8, 1 << 19
+KEEP = "--keep-float"
 UNFIT = "calibrated on synthetic images: not fit to deploy"
 
 
@@ -51,7 +54,7 @@ def plan_of(
     if cell.scheme is Scheme.DYNAMIC:
         plan = weights_only(graph)
         return plan, _facts(plan, kind="none", fit_to_deploy=True)
-    place = folder / (_folder(cell) if cell.kernels is None else f"{_folder(cell)}-{cell.kernels}")
+    place = folder / _folder(cell)
     with _locked(folder / LOCK):
         if not plan_file.exists(place):
             _make(cell, graph, ready, place, threads=threads, tell=tell, own=own)
@@ -62,8 +65,13 @@ def plan_of(
 def _folder(cell: Cell) -> str:
     """One plan serves every file, but for a bound on the drop of a file with integer inputs or outputs."""
     own = cell.max_drop is not None and cell.io is not Boundary.FLOAT32
-    head = "-head" if cell.integer_head else ""
-    return f"{FOLDER}{head}-{cell.format}-{cell.io}" if own else f"{FOLDER}{head}"
+    parts = (
+        "head" if cell.integer_head else "",
+        f"{cell.format}-{cell.io}" if own else "",
+        str(cell.kernels or ""),
+        hashlib.sha256("\n".join(cell.keep_float).encode()).hexdigest()[:16] if cell.keep_float else "",
+    )
+    return "-".join([FOLDER, *filter(None, parts)])
 
 
 def _locked(path: Path) -> AbstractContextManager[object]:
@@ -91,6 +99,7 @@ def _make(
         peak_memory_bytes=machine.peak_memory_bytes(),
         search=search,
         kernels=cell.kernels,
+        keep_float=cell.keep_float,
         integer_head=cell.integer_head,
         notes=(
             *images.notes,
@@ -120,18 +129,43 @@ def _bounded(
 
     fit, head = _tell_apart(images), cell.integer_head
 
+    said = _said(cell, graph)
+
     def make(kept: frozenset[str]) -> QuantPlan:
         stream = partial(images.batches, _batch(images))
         portable = cell.kernels != Kernels.FULL
         return quantize(
-            graph, stream, compile_, keep_float=kept, refused=_refused, fit=fit, integer_head=head, portable=portable
+            graph,
+            stream,
+            compile_,
+            keep_float=said | kept,
+            refused=_refused,
+            fit=fit,
+            integer_head=head,
+            portable=portable,
         )
 
     if cell.max_drop is None:
         return make(frozenset()), None
-    bound = Bound(cell=cell, facts=ready.facts, folder=folder, threads=threads, tell=tell, own=own)
+    bound = Bound(cell=cell, facts=ready.facts, folder=folder, threads=threads, tell=tell, own=own, said=said)
     found = bound.search(graph, images, make=make, compile_=compile_)
     return found.plan, found.search
+
+
+def _said(cell: Cell, graph: Graph) -> frozenset[str]:
+    """The nodes that ``--keep-float`` names. Raises UnknownNameError."""
+    if not cell.keep_float:
+        return frozenset()
+    whole, source = rewrites.rewrite(graph), cell.model.source
+    found = [layers.matching(whole, each, option=KEEP, source=source) for each in cell.keep_float]
+    return layers.nodes(whole, frozenset().union(*found), integer_head=cell.integer_head)
+
+
+def require_layers(cells: Iterable[Cell], graph: Graph) -> None:
+    """Raise UnknownNameError for a layer that ``--keep-float`` names and the network has not."""
+    for cell in cells:
+        for each in cell.keep_float:
+            layers.matching(graph, each, option=KEEP, source=cell.model.source)
 
 
 def compiler(threads: int) -> Compile:

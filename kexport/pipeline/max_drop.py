@@ -32,7 +32,7 @@ Tell = Callable[[str], None]
 class Bound:
     """What the drop of a plan is measured with: the cell that asks, and the folder where its model is prepared.
 
-    ``tell`` hears what is done now; ``own`` is the user's own figure.
+    ``tell`` hears what is done now; ``own`` is the user's own figure, ``said`` the nodes that stay in float anyway.
     """
 
     cell: Cell
@@ -41,6 +41,7 @@ class Bound:
     threads: int
     tell: Tell
     own: Measure | None = None
+    said: frozenset[str] = frozenset()
 
     def search(self, graph: Graph, images: CalibrationSet, *, make: Make, compile_: Compile) -> Mixed:
         """The plan of the optimized ``graph`` with the fewest float layers inside the bound, or the best one.
@@ -81,11 +82,12 @@ class Bound:
         return embedded_plan(plan, embedding.contract_of(self.facts)) if embeds else plan
 
     def ranked(self, graph: Graph, images: CalibrationSet, compile_: Compile) -> tuple[LayerDamage, ...]:
-        """The layers, most sensitive first, by the names of those that hold the weights."""
+        """The layers that could stay in float, most sensitive first, by the names of those that hold the weights."""
         self.tell("rank layers")
         chosen = list(sensitivity.few(images, sensitivity.usual_images(images.shape)))
         damages = sensitivity.rank(graph, lambda: iter(chosen), compile_)
-        return worst_first(sensitivity.named(damages, _carriers(graph_file.load(self.folder))))
+        free = [damage for damage in damages if not self.said.issuperset(damage.nodes)]
+        return worst_first(sensitivity.named(free, _carriers(graph_file.load(self.folder))))
 
     def _require_labels(self) -> None:
         stored = evaluation.load(self.folder)

@@ -40,7 +40,9 @@ def _in_python(cell: Cell) -> str:
     told = {word: word if text.startswith(PREFIX) else repr(text) for word, text in data.items() if text}
     gates = {"max_drop": cell.max_drop, "min_agreement": cell.min_agreement}
     held = {word: f"{value:g}" for word, value in gates.items() if value is not None}
-    what = {"formats": repr(str(cell.format)), "schemes": repr(str(cell.scheme)), **told, **held, "force": "True"}
+    kept = {"keep_float": repr(cell.keep_float)} if cell.keep_float else {}
+    what = {"formats": repr(str(cell.format)), "schemes": repr(str(cell.scheme)), **told, **held, **kept}
+    what["force"] = "True"
     return f"kexport.export({', '.join([source, *(f'{word}={value}' for word, value in what.items())])})"
 
 
@@ -128,6 +130,7 @@ def cell_of(record: Record, *, trusted: Collection[str] = (), built: bool = True
         max_drop=search.bound_points if search else None,
         min_agreement=record.accuracy.min_agreement if record.accuracy else None,
         kernels=kernels,
+        keep_float=record.quantization.keep_float if record.quantization else (),
         integer_head=record.quantization is not None and record.quantization.integer_head,
         operators=record.artifact.allowed,
         io=io,

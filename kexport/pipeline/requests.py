@@ -14,7 +14,7 @@ from kexport.evidence.benchmark import BenchSettings
 from kexport.images import calibration, evaluation
 from kexport.images.given import PREFIX
 from kexport.options import ExportOptions
-from kexport.pipeline import same_name
+from kexport.pipeline import gates, same_name
 from kexport.sources import labels, stated
 from kexport.sources.catalog import APPLICATIONS, Application
 from kexport.sources.names import Factory, Live, ModelFile, Named, command, select, told
@@ -29,13 +29,11 @@ from kexport.specs import (
     ModelSpec,
     Scheme,
     WeightsSpec,
-    check_max_drop,
-    check_min_agreement,
     integer_io_hint,
 )
 
 IMAGENET = "imagenet"
-UNCALIBRATED: dict[str, object] = {"max_drop": None, "kernels": None, "integer_head": False}
+UNCALIBRATED: dict[str, object] = {"max_drop": None, "kernels": None, "integer_head": False, "keep_float": ()}
 """What is said of calibrated schemes alone, in a cell of another."""
 
 
@@ -63,8 +61,7 @@ def _cells(model: Named, what: ExportOptions, models: int) -> Iterator[Cell]:
     spec = _spec(model, what, weights) if isinstance(model, Application) else own(model, what)
     pairs = _pairs(what)
     _check_io(what, pairs)
-    _check_max_drop(what)
-    _check_min_agreement(what)
+    gates.check(what)
     for form, scheme in pairs:
         yield Cell(
             model=spec,
@@ -89,36 +86,6 @@ def _check_io(options: ExportOptions, pairs: list[tuple[Format, Scheme]]) -> Non
         raise UsageError(
             f"--io {options.io}: only TFLite files of scheme int8 have integer inputs and outputs",
             hint=integer_io_hint(),
-        )
-
-
-def _check_max_drop(options: ExportOptions) -> None:
-    """UsageError for a bound that nothing could be held to."""
-    if options.max_drop is None:
-        return
-    check_max_drop(options.max_drop)
-    schemes = options.schemes or (Scheme.FLOAT32,)
-    if Scheme.INT8 not in schemes:
-        raise UsageError(
-            f"--max-drop {options.max_drop:g} with {', '.join(schemes)}: expected scheme int8, whose layers can "
-            "stay in float32 one by one",
-            hint="--schemes int8",
-        )
-    if options.evaluation is None:
-        raise UsageError(
-            f"--max-drop {options.max_drop:g}: expected --eval as well, labelled photographs to measure the drop on",
-            hint="--eval photos",
-        )
-
-
-def _check_min_agreement(options: ExportOptions) -> None:
-    if options.min_agreement is None:
-        return
-    check_min_agreement(options.min_agreement)
-    if options.evaluation is None:
-        raise UsageError(
-            f"--min-agreement {options.min_agreement:g}: expected --eval as well, photographs to decide on",
-            hint="--eval photos",
         )
 
 

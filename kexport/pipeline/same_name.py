@@ -86,5 +86,6 @@ def _told(cell: Cell) -> dict[str, str]:
         "--batch": str(cell.file_batch),
         "--calibration": str(cell.calibration) if calibrated else "",
         "--kernels": str(cell.kernels or Kernels.PORTABLE) if calibrated else "",
+        "--keep-float": ", ".join(cell.keep_float) or "no layer",
         "--integer-head": str(cell.integer_head) if calibrated else "",
     }

@@ -46,8 +46,8 @@ class QuantizationRecord:
 
     ``calibration`` is what was asked for, ``calibration_sha256`` the set's digest; ``float_layers`` are the layers
     with weights that stayed float32, and ``search`` says why where ``--max-drop`` was given; ``notes`` are warnings
-    about the images and the plan. ``kernels`` is what ``--kernels`` said, if anything, ``integer_head`` whether
-    ``--integer-head`` was given;
+    about the images and the plan. ``kernels`` is what ``--kernels`` said, if anything, ``keep_float`` the layers that
+    ``--keep-float`` named, ``integer_head`` whether ``--integer-head`` was given;
     ``largest_pair_sums`` are, by layer, the largest sums of two weights of equal signs that a runtime adds up in int16
     (`kexport.quantization.kernels.pairs`); empty where nothing is. ``seconds`` is what reading the images and making
     the plan took, with the search, ``peak_memory_bytes`` the peak of the process that did it; one plan serves all
@@ -63,6 +63,7 @@ class QuantizationRecord:
     float_layers: tuple[str, ...] = ()
     search: DropSearch | None = None
     kernels: str | None = None
+    keep_float: tuple[str, ...] = ()
     integer_head: bool = False
     largest_pair_sums: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0

@@ -22,7 +22,8 @@ def damage_table(ranking: Ranking) -> Table:
     rows = tuple(
         (layer.name, layer.kind, _bar(ranking, layer), *_cells(ranking, layer)) for layer in ranking.worst_first
     )
-    return Table(title=title(ranking), header=HEADER, rows=rows, text_columns=3, notes=ranking.notes)
+    notes = (*ranking.notes, *keeping(ranking))
+    return Table(title=title(ranking), header=HEADER, rows=rows, text_columns=3, notes=notes)
 
 
 def render_md(ranking: Ranking) -> str:
@@ -126,10 +127,20 @@ def _costly(ranking: Ranking) -> tuple[str, ...]:
     return tuple(chosen)
 
 
-def _acts(ranking: Ranking) -> str:
-    """The command that leaves the most sensitive layers in float32, as many as a bound needs."""
-    words = ["kexport", "export", ranking.model, "--schemes", "int8", "--calibration", ranking.calibration]
-    return shlex.join([*words, "--max-drop", "0.5", "--eval", "photos"])
+def _acts(ranking: Ranking) -> tuple[str, str]:
+    """The commands that leave layers in float32: as many of the most sensitive as a bound needs, or the costly."""
+    kept = [word for name in _costly(ranking) for word in ("--keep-float", name)]
+    return _command(ranking, "--max-drop", "0.5", "--eval", "photos"), _command(ranking, *kept)
+
+
+def keeping(ranking: Ranking) -> tuple[str, ...]:
+    """How the layers that make most of the noise stay in float32; nothing where none costs anything."""
+    return (f"most of the noise stays away with: {_acts(ranking)[1]}",) if _costly(ranking) else ()
+
+
+def _command(ranking: Ranking, *words: str) -> str:
+    first = ["kexport", "export", ranking.model, "--schemes", "int8", "--calibration", ranking.calibration]
+    return shlex.join([*first, *words])
 
 
 MOST_OF_IT = 0.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -40,7 +41,13 @@ def test_table_worst_first() -> None:
         ("same", "Conv2D", "▎", "1.0 %", "30.0", "4", "40.0 %", "1.50"),
         ("quiet", "Conv2D", "", "0.0 %", "> 100", "3", "30.0 %", "1.50"),
     )
-    assert table.notes == RANKING.notes
+    said = "kexport export Toy --schemes int8 --calibration 'photos & <more>' --keep-float 'a<b'"
+    assert table.notes == (*RANKING.notes, f"most of the noise stays away with: {said}")
+
+
+def test_nothing_to_keep_where_nothing_costs() -> None:
+    quiet = replace(RANKING, layers=(layer(0, "quiet", math.inf), layer(1, "still", math.inf)))
+    assert damage_table(quiet).notes == RANKING.notes
 
 
 def test_markdown() -> None:

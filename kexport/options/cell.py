@@ -1,0 +1,60 @@
+"""What can be said of one artifact: the options of calibration, of quantizing, and the gates that it has to pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from kexport.options.entry import Goes, option
+from kexport.options.kinds import Name, Number, Switch, Text, Texts
+
+if TYPE_CHECKING:
+    from kexport.specs import Kernels
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellOptions:
+    """What can be said of one artifact: fields of the request and of `Cell` alike."""
+
+    calibration: str | None = option(
+        Text(python="str | PathLike[str] | None", path=True), Goes.CELL,
+        "Images that int8 ranges are measured on, about 100; in Python also arrays or a dataset",
+        "--calibration photos", metavar="DIR|FILE.npz|synthetic:SEED",
+    )  # fmt: skip
+    evaluation: str | None = option(
+        Text(python="str | PathLike[str] | None", path=True), Goes.CELL,
+        "What accuracy is measured on: photographs in a folder per class, <class index>_*.jpg or a CSV, or arrays "
+        "input and labels; in Python also arrays or a dataset",
+        "--eval photos", word="eval", metavar="DIR|FILE.csv|FILE.npz", was="evaluation",
+    )  # fmt: skip
+    max_drop: float | None = option(
+        Number(), Goes.CELL,
+        "What int8 may lose on the data of --eval, of top-1 or of another network's own figure: the fewest layers stay "
+        "float32 for it",
+        "--schemes int8 --max-drop 0.5", metavar="POINTS",
+    )  # fmt: skip
+    min_agreement: float | None = option(
+        Number(), Goes.CELL, "Least share of the data of --eval on which a file of any scheme decides as Keras does",
+        "--eval photos --min-agreement 0.97", metavar="SHARE",
+    )  # fmt: skip
+    kernels: Kernels | None = option(  # noqa: RUF009 - a field
+        Name(of="kernels"), Goes.CELL, "Range of int8 kernels: the same decisions on every CPU, or all of it with VNNI",
+        "--schemes int8 --kernels full", metavar="portable|full", unless="portable",
+    )  # fmt: skip
+    keep_float: tuple[str, ...] = option(
+        Texts(), Goes.CELL,
+        "int8: layers that stay in float32, by name or glob; which cost most: kexport sensitivity",
+        "--schemes int8 --keep-float 'block1_*'", default=(), metavar="LAYER",
+    )  # fmt: skip
+    integer_head: bool = option(
+        Switch(), Goes.CELL, "int8: the last dense layer too, with one scale, for runtimes of integers alone",
+        "--schemes int8 --integer-head", default=False,
+    )  # fmt: skip
+    operators: tuple[str, ...] = option(
+        Texts(), Goes.CELL, "Operators that the file may hold, as its format calls them; any unless said",
+        "--operators CONV_2D --operators SOFTMAX", default=(), metavar="NAME",
+    )  # fmt: skip
+
+    def cell_options(self) -> dict[str, Any]:
+        """Every field of these by its name."""
+        return {each.name: getattr(self, each.name) for each in fields(CellOptions)}

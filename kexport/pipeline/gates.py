@@ -1,0 +1,57 @@
+"""What an artifact is held to and how it is quantized: what of it can be asked for, told before work begins."""
+
+from __future__ import annotations
+
+from kexport.errors import UsageError
+from kexport.options import ExportOptions
+from kexport.specs import CALIBRATED, Scheme, check_max_drop, check_min_agreement
+
+
+def check(options: ExportOptions) -> None:
+    """UsageError for a bound that nothing could be held to, and for layers of schemes without any."""
+    _check_max_drop(options)
+    _check_min_agreement(options)
+    _check_keep_float(options)
+
+
+def _schemes(options: ExportOptions) -> tuple[Scheme, ...]:
+    return options.schemes or (Scheme.FLOAT32,)
+
+
+def _check_keep_float(options: ExportOptions) -> None:
+    if options.keep_float and CALIBRATED.isdisjoint(_schemes(options)):
+        raise UsageError(
+            f"--keep-float {options.keep_float[0]} with {', '.join(_schemes(options))}: expected scheme int8, "
+            "all layers of which are quantized unless said",
+            hint="--schemes int8",
+        )
+
+
+def _check_max_drop(options: ExportOptions) -> None:
+    """UsageError for a bound that nothing could be held to."""
+    if options.max_drop is None:
+        return
+    check_max_drop(options.max_drop)
+    schemes = _schemes(options)
+    if Scheme.INT8 not in schemes:
+        raise UsageError(
+            f"--max-drop {options.max_drop:g} with {', '.join(schemes)}: expected scheme int8, whose layers can "
+            "stay in float32 one by one",
+            hint="--schemes int8",
+        )
+    if options.evaluation is None:
+        raise UsageError(
+            f"--max-drop {options.max_drop:g}: expected --eval as well, labelled photographs to measure the drop on",
+            hint="--eval photos",
+        )
+
+
+def _check_min_agreement(options: ExportOptions) -> None:
+    if options.min_agreement is None:
+        return
+    check_min_agreement(options.min_agreement)
+    if options.evaluation is None:
+        raise UsageError(
+            f"--min-agreement {options.min_agreement:g}: expected --eval as well, photographs to decide on",
+            hint="--eval photos",
+        )
