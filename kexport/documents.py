@@ -29,6 +29,7 @@ _MEMBER_OF_A_UNION = re.compile(
 )
 _SHOWN = 60
 _MOST_DIGITS = 21
+_MAX_DOTS = 200
 
 
 def encode(value: Any) -> str:
@@ -98,6 +99,13 @@ def _integer(digits: str) -> int:
             hint="kexport export --force ...",
         )
     return int(digits)
+
+
+def bounded_toml(text: str) -> str:
+    """The text, unless a key in it is so long that reading it would take minutes. Raises ValueError."""
+    if any(line.count(".") > _MAX_DOTS for line in text.splitlines()):
+        raise ValueError(f"a line with more than {_MAX_DOTS} dots")
+    return text
 
 
 def validated(kind: Any, content: Mapping[str, Any]) -> Any:

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kexport.documents import mistakes, validated
+from kexport.documents import bounded_toml, mistakes, validated
 from kexport.errors import UnknownNameError, UsageError
 from kexport.files import package_data, there
 from kexport.files import read as read_bounded
@@ -27,7 +27,6 @@ KEYS = tuple(each for each in TABLE if each.in_target)
 """The options that a target may set; their words are its keys."""
 
 MAX_BYTES = 2**18
-MAX_DOTS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +109,9 @@ def read(path: Path, *, label: str | None = None) -> Target:
     """Read one file strictly; ``label`` is what messages call it. Raises UsageError that lists every mistake."""
     called = label or str(path)
     try:
-        return parse(tomllib.loads(_bounded(read_bounded(path, limit_bytes=MAX_BYTES).decode())), folder=path.parent)
+        return parse(
+            tomllib.loads(bounded_toml(read_bounded(path, limit_bytes=MAX_BYTES).decode())), folder=path.parent
+        )
     except UsageError as error:
         lines = "\n".join(f"{called}: {line}" for line in error.message.splitlines())
         raise UsageError(lines, hint="kexport list targets") from error
@@ -118,13 +119,6 @@ def read(path: Path, *, label: str | None = None) -> Target:
         raise UsageError(f"{called}: cannot be read: {error.strerror}", hint="kexport list targets") from error
     except (ValueError, RecursionError) as error:  # TOML syntax and UTF-8 alike
         raise UsageError(f"{called}: is not TOML: {error}", hint="https://toml.io/en/v1.0.0") from error
-
-
-def _bounded(text: str) -> str:
-    """The text, unless a key in it is so long that reading it would take minutes."""
-    if any(line.count(".") > MAX_DOTS for line in text.splitlines()):
-        raise ValueError(f"a line with more than {MAX_DOTS} dots")
-    return text
 
 
 def parse(content: Mapping[str, Any], *, folder: Path = Path()) -> Target:

@@ -46,6 +46,11 @@ class CellOptions:
         "int8: layers that stay in float32, by name or glob; which cost most: kexport sensitivity",
         "--schemes int8 --keep-float 'block1_*'", default=(), metavar="LAYER",
     )  # fmt: skip
+    recipe: str | None = option(
+        Text(python="str | PathLike[str] | None", path=True), Goes.CELL,
+        "int8: a TOML file that says which layers get which precision, range and kernels; kexport inspect writes one",
+        "--schemes int8 --recipe recipe.toml", metavar="FILE",
+    )  # fmt: skip
     integer_head: bool = option(
         Switch(), Goes.CELL, "int8: the last dense layer too, with one scale, for runtimes of integers alone",
         "--schemes int8 --integer-head", default=False,

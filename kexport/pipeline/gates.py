@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from kexport.errors import UsageError
 from kexport.options import ExportOptions
+from kexport.quantization import recipe_file
 from kexport.specs import CALIBRATED, Scheme, check_max_drop, check_min_agreement
 
 
@@ -11,20 +14,24 @@ def check(options: ExportOptions) -> None:
     """UsageError for a bound that nothing could be held to, and for layers of schemes without any."""
     _check_max_drop(options)
     _check_min_agreement(options)
-    _check_keep_float(options)
+    _check_layers(options)
 
 
 def _schemes(options: ExportOptions) -> tuple[Scheme, ...]:
     return options.schemes or (Scheme.FLOAT32,)
 
 
-def _check_keep_float(options: ExportOptions) -> None:
-    if options.keep_float and CALIBRATED.isdisjoint(_schemes(options)):
+def _check_layers(options: ExportOptions) -> None:
+    """UsageError for what is said of layers of int8 where there are none, and for a recipe that cannot be read."""
+    said = f"--keep-float {options.keep_float[0]}" if options.keep_float else f"--recipe {options.recipe}"
+    if (options.keep_float or options.recipe is not None) and CALIBRATED.isdisjoint(_schemes(options)):
         raise UsageError(
-            f"--keep-float {options.keep_float[0]} with {', '.join(_schemes(options))}: expected scheme int8, "
-            "all layers of which are quantized unless said",
+            f"{said} with {', '.join(_schemes(options))}: expected scheme int8, all layers of which are quantized "
+            "unless said",
             hint="--schemes int8",
         )
+    if options.recipe is not None:
+        recipe_file.read(Path(options.recipe))
 
 
 def _check_max_drop(options: ExportOptions) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -15,23 +15,23 @@ from kexport.evidence.scores import Measure
 from kexport.evidence.scoring import open_calibration_for
 from kexport.graph import Graph
 from kexport.images.calibration import CalibrationSet
+from kexport.pipeline import recipe
 from kexport.pipeline.max_drop import Bound, Tell
-from kexport.quantization import Compile, Run, layers, mixed, plan_file
+from kexport.quantization import Compile, Run, mixed, plan_file
 from kexport.quantization.kernels.pairs import sums_of
 from kexport.quantization.plan import QuantPlan
-from kexport.quantization.prepare import rewrites
 from kexport.quantization.quantize import quantize, weights_only
 from kexport.quantization.scales.limits import scale_limits
 from kexport.records import DropSearch, QuantizationRecord, decode_as, encode
+from kexport.records.recipe import LayerKernels, Recipe
 from kexport.runtimes.ort_graph import GraphSession
 from kexport.sources.prepared import Prepared
-from kexport.specs import Boundary, Cell, Kernels, Scheme
+from kexport.specs import Boundary, Cell, Scheme
 
 FOLDER, FACTS, LOCK = "int8", "quantization.json", "int8.lock"
 MOST_ALIKE = 0.1  # of the images: with more near-duplicates, a fit is judged on what it has seen
 UNFITTED = "kernels were not fitted: too many images are near-duplicates to judge a fit on"
 LARGEST_BATCH, BATCH_NUMBERS = 8, 1 << 19
-KEEP = "--keep-float"
 UNFIT = "calibrated on synthetic images: not fit to deploy"
 
 
@@ -69,9 +69,13 @@ def _folder(cell: Cell) -> str:
         "head" if cell.integer_head else "",
         f"{cell.format}-{cell.io}" if own else "",
         str(cell.kernels or ""),
-        hashlib.sha256("\n".join(cell.keep_float).encode()).hexdigest()[:16] if cell.keep_float else "",
+        _digest(recipe.used(cell, None)) if cell.keep_float or cell.recipe else "",
     )
     return "-".join([FOLDER, *filter(None, parts)])
+
+
+def _digest(used: Recipe | None) -> str:
+    return hashlib.sha256(encode(used).encode()).hexdigest()[:16]
 
 
 def _locked(path: Path) -> AbstractContextManager[object]:
@@ -100,6 +104,8 @@ def _make(
         search=search,
         kernels=cell.kernels,
         keep_float=cell.keep_float,
+        recipe_file=cell.recipe or "",
+        recipe=recipe.used(cell, search),
         integer_head=cell.integer_head,
         notes=(
             *images.notes,
@@ -127,45 +133,28 @@ def _bounded(
     """The plan in int8, or with as many float layers as the cell's bound takes."""
     compile_ = compiler(threads)
 
-    fit, head = _tell_apart(images), cell.integer_head
-
-    said = _said(cell, graph)
+    fit, said, wanted = _tell_apart(images), recipe.asked(cell), recipe.wishes(cell, graph)
 
     def make(kept: frozenset[str]) -> QuantPlan:
         stream = partial(images.batches, _batch(images))
-        portable = cell.kernels != Kernels.FULL
         return quantize(
             graph,
             stream,
             compile_,
-            keep_float=said | kept,
+            keep_float=kept,
             refused=_refused,
             fit=fit,
-            integer_head=head,
-            portable=portable,
+            integer_head=said.integer_head,
+            portable=said.kernels is not LayerKernels.FULL,
+            wishes=wanted,
         )
 
     if cell.max_drop is None:
         return make(frozenset()), None
-    bound = Bound(cell=cell, facts=ready.facts, folder=folder, threads=threads, tell=tell, own=own, said=said)
+    float_ = wanted.in_float
+    bound = Bound(cell=cell, facts=ready.facts, folder=folder, threads=threads, tell=tell, own=own, said=float_)
     found = bound.search(graph, images, make=make, compile_=compile_)
     return found.plan, found.search
-
-
-def _said(cell: Cell, graph: Graph) -> frozenset[str]:
-    """The nodes that ``--keep-float`` names. Raises UnknownNameError."""
-    if not cell.keep_float:
-        return frozenset()
-    whole, source = rewrites.rewrite(graph), cell.model.source
-    found = [layers.matching(whole, each, option=KEEP, source=source) for each in cell.keep_float]
-    return layers.nodes(whole, frozenset().union(*found), integer_head=cell.integer_head)
-
-
-def require_layers(cells: Iterable[Cell], graph: Graph) -> None:
-    """Raise UnknownNameError for a layer that ``--keep-float`` names and the network has not."""
-    for cell in cells:
-        for each in cell.keep_float:
-            layers.matching(graph, each, option=KEEP, source=cell.model.source)
 
 
 def compiler(threads: int) -> Compile:

@@ -40,7 +40,7 @@ def _in_python(cell: Cell) -> str:
     told = {word: word if text.startswith(PREFIX) else repr(text) for word, text in data.items() if text}
     gates = {"max_drop": cell.max_drop, "min_agreement": cell.min_agreement}
     held = {word: f"{value:g}" for word, value in gates.items() if value is not None}
-    kept = {"keep_float": repr(cell.keep_float)} if cell.keep_float else {}
+    kept = {name: repr(value) for name in ("keep_float", "recipe") if (value := getattr(cell, name))}
     what = {"formats": repr(str(cell.format)), "schemes": repr(str(cell.scheme)), **told, **held, **kept}
     what["force"] = "True"
     return f"kexport.export({', '.join([source, *(f'{word}={value}' for word, value in what.items())])})"
@@ -131,6 +131,7 @@ def cell_of(record: Record, *, trusted: Collection[str] = (), built: bool = True
         min_agreement=record.accuracy.min_agreement if record.accuracy else None,
         kernels=kernels,
         keep_float=record.quantization.keep_float if record.quantization else (),
+        recipe=(record.quantization.recipe_file or None) if record.quantization else None,
         integer_head=record.quantization is not None and record.quantization.integer_head,
         operators=record.artifact.allowed,
         io=io,

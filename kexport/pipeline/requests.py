@@ -33,7 +33,13 @@ from kexport.specs import (
 )
 
 IMAGENET = "imagenet"
-UNCALIBRATED: dict[str, object] = {"max_drop": None, "kernels": None, "integer_head": False, "keep_float": ()}
+UNCALIBRATED: dict[str, object] = {
+    "max_drop": None,
+    "kernels": None,
+    "integer_head": False,
+    "keep_float": (),
+    "recipe": None,
+}
 """What is said of calibrated schemes alone, in a cell of another."""
 
 

@@ -27,7 +27,13 @@ def fingerprint(cell: Cell) -> str:
     The pipeline stores it as ``record.versions["request"]``.
     """
     model = cell.model
-    files = {"weights": model.weights.path, "model": model.file, "labels": model.labels, "stated": model.preprocessing}
+    files = {
+        "weights": model.weights.path,
+        "model": model.file,
+        "labels": model.labels,
+        "stated": model.preprocessing,
+        "recipe": cell.recipe,
+    }
     content = {name: _content(path) for name, path in files.items()}
     request = {"cell": asdict(cell), "files": content, "bounds": tolerances.digest(), "made with": _makers()}
     images = {text: _state(Path(text)) for text in (cell.calibration, cell.evaluation) if text is not None}

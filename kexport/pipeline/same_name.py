@@ -87,5 +87,6 @@ def _told(cell: Cell) -> dict[str, str]:
         "--calibration": str(cell.calibration) if calibrated else "",
         "--kernels": str(cell.kernels or Kernels.PORTABLE) if calibrated else "",
         "--keep-float": ", ".join(cell.keep_float) or "no layer",
+        "--recipe": str(cell.recipe or "none"),
         "--integer-head": str(cell.integer_head) if calibrated else "",
     }

@@ -15,6 +15,7 @@ from kexport.quantization.kernels.pairs import LARGEST_SUM, sums_of
 from kexport.quantization.observe.distinct import distinct
 from kexport.quantization.plan import Kernel, Precision, QuantPlan
 from kexport.quantization.prepare import rewrites
+from kexport.quantization.recipe import Wishes
 
 ROUNDS = 4
 Refused = Callable[[QuantPlan], Collection[str]]
@@ -30,18 +31,21 @@ def quantize(
     fit: bool = True,
     portable: bool = True,
     integer_head: bool = False,
+    wishes: Wishes | None = None,
 ) -> QuantPlan:
     """The int8 plan of an optimized graph.
 
     ``keep_float`` names nodes that must stay float32; ``refused`` names those whose scales a runtime would not take:
     they become float32 too, and the plan is made again. ``fit`` False leaves kernels as they are before rounding, for
     images that are too much alike to judge a fit on. ``portable`` False takes the whole range of int8 for kernels:
-    some CPUs compute with them otherwise (`kernels.pairs`). ``integer_head`` quantizes a last dense layer too. Images
-    that are copies of others count once. Raises UnsupportedError if that does not end.
+    some CPUs compute with them otherwise (`kernels.pairs`). ``integer_head`` quantizes a last dense layer too, and
+    ``wishes`` are what a recipe wants. Images that are copies of others count once. Raises UnsupportedError if that
+    does not end.
     """
     graph, batches = rewrites.rewrite(graph), distinct(batches)
-    make = partial(_plan, graph, batches, compile_, fit=fit, portable=portable, integer_head=integer_head)
-    kept = set(keep_float)
+    said = wishes or Wishes()
+    make = partial(_plan, graph, batches, compile_, fit=fit, portable=portable, integer_head=integer_head, wishes=said)
+    kept = {*keep_float, *said.in_float}
     for _ in range(ROUNDS):
         plan = make(keep_float=kept)
         new = set(refused(plan)) - kept if refused else set()
@@ -60,9 +64,12 @@ def _plan(
     fit: bool,
     portable: bool,
     integer_head: bool,
+    wishes: Wishes,
 ) -> QuantPlan:
-    network = survey.survey(graph, batches, compile_, keep_float=keep_float, integer_head=integer_head)
-    decided = sequence.decide(network, batches, compile_, fit=fit, portable=portable)
+    network = survey.survey(
+        graph, batches, compile_, keep_float=keep_float, integer_head=integer_head, extremes=wishes.extremes
+    )
+    decided = sequence.decide(network, batches, compile_, fit=fit, portable=portable, otherwise=wishes.other_kernels)
     return noted(
         QuantPlan(
             graph=_with_biases(network.graph, decided),

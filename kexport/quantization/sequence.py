@@ -9,7 +9,7 @@ the float network makes is held for all kernels from the beginning, at some posi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -65,11 +65,18 @@ class Decided:
 
 
 def decide(
-    network: Network, batches: Batches, compile_: Compile, *, fit: bool = True, portable: bool = True
+    network: Network,
+    batches: Batches,
+    compile_: Compile,
+    *,
+    fit: bool = True,
+    portable: bool = True,
+    otherwise: Collection[str] = (),
 ) -> Decided:
     """Every kernel and bias, in the order of the graph.
 
-    ``fit`` False rounds kernels as they are; ``portable`` False does not keep neighbours within 16 bits (`pairs`).
+    ``fit`` False rounds kernels as they are; ``portable`` False does not keep neighbours within 16 bits (`pairs`), but
+    those of the nodes ``otherwise``, which have the contrary of it.
     """
     stored = inputs_of(network, batches)
     images = len(next(iter(stored.values())))
@@ -82,6 +89,7 @@ def decide(
         targets=wanted,
         fit=fit,
         portable=portable,
+        otherwise=otherwise,
     )
     left = {name: len(readers) for name, readers in network.graph.consumers.items()}
     for node in network.graph:
@@ -143,6 +151,7 @@ class Walk:
     targets: dict[str, Target] = field(default_factory=dict)
     fit: bool = True
     portable: bool = True
+    otherwise: Collection[str] = ()
 
     def visit(self, node: Node, *, last: bool) -> None:
         """Decide the node's numbers, then store what it makes unless nobody reads it."""
@@ -158,7 +167,7 @@ class Walk:
             operation = replace(operation, kernel=refit(operation, moments))
         read = self.network.values[node.inputs[0]] if self.network.int8(node.name) else None
         scales = scales_of(operation, read=read, made=self.network.values.get(node.name))
-        pairs = pairs_of(self.network.graph, node) if self.portable else ()
+        pairs = pairs_of(self.network.graph, node) if self.portable != (node.name in self.otherwise) else ()
         if pairs:
             scales = scales_in_pairs(operation, scales, pairs, moments)
         if node.name in self.network.heads:

@@ -21,21 +21,23 @@ def survey(
     *,
     keep_float: Collection[str] = (),
     integer_head: bool = False,
+    extremes: Collection[str] = (),
 ) -> Network:
     """The network of a rewritten graph: equal to it in float32, and ready to be quantized node by node.
 
     Channels are equalised as if nothing were kept in float: what a float layer makes is rounded as soon as an int8
     layer reads it, and needs it as much. ``integer_head``: a last dense layer is int8 too, its kernel with one scale.
+    What the nodes ``extremes`` make has ranges as wide as what was seen.
     """
     head = integer_head
     first = stem.find(graph)
     if first is None:
-        return _survey(graph, batches, compile_, keep_float=keep_float, stored=(), head=head)
+        return _survey(graph, batches, compile_, keep_float=keep_float, stored=(), head=head, wide=extremes)
     seen = observe.observe(_up_to(graph, first.product), batches, compile_, values=(first.image, first.product))
     opened = stem.on_levels(graph, first, seen)
     kept = {*keep_float, *first.in_float}
-    network = _survey(opened, batches, compile_, keep_float=kept, stored=(first.depthwise,), head=head)
-    return _exact(network, first)
+    network = _survey(opened, batches, compile_, keep_float=kept, stored=(first.depthwise,), head=head, wide=extremes)
+    return _exact(network, first, extremes)
 
 
 def _survey(
@@ -46,12 +48,13 @@ def _survey(
     keep_float: Collection[str],
     stored: Collection[str],
     head: bool,
+    wide: Collection[str],
 ) -> Network:
     everything = assign.assign(graph, integer_head=head)
     seen = observe.observe(graph, batches, compile_, values=ranges.needed(graph, everything))
     graph, seen = equalize.equalize(graph, everything, seen)
     precisions = assign.assign(graph, keep_float=keep_float, stored=stored, integer_head=head)
-    values = ranges.choose(graph, precisions, seen)
+    values = ranges.choose(graph, precisions, seen, extremes=wide)
     heads = assign.heads(graph, precisions) if head else frozenset()
     return Network(graph=graph, precisions=precisions, values=values, observed=seen, heads=heads)
 
@@ -62,7 +65,7 @@ def _up_to(graph: Graph, value: str) -> Graph:
     return replace(graph, nodes=graph.nodes[:last], outputs={value: value})
 
 
-def _exact(network: Network, first: stem.Stem) -> Network:
+def _exact(network: Network, first: stem.Stem, wide: Collection[str]) -> Network:
     """The network with the stem's numbers on their grids, and its result at a scale that is a power of two."""
     name = first.depthwise
     if name not in network.values:
@@ -70,7 +73,7 @@ def _exact(network: Network, first: stem.Stem) -> Network:
     scale = network.values[name].scale
     wanted = stem.power_of_two(scale)
     graph, seen = equalize.rescale(network.graph, name, network.observed, wanted / scale)
-    values = ranges.choose(graph, network.precisions, seen)
+    values = ranges.choose(graph, network.precisions, seen, extremes=wide)
     groups = ranges.groups(graph, network.precisions)
     group = next(group for group in groups if name in group)
     values |= {each: replace(values[each], scale=wanted) for each in group}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from kexport.records.recipe import Recipe
+
 
 @dataclass(frozen=True, kw_only=True)
 class DropTrial:
@@ -47,7 +49,8 @@ class QuantizationRecord:
     ``calibration`` is what was asked for, ``calibration_sha256`` the set's digest; ``float_layers`` are the layers
     with weights that stayed float32, and ``search`` says why where ``--max-drop`` was given; ``notes`` are warnings
     about the images and the plan. ``kernels`` is what ``--kernels`` said, if anything, ``keep_float`` the layers that
-    ``--keep-float`` named, ``integer_head`` whether ``--integer-head`` was given;
+    ``--keep-float`` named, ``integer_head`` whether ``--integer-head`` was given, ``recipe_file`` the ``--recipe``;
+    ``recipe`` is what was used, with the layers that a search left in float: on the same images it makes the same plan.
     ``largest_pair_sums`` are, by layer, the largest sums of two weights of equal signs that a runtime adds up in int16
     (`kexport.quantization.kernels.pairs`); empty where nothing is. ``seconds`` is what reading the images and making
     the plan took, with the search, ``peak_memory_bytes`` the peak of the process that did it; one plan serves all
@@ -64,6 +67,8 @@ class QuantizationRecord:
     search: DropSearch | None = None
     kernels: str | None = None
     keep_float: tuple[str, ...] = ()
+    recipe_file: str = ""
+    recipe: Recipe | None = None
     integer_head: bool = False
     largest_pair_sums: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0

@@ -14,6 +14,7 @@ from kexport.images.seeded import seeded_images
 from kexport.options import ExportOptions
 from kexport.pipeline import reproduce
 from kexport.pipeline.requests import cells
+from kexport.quantization import recipe_file
 from kexport.records import Record, Status
 from kexport.sources.names import select
 from kexport.specs import Scheme
@@ -100,3 +101,53 @@ def test_schemes_without_layers_to_keep(schemes: tuple[Scheme, ...]) -> None:
         f"--keep-float conv1 with {told}: expected scheme int8, all layers of which are quantized unless said"
     )
     assert caught.value.hint == "--schemes int8"
+
+
+RECIPE = """
+description = "the body in float, wide ranges at the stem"
+[[rules]]
+layer = "body/*"
+precision = "float"
+[[rules]]
+layer = "stem"
+range = "extremes"
+kernels = "full"
+"""
+
+
+def sha256(records: tuple[Record, ...]) -> list[str]:
+    return [record.artifact.sha256 for record in records if record.artifact is not None]
+
+
+def test_what_was_used_makes_the_same_bytes_again(model: Any, tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text(RECIPE)
+    usual = sha256(export(model, tmp_path / "usual"))
+    made = export(model, tmp_path / "one", recipe=tmp_path / "r.toml", keep_float="scores")
+    found = made[0].quantization
+    assert found is not None
+    assert found.recipe is not None
+    assert found.recipe_file == str(tmp_path / "r.toml")
+    assert len(found.float_layers) == 3
+    assert [rule.layer for rule in found.recipe.rules] == ["body/*", "stem", "scores"]
+    (tmp_path / "written.toml").write_text(recipe_file.written(found.recipe))
+    again = export(model, tmp_path / "two", recipe=tmp_path / "written.toml")
+    assert [record.status for record in (*made, *again)] == [Status.PASS] * 4
+    assert sha256(made) == sha256(again)
+    assert set(sha256(made)).isdisjoint(usual)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    ['layer = "stem"\nrange = "extremes"', 'layer = "*"\nkernels = "full"', 'layer = "pool"\nprecision = "float"'],
+)
+def test_every_kind_of_rule_changes_the_file(model: Any, tmp_path: Path, rule: str) -> None:
+    (tmp_path / "r.toml").write_text(f"[[rules]]\n{rule}\n")
+    usual, other = export(model, tmp_path / "a"), export(model, tmp_path / "b", recipe=str(tmp_path / "r.toml"))
+    assert [record.status for record in other] == [Status.PASS] * 2
+    assert set(sha256(usual)).isdisjoint(sha256(other))
+
+
+def test_kernels_of_a_rule_for_all_are_those_of_the_option(model: Any, tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text('[[rules]]\nlayer = "*"\nkernels = "full"\n')
+    ruled = export(model, tmp_path / "a", recipe=str(tmp_path / "r.toml"))
+    assert sha256(ruled) == sha256(export(model, tmp_path / "b", kernels="full"))

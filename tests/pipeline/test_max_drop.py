@@ -14,6 +14,7 @@ from kexport.errors import UsageError
 from kexport.images import checks
 from kexport.images.seeded import seeded_images
 from kexport.pipeline import int8, max_drop, reproduce
+from kexport.quantization import recipe_file
 from kexport.records import Record, Status
 from kexport.sources import reference
 from kexport.specs import Boundary, Cell, Format, ModelSpec, Scheme, WeightsSpec
@@ -152,6 +153,16 @@ def test_a_bound_that_no_plan_meets(wild: Toy, tmp_path: Path) -> None:
     assert re.search(said, onnx.reason)
     assert re.search(said, tflite.reason)
     assert not list(tmp_path.rglob("*.onnx")), "an artifact that fails is not published"
+    assert onnx.quantization.recipe is not None
+    assert [rule.layer for rule in onnx.quantization.recipe.rules] == list(found.float_layers)
+    (tmp_path / "found.toml").write_text(recipe_file.written(onnx.quantization.recipe))
+    (again,) = kexport.export(
+        str(wild[0]), formats="onnx", schemes="int8", calibration=wild[1], eval=wild[1], output=tmp_path / "again",
+        recipe=tmp_path / "found.toml",
+    )  # fmt: skip
+    assert again.artifact is not None
+    assert onnx.artifact is not None
+    assert again.artifact.sha256 == onnx.artifact.sha256, "what the search found is made again without a search"
 
 
 def test_a_share_of_equal_decisions_is_asked_of_every_scheme(wild: Toy, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from kexport.formats import write
 from kexport.formats.savedmodel import writer as savedmodel
 from kexport.graph import file as graph_file
 from kexport.lowerings.model import lower_model
-from kexport.pipeline import int8
+from kexport.pipeline import recipe
 from kexport.pipeline.steps import Clock, Step, follow
 from kexport.pipeline.tasks import WITH_KERAS, Task
 from kexport.records import SourceFacts
@@ -126,7 +126,7 @@ def lower(state: Preparing) -> Preparing:
         graph = lower_model(state.model)
     except UnsupportedError as error:
         return replace(state, refusal=error.message)
-    int8.require_layers(state.request.cells, graph)
+    recipe.require_layers(state.request.cells, graph)
     graph_file.save(graph, state.folder)
     told = {str(form): form.engines[0].refuses(graph) for form in {cell.format for cell in state.request.cells}}
     return replace(state, refusals={form: why for form, why in told.items() if why})

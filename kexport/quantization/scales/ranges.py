@@ -7,7 +7,7 @@ silu reads is judged by what it makes (`silu`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -39,14 +39,23 @@ class Histogram(NamedTuple):
 
 
 def choose(
-    graph: Graph, precisions: Mapping[str, Precision], observed: Mapping[str, Observed], *, search: bool = True
+    graph: Graph,
+    precisions: Mapping[str, Precision],
+    observed: Mapping[str, Observed],
+    *,
+    search: bool = True,
+    extremes: Collection[str] = (),
 ) -> dict[str, Affine]:
-    """The `Affine` of every value that an int8 node reads or makes. ``search`` False takes the extremes."""
+    """The `Affine` of every value that an int8 node reads or makes.
+
+    ``search`` False takes the extremes; the values ``extremes``, and what shares a scale with them, have them anyway.
+    """
     chosen: dict[str, Affine] = {}
     free = []
     for group in groups(graph, precisions):
         fixed = _fixed(graph, group)
-        chosen |= dict.fromkeys(group, fixed or _fitted(graph, group, observed, search=search))
+        fits = search and not any(name in extremes for name in group)
+        chosen |= dict.fromkeys(group, fixed or _fitted(graph, group, observed, search=fits))
         free += [] if fixed else [group]
     return without_ties(graph, precisions, legal(graph, precisions, chosen, free), free)
 
