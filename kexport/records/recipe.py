@@ -9,10 +9,10 @@ _STRICT = {"extra": "forbid"}
 
 
 class LayerPrecision(StrEnum):
-    """How a layer computes: in int8 where it has such a form, or in float32."""
+    """How a layer computes."""
 
-    INT8 = "int8"
-    FLOAT = "float"
+    INT8 = "int8"  # where it has such a form
+    FLOAT = "float"  # float32, with what follows it up to the next layer
 
 
 class LayerRange(StrEnum):
@@ -25,8 +25,8 @@ class LayerRange(StrEnum):
 class LayerKernels(StrEnum):
     """How large the int8 kernel of a layer may become; see `kexport.specs.Kernels`."""
 
-    PORTABLE = "portable"
-    FULL = "full"
+    PORTABLE = "portable"  # no two products exceed int16: every CPU computes alike
+    FULL = "full"  # the whole range: for CPUs with VNNI
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from md_text import code, table
 from kexport.records import Record
 
 WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null", Any: "any value"}
-LINE = re.compile(r'^ {4}[A-Z_]+ = "(?P<value>[^"]+)"(?:  # (?P<words>.*))?$', re.MULTILINE)
+LINE = re.compile(r'^ {4}[A-Z0-9_]+ = "(?P<value>[^"]+)"(?:  # (?P<words>.*))?$', re.MULTILINE)
 
 
 def record() -> str:
