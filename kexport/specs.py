@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from pathlib import PurePath
 
 from kexport.errors import UsageError
@@ -125,13 +126,12 @@ class ModelSpec(ModelOptions):
         if self.pooling not in (None, "avg", "max"):
             raise UsageError(f"pooling {self.pooling!r}: expected avg or max", hint="--pooling avg")
         if self.input_shape is not None and min(self.input_shape) < 1:
-            raise UsageError(
-                f"input shape {self.input_shape}: expected sizes of 1 or more", hint="--input-shape 224,224,3"
-            )
+            shape = self.input_shape
+            raise UsageError(f"input shape {shape}: expected sizes of 1 or more", hint="--input-shape 224,224,3")
         if self.called is not None:
             variants.check_name(self.called)
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The folder and file stem of the artifacts: as the user calls them, or the network with what makes it another.
 

@@ -7,6 +7,7 @@ import math
 
 import pytest
 
+from kexport.documents import encode_many
 from kexport.errors import StoreError
 from kexport.records import (
     SCHEMA_VERSION,
@@ -119,3 +120,23 @@ def test_a_field_that_a_later_version_added_is_passed_over():
 def test_only_a_command_of_ours_is_told_to_be_typed(text, told):
     record = Record(model="m", format="f", scheme="s", status=Status.PASS, reproduce=text)
     assert record.again == (text if told else "kexport verify DIR")
+
+
+@pytest.mark.parametrize("number", [2**64, 10**19 * 9, 10**25])
+def test_integers_that_are_no_number_of_anything(number):
+    text = encode(RECORD).replace('"peak_memory_bytes": 7', f'"peak_memory_bytes": {number}')
+    with pytest.raises(StoreError, match="expected 64 bits"):
+        decode(text)
+
+
+@pytest.mark.parametrize("number", [0.00012345678901234567, 2**63 - 1, 1234567890123456789.5])
+def test_long_numbers_that_are_some(number):
+    text = encode(RECORD).replace('"peak_memory_bytes": 7', f'"peak_memory_bytes": 7, "more": {number!r}')
+    assert decode(text).cost == RECORD.cost
+
+
+def test_many_at_once_say_what_each_says():
+    told = encode_many({"records": [RECORD, RECORD], "none": []})
+    assert json.loads(told) == {"none": [], "records": [json.loads(encode(RECORD))] * 2}
+    assert told.isascii()
+    assert list(json.loads(told)["records"][0]) == sorted(json.loads(encode(RECORD)))

@@ -6,6 +6,7 @@ Exit codes: 0 all pass; 1 a check failed, or a bug; 2 the request is wrong; 3 th
 
 from __future__ import annotations
 
+import gc
 import importlib
 import pkgutil
 import shlex
@@ -64,6 +65,8 @@ def _interrupted(arguments: Sequence[str]) -> str:
     return f"interrupted; what is complete stays, and this goes on:\n{shlex.join(['kexport', *words])}"
 
 
+RARELY = (50_000, 50, 100)
+"""When a command looks for cycles of garbage: it makes few, and looking took half the time of reading records."""
 TOLD_BY_CLICK = frozenset({"--help", "-h", "--version"})
 """Options after which click itself writes to stdout, and nothing else is written."""
 
@@ -71,6 +74,7 @@ TOLD_BY_CLICK = frozenset({"--help", "-h", "--version"})
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; a bug ends in a traceback and a line that asks for a report."""
     sys.excepthook = _report_bug
+    gc.set_threshold(*RARELY)
     output.ready()
     try:
         code = _run(sys.argv[1:] if arguments is None else arguments)

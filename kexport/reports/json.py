@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kexport.documents import plain, pretty
+from kexport.documents import encode_many
 from kexport.records import SCHEMA_VERSION, Record, decode_as
 from kexport.reports.tradeoff import rows
 from kexport.reports.verdict import counts
@@ -20,10 +20,10 @@ def render(records: Sequence[Record]) -> str:
     document = {
         "schema": SCHEMA_VERSION,
         "counts": counts(records),
-        "records": plain(records),
-        "tradeoff": plain(rows(records)),
+        "records": records,
+        "tradeoff": rows(records),
     }
-    return pretty(document) + "\n"
+    return encode_many(document)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,16 +1,17 @@
 """Folders of very many records: what `--resume`, `verify` and `report` take, and how it grows.
 
-    python -m tests.benchmarks.many_records [--counts 1000 10000]
+    python -m tests.benchmarks.many_records [--counts 1000 10000] [-o parity/many-records.md]
 
 Each record is that of one small model in ONNX, written by a real export once and then repeated under other names, with
-the fingerprint of its own request. `--resume` finds all of them complete and writes the manifest anew. Times are wall
-seconds of a command with its start; the growth is the time over that of the first count, per factor of ten.
+the fingerprint of its own request. `--resume` finds all of them complete and writes the manifest anew. Times are those
+of a command with its start, wall and CPU; the growth is the CPU time over that of the first count, per factor of ten.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import resource
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kexport import store
+from kexport import machine, store
 from kexport.pipeline import resume
 from kexport.records import Record
 from kexport.specs import Cell, Format, ModelSpec, WeightsSpec
@@ -77,35 +78,62 @@ def fill(folder: Path, count: int, source: Path, record: Record, artifact: bytes
     store.write_manifest(out)
 
 
-def run(command: Sequence[str]) -> float:
-    """Wall seconds of a command that has to end well."""
-    start = time.monotonic()
+def run(command: Sequence[str]) -> tuple[float, float]:
+    """Wall and CPU seconds of a command that has to end well."""
+    start, before = time.monotonic(), cpu_seconds()
     done = subprocess.run(command, check=False, capture_output=True, cwd=ROOT)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}\nended with {done.returncode}:\n{done.stderr.decode()[-3000:]}")
-    return time.monotonic() - start
+    return time.monotonic() - start, cpu_seconds() - before
+
+
+def cpu_seconds() -> float:
+    """Of all children that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, and print one line a command."""
+    """Measure, and write a table, to stdout unless said."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--counts", type=int, nargs="+", default=[1000, 10000])
-    counts = parser.parse_args(arguments).counts
-    found: dict[str, list[float]] = {name: [] for name in COMMANDS}
+    parser.add_argument("-o", "--output", type=Path)
+    asked = parser.parse_args(arguments)
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in COMMANDS}
     with tempfile.TemporaryDirectory() as name:
         once = made_once(Path(name))
-        for count in counts:
+        for count in asked.counts:
             folder = Path(name) / str(count)
             fill(folder, count, *once)
             for what, words in COMMANDS.items():
                 command = [sys.executable, "-m", "kexport", *(word.format(folder=folder) for word in words)]
                 found[what].append(run(command))
-    for what, seconds in found.items():
-        told = ", ".join(f"{second:.1f} s for {count}" for second, count in zip(seconds, counts, strict=True))
-        tens = math.log10(counts[-1] / counts[0])
-        growth = f", {(seconds[-1] / seconds[0]) ** (1 / tens):.1f} times per factor of ten" if tens else ""
-        print(f"{what}: {told}{growth}", flush=True)
+                print(f"{what}, {count}: %.1f s, CPU %.1f s" % found[what][-1], file=sys.stderr, flush=True)
+    text = page(asked.counts, found)
+    if asked.output is None:
+        print(text, end="")
+    else:
+        asked.output.write_text(text, encoding="utf-8")
     return 0
+
+
+def page(counts: Sequence[int], found: dict[str, list[tuple[float, float]]]) -> str:
+    """The table in Markdown."""
+    tens = math.log10(counts[-1] / counts[0])
+    header = ["command", *(f"{count:,} records: wall s | CPU s" for count in counts), "growth of CPU per factor of ten"]
+    lines = [f"| {' | '.join(header)} |", "| --- |" + " ---: |" * (2 * len(counts) + 1)]
+    for what, times in found.items():
+        growth = f"{(times[-1][1] / times[0][1]) ** (1 / tens):.1f}" if tens else "-"
+        lines.append(f"| {what} | {' | '.join(f'{wall:.1f} | {cpu:.1f}' for wall, cpu in times)} | {growth} |")
+    told = ", ".join(f"{key} {value}" for key, value in machine.hardware().items())
+    return "\n".join([HEAD, *lines, "", f"Machine: {told}.", ""])
+
+
+HEAD = """# Many records
+
+`python -m tests.benchmarks.many_records -o parity/many-records.md` writes this page: folders of records of one small
+model in ONNX under other names, and what each command takes over all of them, its start included.
+"""
 
 
 if __name__ == "__main__":
