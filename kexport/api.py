@@ -25,7 +25,7 @@ from kexport.evidence.scores import Function
 from kexport.images import given, photographs
 from kexport.options import PYTHON, ExportOptions, Goes, Option, keywords, of, read
 from kexport.options.place import Url, is_url, place
-from kexport.pipeline import Request, recheck, requests, run, same_name
+from kexport.pipeline import Request, recheck, requests, run
 from kexport.pipeline import bench as measure
 from kexport.pipeline.events import Event
 from kexport.pipeline.own_figure import own_figure, require_data
@@ -61,12 +61,11 @@ def export(
     is a `keras.Model`; or several of them. A model of the program is lowered and asked here, where it is, and left
     as it was: its classes, Lambdas and closures need no file.
 
-    ``output`` is a folder, or the URL of one (``s3://bucket/models``).
-
-    ``calibration`` and ``eval`` may be data as well: an array, a dictionary of arrays by input, a pair
-    ``(images, labels)``, or batches of these, as a `tf.data.Dataset` gives them. ``evaluate`` is such data, or a
-    function of ``(outputs, labels)`` whose number, of which more is better, stands in place of the usual figure
-    (its name, or the first of a pair, is the figure's); ``max_drop`` is then in its unit.
+    ``output`` is a folder, or the URL of one (``s3://bucket/models``). ``calibration`` and ``eval`` may be data as
+    well: an array, a dictionary of arrays by input, a pair ``(images, labels)``, or batches of these, as a
+    `tf.data.Dataset` gives them. ``evaluate`` is such data, or a function of ``(outputs, labels)`` whose number, of
+    which more is better, stands in place of the usual figure (its name, or the first of a pair, is the figure's);
+    ``max_drop`` is then in its unit.
 
     A file that stands under the same name, and was made from something else, is replaced with a warning.
 
@@ -81,9 +80,13 @@ def export(
         require_data(own, asked)
         cells = requests.cells(select([_named(each) for each in several]), asked)
         with mirror.opened(asked.output, {cell.model.name for cell in cells}) as where:
-            for line in same_name.replaced(cells, where.path):
-                warnings.warn(line, stacklevel=3)
-            return run(_request(cells, asked, where, live=_live(several), data=data, own=own), Quiet())
+            replaced: list[str] = []
+            request = _request(cells, asked, where, live=_live(several), data=data, own=own, note=replaced.append)
+            try:
+                return run(request, Quiet())
+            finally:
+                for line in replaced:
+                    warnings.warn(line, stacklevel=3)
 
 
 def _request(cells: tuple[Cell, ...], asked: ExportOptions, where: mirror.Folder, **more: Any) -> Request:
@@ -98,6 +101,8 @@ def _request(cells: tuple[Cell, ...], asked: ExportOptions, where: mirror.Folder
         bench=requests.benchmark(asked),
         timeout_seconds=asked.timeout_minutes * 60,
         isolate=asked.isolate,
+        memory_bytes=asked.memory,
+        cluster=asked.cluster,
     )
 
 

@@ -21,8 +21,8 @@ MOST_ON_THE_FLOOR = 14
 
 KERAS = {"keras", "tensorflow"}
 HEAVY = KERAS | {
-    "ai_edge_litert", "flatbuffers", "fsspec", "h5py", "jinja2", "onnx", "onnxruntime", "PIL", "plotly", "psutil",
-    "pydantic", "rich", "tf2onnx",
+    "ai_edge_litert", "distributed", "flatbuffers", "fsspec", "h5py", "jinja2", "onnx", "onnxruntime", "PIL", "plotly",
+    "psutil", "pydantic", "rich", "tf2onnx",
 }  # fmt: skip
 KERAS_PLACES = (
     "sources/build.py", "sources/loading/", "sources/adapt/", "sources/weights/", "lowerings/", "formats/savedmodel/",

@@ -34,7 +34,7 @@ def execute(models: Sequence[Named], options: ExportOptions) -> int:
 
 def _run(cells: tuple[Cell, ...], options: ExportOptions, folder: Folder) -> tuple[Record, ...]:
     from kexport import pipeline
-    from kexport.pipeline import requests, same_name
+    from kexport.pipeline import requests
     from kexport.pipeline.memory import work
 
     request = pipeline.Request(
@@ -47,9 +47,10 @@ def _run(cells: tuple[Cell, ...], options: ExportOptions, folder: Folder) -> tup
         bench=requests.benchmark(options),
         timeout_seconds=options.timeout_minutes * 60,
         isolate=options.isolate,
+        memory_bytes=options.memory,
+        cluster=options.cluster,
+        note=lambda line: output.message(f"note: {line}"),
     )
-    for line in same_name.replaced(cells, folder.path):
-        output.message(f"note: {line}")
     sizes = {cell.label: work(cell) for cell in cells}
     with progress.create(total=len(cells), sizes=sizes) as observer:
         return pipeline.run(request, observer)

@@ -17,7 +17,7 @@ from kexport.errors import UsageError
 from kexport.options import variants
 from kexport.options.cell import CellOptions
 from kexport.options.entry import ENTRY, Goes, Option, option
-from kexport.options.kinds import BatchSize, Name, Names, Number, Sizes, Switch, Text, Texts
+from kexport.options.kinds import BatchSize, Bytes, Name, Names, Number, Sizes, Switch, Text, Texts
 from kexport.options.place import Url
 from kexport.options.signature import keywords
 
@@ -144,6 +144,14 @@ class ExportOptions(ModelOptions, CellOptions):
     jobs: int | None = option(
         Number(python="int | None", whole=True), Goes.RUN, "Processes at once; as cores and memory allow unless said",
         "--jobs 2", metavar="N",
+    )  # fmt: skip
+    memory: int | None = option(
+        Bytes(), Goes.RUN, "Most memory of all processes together; what the machine allows unless said",
+        "--memory 8GiB", metavar="SIZE",
+    )  # fmt: skip
+    cluster: str | None = option(
+        Text(python="str | None"), Goes.RUN, "Make the cells on a Dask cluster: the address of its scheduler",
+        "--cluster tcp://head:8786 -o s3://bucket/models", metavar="ADDRESS",
     )  # fmt: skip
     resume: bool = option(
         Switch(), Goes.RUN, "Keep what is complete already", "kexport all --resume", default=False,

@@ -83,6 +83,37 @@ class Number(Kind):
 
 @final
 @dataclass(frozen=True, kw_only=True)
+class Bytes(Kind):
+    """A size: a number with its unit, of 1024 (KiB, MiB, GiB, TiB) or of 1000 (kB, MB, GB, TB); bytes in Python."""
+
+    python: str = "int | str | None"
+
+    def take(self, flag: str, value: Any) -> int:
+        """The bytes."""
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+        found = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,6})?)\s*(?:([kmgt])(i?)b|b)\s*", str(value).lower())
+        size = 0 if found is None else int(float(found[1]) * self._unit(found[2], binary=bool(found[3])))
+        if not isinstance(value, str) or size <= 0:
+            raise UsageError(f"{flag} {value!r}: expected a size above 0 with its unit", hint=f"{flag} 8GiB")
+        return size
+
+    @staticmethod
+    def _unit(letter: str | None, *, binary: bool) -> int:
+        power = 0 if letter is None else 1 + "kmgt".index(letter)
+        return int((1024 if binary else 1000) ** power)
+
+    def schema(self) -> Any:
+        """A string."""
+        return str
+
+    def words(self, flag: str, value: Any) -> tuple[str, ...]:
+        """The flag and the bytes."""
+        return (flag, f"{value}B")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
 class Text(Kind):
     """One text; the name of a file where ``path`` says so, which a target file may give from its own folder."""
 

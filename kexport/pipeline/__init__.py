@@ -12,29 +12,29 @@ crashes, hangs or fails takes no other with it.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kexport import files, store
+from kexport import store
 from kexport.errors import EnvironmentFailure, UsageError
 from kexport.evidence.benchmark import BenchSettings
 from kexport.evidence.scores import Measure
-from kexport.pipeline import lone, resume, space
+from kexport.pipeline import cluster, lone, resume, same_name, space
 from kexport.pipeline.artifacts import by_directory
 from kexport.pipeline.bench import Measurement, measure_all
 from kexport.pipeline.cells import CellRun
 from kexport.pipeline.events import Event, Observer
 from kexport.pipeline.kept import Recheck, recheck_of
-from kexport.pipeline.runners.local import termination_as_exception
 from kexport.pipeline.steps import names
 from kexport.pipeline.tasks.cell import CELL
 from kexport.pipeline.tasks.prepare import PREPARE
+from kexport.pipeline.workspace import workspace
 from kexport.records import Record, Status
 from kexport.specs import Cell
+from kexport.store.directory import cell_path
 from kexport.store.mirror import Mirror
 
 
@@ -46,6 +46,9 @@ class Request:
     ``own`` a figure of its own (cells are then made here, one after the other: a function goes into no other process).
     ``isolate``: processes are not forked from one that has imported what they need, each imports it itself.
     ``mirror``: the directory stands for one at a URL, where each cell goes when it is done.
+    ``note`` hears of files that are replaced and were made from something else. ``cluster`` is the address of the Dask
+    scheduler whose workers make the cells; what one of them makes is a ``part`` of a request, with so many ``cores``.
+    ``memory_bytes`` is the limit that the user has set.
     """
 
     cells: tuple[Cell, ...]
@@ -60,6 +63,11 @@ class Request:
     timeout_seconds: float = 1800.0
     isolate: bool = False
     mirror: Mirror | None = None
+    note: Callable[[str], None] = lambda _: None
+    cluster: str | None = None
+    part: bool = False
+    cores: int | None = None
+    memory_bytes: int | None = None
 
 
 def flow() -> tuple[str, str]:
@@ -75,13 +83,18 @@ def run(request: Request, observer: Observer) -> tuple[Record, ...]:
     if every cell ended with that same error; whatever else goes wrong is in the records.
     """
     space.require_names(request.cells, request.directory)
-    with _workspace(request.directory) as workspace:
-        kept = _resumed(request) if request.resume else {}
+    if request.cluster is not None:
+        return cluster.run(request, observer)
+    with workspace(request.directory) as staging:
+        resumes = request.resume and request.own is None
+        kept = resume.complete(request.cells, request.directory) if resumes else {}
         todo = tuple(cell for cell in request.cells if cell not in kept)
+        for line in same_name.replaced(todo, request.directory):
+            request.note(line)
         space.require(todo, request.directory)
-        made = _make(request, todo, workspace, observer)
+        made = _make(request, todo, staging, observer)
         records = [kept.get(cell) or made[cell] for cell in request.cells]
-        _state(request.directory, workspace, request.mirror)
+        _state(request, staging, kept)
         if request.bench is not None:
             records = _bench_records(request.directory, records, request.bench, observer)
     return tuple(records)
@@ -107,13 +120,13 @@ def recheck(
     stored, alone = lone.apart(paths)
     records: list[Record] = []
     for directory, found in by_directory(stored):
-        with _workspace(directory) as workspace:
+        with workspace(directory) as staging:
             asked = [
                 recheck_of(directory, record, trusted, with_keras=with_keras, photographs=photographs)
                 for record in found
             ]
             kept = {each.cell: each.kept for each in asked if isinstance(each, Recheck) and each.kept is not None}
-            again = CellRun(directory=directory, workspace=workspace, observer=observer, recheck=True, kept=kept)
+            again = CellRun(directory=directory, workspace=staging, observer=observer, recheck=True, kept=kept)
             made = again.run(tuple(each.cell for each in asked if isinstance(each, Recheck)), jobs=None)
             records += (made[each.cell] if isinstance(each, Recheck) else each for each in asked)
             store.write_manifest(directory, only=[record.artifact.path for record in found if record.artifact])
@@ -145,36 +158,15 @@ def bench(
     stored, alone = lone.apart(paths)
     records: list[Record] = []
     for directory, found in by_directory(stored):
-        with _workspace(directory):
+        with workspace(directory):
             records += _bench_records(directory, found, settings, observer, with_keras=with_keras, trusted=trusted)
     return (*records, *(lone.measured(path, settings) for path in alone))
 
 
-@contextmanager
-def _workspace(directory: Path) -> Iterator[Path]:
-    created = files.prepare(directory)
-    with termination_as_exception(), store.lock(directory):
-        try:
-            with files.staging(directory) as workspace:
-                yield workspace
-        finally:
-            store.abandon(directory, created)
-
-
-def _resumed(request: Request) -> dict[Cell, Record]:
-    """The cells that are complete already. A model of this program may have changed: it has none."""
-    found = {
-        cell: resume.resumable(request.directory, cell, resume.fingerprint(cell))
-        for cell in request.cells
-        if not cell.model.live and request.own is None
-    }
-    return {cell: record for cell, record in found.items() if record is not None}
-
-
-def _make(request: Request, cells: tuple[Cell, ...], workspace: Path, observer: Observer) -> dict[Cell, Record]:
+def _make(request: Request, cells: tuple[Cell, ...], staging: Path, observer: Observer) -> dict[Cell, Record]:
     run = CellRun(
         directory=request.directory,
-        workspace=workspace,
+        workspace=staging,
         observer=observer,
         timeout_seconds=request.timeout_seconds,
         live=request.live,
@@ -182,18 +174,22 @@ def _make(request: Request, cells: tuple[Cell, ...], workspace: Path, observer: 
         own=request.own,
         isolate=request.isolate,
         mirror=request.mirror,
+        memory_bytes=request.memory_bytes,
+        cores=request.cores,
     )
     made = run.run(cells, jobs=request.jobs)
-    if len(made) == len(request.cells):
+    if len(made) == len(request.cells) and not request.part:
         _refuse(tuple(made.values()))
     run.keep_failures()
     return made
 
 
-def _state(directory: Path, workspace: Path, mirror: Mirror | None) -> None:
+def _state(request: Request, staging: Path, kept: Mapping[Cell, Record]) -> None:
     """The manifest, also on a full disk: what was prepared for cells is needed no more."""
-    shutil.rmtree(workspace, ignore_errors=True)
-    store.write_manifest(directory, within=None if mirror is None else mirror.models)
+    shutil.rmtree(staging, ignore_errors=True)
+    known = {cell_path(request.directory, cell): record for cell, record in kept.items()}
+    within = None if request.mirror is None else request.mirror.models
+    store.write_manifest(request.directory, within=within, known=known)
 
 
 def _refuse(records: tuple[Record, ...]) -> None:

@@ -29,15 +29,14 @@ from kexport.pipeline.steps import Clock
 from kexport.pipeline.tasks import WITH_KERAS, WITH_RUNTIMES, Failure
 from kexport.pipeline.tasks.cell import CellRequest, make_cell
 from kexport.pipeline.tasks.prepare import PrepareRequest, prepare_live
-from kexport.pipeline.waiting import Group, Waiting
+from kexport.pipeline.waiting import Group, Waiting, groups_of
 from kexport.pipeline.worker import attempt
 from kexport.records import Record
 from kexport.sources.loading import live
 from kexport.sources.prepared import Prepared
-from kexport.specs import CALIBRATED, Cell, ModelSpec
+from kexport.specs import CALIBRATED, Cell
 from kexport.store.mirror import Mirror
 
-MEMORY_SHARE = 0.8
 CELL_FIRST = 2**40
 """Cells come before the next model's Keras process: their folder can go."""
 ALONE = 2**62
@@ -65,11 +64,14 @@ class CellRun:
     data: Mapping[str, Path] = field(default_factory=dict)
     own: Measure | None = None
     mirror: Mirror | None = None
+    memory_bytes: int | None = None
+    cores: int | None = None
     kept: Mapping[Cell, Kept] = field(default_factory=dict)
     _waiting: dict[str, Waiting] = field(default_factory=dict)
     _made: dict[Cell, Record] = field(default_factory=dict)
     _unstored: dict[Cell, Record] = field(default_factory=dict)
     _reserve: disk.Reserve = field(init=False)
+    _limits: memory.Limits = field(init=False)
     _threads: int = 1
 
     def __post_init__(self) -> None:
@@ -78,15 +80,17 @@ class CellRun:
 
     def run(self, cells: tuple[Cell, ...], *, jobs: int | None) -> dict[Cell, Record]:
         """Every cell's record, whatever happened to it. EnvironmentFailure for a model that cannot fit into memory."""
-        groups = self._groups(tuple(cell for cell in cells if cell not in self.kept))
+        self._limits = memory.limits(asked_bytes=self.memory_bytes, cores=self.cores)
+        cells = tuple(cell for cell in cells if self._fits(cell))
+        groups = groups_of((cell for cell in cells if cell not in self.kept), self.workspace)
         for group in groups:
             memory.check(group.model, available_bytes=machine.memory_bytes())
-        budget = min(int(machine.memory_bytes() * MEMORY_SHARE), machine.available_bytes())
+        budget, cores = self._limits.memory_bytes, self._limits.cores
         largest = max((memory.keras_bytes(group.model) for group in groups), default=memory.GIB)
-        count = jobs or default_jobs(machine.cores(), budget, min(largest, budget // 2))
-        self._threads = max(1, machine.cores() // count)
+        count = jobs or default_jobs(cores, budget, min(largest, budget // 2))
+        self._threads = max(1, cores // count)
         if self.live and self.own is None and not self.isolate:  # they start while the models are prepared here
-            local.warm((WITH_RUNTIMES,), jobs=count, cores=machine.cores())
+            local.warm((WITH_RUNTIMES,), jobs=count, cores=cores)
         first = [job for group in groups for job in self._first(group)]
         again = (self._cell(self._furnished(cell), 0, "") for cell in cells if cell in self.kept)
         first += [job for job in again if job is not None]
@@ -95,11 +99,20 @@ class CellRun:
             jobs=count,
             memory_bytes=budget,
             observe=self._tell,
+            limit_bytes=self.memory_bytes,
             on_done=self._continue,
-            cores=machine.cores(),
+            cores=cores,
             ahead=() if self.isolate or not first else (WITH_RUNTIMES,),
         )
         return self._made
+
+    def _fits(self, cell: Cell, reason: str = "") -> bool:
+        """Whether a cell may begin; one that needs more memory than the user allows has ended here."""
+        error = self._limits.refusal(cell, reason)
+        if error is not None:
+            failure = Failure(kind=type(error).__name__, message=error.message, hint=error.hint)
+            self._finish(cell, failed(cell, failure, self._place), 0.0, 0)
+        return error is None
 
     def keep_failures(self) -> None:
         """Store the failures that lie with the request or with this environment."""
@@ -110,16 +123,7 @@ class CellRun:
     @property
     def _place(self) -> Path | Url:
         """What the user calls the directory."""
-        return self.directory if self.mirror is None else self.mirror.url
-
-    def _groups(self, cells: tuple[Cell, ...]) -> list[Group]:
-        shared: dict[tuple[ModelSpec, str | None, str | None], list[Cell]] = {}
-        for cell in cells:
-            shared.setdefault((cell.model, cell.evaluation, cell.calibration), []).append(cell)
-        return [
-            Group(index=index, folder=self.workspace / f"model{index}", model=key[0], cells=tuple(group))
-            for index, (key, group) in enumerate(shared.items())
-        ]
+        return self.directory if self.mirror is None else self.mirror.told
 
     def _furnished(self, cell: Cell) -> Group:
         """A group of one cell whose folder needs no Keras process: it is made from what is kept."""
@@ -246,12 +250,15 @@ class CellRun:
 
     def _started(self, group: Group, number: int, ready: Prepared) -> Iterator[Job]:
         """The job of a cell; none where it was made here, or where the disk has no room for the question."""
+        cell = group.cells[number]
+        if not self._fits(cell, ready.refusal_of(cell.format)):
+            return
         try:
-            job = self._reserve.spend(lambda: self._cell(group, number, ready.refusal_of(group.cells[number].format)))
+            job = self._reserve.spend(lambda: self._cell(group, number, ready.refusal_of(cell.format)))
         except StoreError as error:
             if not disk.is_full(error):
                 raise
-            self._answered(group, (group.cells[number],), Failure.full(), 0.0, 0)
+            self._answered(group, (cell,), Failure.full(), 0.0, 0)
         else:
             yield from () if job is None else (job,)
 

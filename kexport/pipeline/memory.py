@@ -7,9 +7,12 @@ ResNet50; 2499 for VGG16 at 768 x 768.
 
 from __future__ import annotations
 
+import math
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
-from kexport import files
+from kexport import files, machine
 from kexport.errors import EnvironmentFailure
 from kexport.formats import write
 from kexport.sources import catalog
@@ -17,6 +20,7 @@ from kexport.sources.catalog import Application
 from kexport.specs import CALIBRATED, Cell, ModelSpec
 
 GIB = 2**30
+MEMORY_SHARE = 0.8
 BYTES_PER_PARAMETER = 4
 MOST_FEATURES, LEAST_FEATURES = 4096, 1024  # into the classifier: VGG, NASNetLarge; MobileNet
 LEAST_BYTES_PER_PIXEL, LEAST_BYTES_PER_CHANNEL = 350, 8
@@ -68,6 +72,46 @@ def check(model: ModelSpec, *, available_bytes: int) -> None:
         f"{model.network} at {size} with {model.classes} classes needs {needed / GIB:.0f} GiB of memory or more, "
         f"{available_bytes / GIB:.1f} GiB are there",
         hint="a smaller --input-shape or fewer --classes, or a machine with more memory",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What the processes of a run may take together: ``memory_bytes`` is what their estimates may sum up to.
+
+    ``asked_bytes`` is the limit that the user has set, of which this process and the warm ones take ``own_bytes``.
+    """
+
+    cores: int
+    memory_bytes: int
+    asked_bytes: int | None = None
+    own_bytes: int = 0
+
+    def refusal(self, cell: Cell, reason: str = "") -> EnvironmentFailure | None:
+        """Why a cell is not begun under the limit that the user has set; ``reason`` is why it has no native graph."""
+        needed = max(keras_bytes(cell.model), cell_bytes(cell, reason))
+        if self.asked_bytes is None or needed + self.own_bytes <= self.asked_bytes:
+            return None
+        needed += self.own_bytes
+        return EnvironmentFailure(
+            f"{cell.label} needs about {needed / GIB:.1f} GiB of memory with the program itself, --memory allows "
+            f"{self.asked_bytes / GIB:.1f} GiB",
+            hint=f"--memory {math.ceil(needed * 10 / GIB) / 10}GiB",
+        )
+
+
+def limits(*, asked_bytes: int | None, cores: int | None) -> Limits:
+    """What this machine and the strictest group allow, and less where the user says so."""
+    budget = min(int(machine.memory_bytes() * MEMORY_SHARE), machine.available_bytes())
+    own = machine.resident_bytes(os.getpid()) if asked_bytes is not None else 0
+    if asked_bytes is not None:
+        budget = max(0, min(budget, asked_bytes - own))
+    usable = machine.cores()
+    return Limits(
+        cores=usable if cores is None else min(cores, usable),
+        memory_bytes=budget,
+        asked_bytes=asked_bytes,
+        own_bytes=own,
     )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 from kexport import machine
 from kexport.errors import SourceError, StoreError
@@ -35,10 +37,15 @@ def fingerprint(cell: Cell) -> str:
         "recipe": cell.recipe,
     }
     content = {name: _content(path) for name, path in files.items()}
-    request = {"cell": asdict(cell), "files": content, "bounds": tolerances.digest(), "made with": _makers()}
+    request = {"cell": _told(cell), "files": content, "bounds": tolerances.digest(), "made with": _makers()}
     images = {text: _state(Path(text)) for text in (cell.calibration, cell.evaluation) if text is not None}
     request |= {"images": images} if images else {}
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+
+
+def _told(value: Any) -> Any:
+    """As `dataclasses.asdict`, without copies: what is inside cannot be changed."""
+    return {each.name: _told(getattr(value, each.name)) for each in fields(value)} if is_dataclass(value) else value
 
 
 def _state(path: Path) -> list[tuple[str, int, int]]:
@@ -59,6 +66,13 @@ def _content(path: str | None) -> str | None:
         return digest(Path(path)) if path is not None and Path(path).exists() else None
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}", hint="kexport export --help") from error
+
+
+def complete(cells: Iterable[Cell], directory: Path) -> dict[Cell, Record]:
+    """The cells that are complete already. A model of this program may have changed: it has none."""
+    asked = (cell for cell in cells if not cell.model.live)
+    found = {cell: resumable(directory, cell, fingerprint(cell)) for cell in asked}
+    return {cell: record for cell, record in found.items() if record is not None}
 
 
 def resumable(directory: Path, cell: Cell, fingerprint: str) -> Record | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,17 @@ class Group:
     folder: Path
     model: ModelSpec
     cells: tuple[Cell, ...]
+
+
+def groups_of(cells: Iterable[Cell], workspace: Path) -> list[Group]:
+    """The cells by what they share: the model and its images."""
+    shared: dict[tuple[ModelSpec, str | None, str | None], list[Cell]] = {}
+    for cell in cells:
+        shared.setdefault((cell.model, cell.evaluation, cell.calibration), []).append(cell)
+    return [
+        Group(index=index, folder=workspace / f"model{index}", model=key[0], cells=tuple(group))
+        for index, (key, group) in enumerate(shared.items())
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ Everything is written beside its final place, synced, and renamed over it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from kexport.errors import StoreError, UsageError
@@ -60,12 +61,12 @@ def read_records(directory: Path) -> tuple[Record, ...]:
     return tuple(sorted(read_all(directory).values(), key=lambda record: (record.model, record.format, record.kind)))
 
 
-def read_all(directory: Path) -> dict[Path, Record]:
-    """Every record by its path. StoreError naming every damaged file at once."""
-    found, damaged = {}, []
+def read_all(directory: Path, known: Mapping[Path, Record] | None = None) -> dict[Path, Record]:
+    """Every record by its path; those that are ``known`` are not read. StoreError naming every damaged file at once."""
+    found, damaged, there = {}, [], known or {}
     for path in record_paths(directory):
         try:
-            found[path] = read_file(path)
+            found[path] = there[path] if path in there else read_file(path)
         except StoreError as error:
             damaged.append(f"{relative(path, directory)}: {error.message}")
     if damaged:

@@ -45,7 +45,12 @@ REPORTS = {".csv", ".html", ".json", ".jsonl", ".log", ".md", ".pdf", ".png", ".
 
 
 def write_manifest(
-    directory: Path, *, only: Collection[str] | None = None, within: Collection[str] | None = None
+    directory: Path,
+    *,
+    only: Collection[str] | None = None,
+    within: Collection[str] | None = None,
+    elsewhere: Mapping[str, dict[str, Any]] | None = None,
+    known: Mapping[Path, Record] | None = None,
 ) -> Path:
     """State sha256 and size of every record, of its reference and of every file of its artifact; to be written last.
 
@@ -53,10 +58,11 @@ def write_manifest(
     paths of the artifacts that were judged or measured again, where nothing else was written: every other entry stays
     as it was, also that of a file which is missing or was edited since, unless there is no manifest that can be read.
     ``within`` are the folders that are here whole, of a directory that is a part of another (`mirror`): entries of
-    other folders stay. StoreError naming every damaged record.
+    other folders stay. ``elsewhere`` are the entries of folders that were made on other machines, and may not be here.
+    ``known`` are records that were read already. StoreError naming every damaged record.
     """
     before = None if only is None and within is None else _before(directory)
-    records = read_all(directory)
+    records = read_all(directory, known)
     gone = references.prune(directory, records.values())
     files: dict[str, dict[str, Any]] = {}
     for path, record in records.items():
@@ -70,6 +76,9 @@ def write_manifest(
         if name not in gone and _folder(name) not in (within or ())
     }
     files = stay | files
+    if elsewhere:
+        others = {_folder(name) for name in elsewhere}
+        files = {name: entry for name, entry in files.items() if _folder(name) not in others} | dict(elsewhere)
     digests = {name: entry["sha256"] for name, entry in files.items()}
     manifest = {
         "count": len(files),
@@ -91,10 +100,15 @@ def _folder(name: str) -> str:
     return name.partition("/")[0]
 
 
+def entries(directory: Path) -> dict[str, dict[str, Any]]:
+    """What the manifest states, by the files' names. StoreError where it cannot be read."""
+    return {name: asdict(entry) for name, entry in _read_manifest(directory / MANIFEST).files.items()}
+
+
 def _before(directory: Path) -> dict[str, dict[str, Any]] | None:
     """The entries of the manifest that is to be replaced; None where it cannot be read."""
     try:
-        return {name: asdict(entry) for name, entry in _read_manifest(directory / MANIFEST).files.items()}
+        return entries(directory)
     except StoreError:
         return None
 

@@ -9,7 +9,9 @@ another run has written meanwhile is not written over, it is told.
 
 from __future__ import annotations
 
+import glob
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -35,12 +37,14 @@ OWN = (LOCK, HOLDER)
 class Mirror:
     """The local folder of a run and the folder at a URL that it stands for.
 
-    ``models`` are those whose folders are here whole; None is all of them. ``stood`` is the manifest that was there.
+    ``models`` are those whose folders are here whole; None is all of them. ``told`` is what the user calls the place,
+    ``stood`` the manifest that was there.
     """
 
     remote: Remote
     folder: Path
     models: frozenset[str] | None
+    told: Path | Url
     stood: bytes | None = None
     _known: dict[str, State] = field(default_factory=dict)
 
@@ -54,7 +58,15 @@ class Mirror:
         sizes = self.remote.sizes()
         if unfinished and MANIFEST not in sizes:
             self.models = None
-        wanted = {name: size for name, size in sizes.items() if self._needed(name)}
+        self._copy({name: size for name, size in sizes.items() if self._needed(name)})
+
+    def fetch_alone(self) -> None:
+        """Copy nothing but the folders of the models: for a part of a run, which states nothing of the others."""
+        found = [self.remote.sizes(model) for model in sorted(self.models or ())]
+        self._copy({name: size for sizes in found for name, size in sizes.items()})
+        self.models = None
+
+    def _copy(self, wanted: dict[str, int]) -> None:
         disk.require(self.folder, sum(wanted.values()), what=f"what lies at {self.url}")
         self.remote.get(list(wanted), self.folder)
         self._known = {name: _state(self.folder / name) for name in wanted}
@@ -110,12 +122,22 @@ def _state(path: Path) -> State:
 
 
 @contextmanager
-def opened(place: Path | Url, models: Collection[str], *, manifest: bool = True) -> Iterator[Folder]:
-    """Where a run for these models works; at its end what it made is at its place, with the ``manifest`` if said."""
+def opened(
+    place: Path | Url, models: Collection[str], *, manifest: bool = True, told: Path | Url | None = None
+) -> Iterator[Folder]:
+    """Where a run for these models works; at its end what it made is at its place, with the ``manifest`` if said.
+
+    ``told`` is what the user calls a place that is reached at another URL.
+    """
     if isinstance(place, Path):
         yield Folder(path=place)
         return
     with _copied(place, frozenset(models)) as mirror:
+        mirror.told = told or place
+        if manifest:
+            mirror.fetch()
+        else:
+            mirror.fetch_alone()
         yield Folder(path=mirror.folder, mirror=mirror)
         mirror.close(manifest=manifest)
 
@@ -126,7 +148,8 @@ def reading(place: Path | Url, *, records_only: bool = False) -> Iterator[Path]:
     if isinstance(place, Path):
         yield place
         return
-    with _copied(place, frozenset() if records_only else None, unfinished=not records_only) as mirror:
+    with _copied(place, frozenset() if records_only else None) as mirror:
+        mirror.fetch(unfinished=not records_only)
         if not any(mirror.folder.iterdir()):
             raise StoreError(f"{place} holds nothing", hint=f"kexport all -o {place}")
         try:
@@ -146,12 +169,20 @@ class Folder:
 
 
 @contextmanager
-def _copied(url: Url, models: frozenset[str] | None, *, unfinished: bool = True) -> Iterator[Mirror]:
+def _copied(url: Url, models: frozenset[str] | None) -> Iterator[Mirror]:
     remote = connect(url)
-    folder = Path(tempfile.mkdtemp(prefix=f"kexport-{os.getpid()}-"))
+    folder = _temporary()
     try:
-        mirror = Mirror(remote=remote, folder=folder, models=models)
-        mirror.fetch(unfinished=unfinished)
-        yield mirror
+        yield Mirror(remote=remote, folder=folder, models=models, told=url)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _temporary() -> Path:
+    """A folder of this process; those that dead processes of this machine have left are removed."""
+    ours = f"kexport-mirror-{platform.node()}-"
+    for left_over in Path(tempfile.gettempdir()).glob(f"{glob.escape(ours)}*"):
+        owner = left_over.name.removeprefix(ours).partition("-")[0]
+        if owner.isdecimal() and not files.alive(int(owner)):
+            shutil.rmtree(left_over, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{ours}{os.getpid()}-"))

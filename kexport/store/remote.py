@@ -8,6 +8,8 @@ the files of a SavedModel come one by one, before its record.
 from __future__ import annotations
 
 import importlib.util
+import re
+import shutil
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
@@ -47,14 +49,14 @@ class Remote:
     system: Any
     root: str
 
-    def sizes(self) -> dict[str, int]:
-        """Every file below by its name there (``/`` between parts), but for staging, and its bytes.
+    def sizes(self, below: str = "") -> dict[str, int]:
+        """Every file, or those ``below`` a folder, by its name (``/`` between parts), but for staging, and its bytes.
 
         StoreError for names that lead out of the folder, and for files that are larger than any artifact.
         """
         with self.errors():
             self.system.invalidate_cache()
-            found = self.system.find(self.root, detail=True)
+            found = self.system.find(f"{self.root}/{below}".rstrip("/"), detail=True)
         sizes = {path[len(self.root) :].lstrip("/"): int(info["size"] or 0) for path, info in found.items()}
         return {name: self._bounded(name, size) for name, size in sorted(sizes.items()) if not _in_staging(name)}
 
@@ -155,6 +157,13 @@ def connect(url: Url) -> Remote:
     except _refusals() as error:
         raise StoreError(f"{url} cannot be used: {error}", hint="check the address and the credentials") from error
     return Remote(url=url, system=system, root=str(root).rstrip("/"))
+
+
+def tidy(directory: Path) -> None:
+    """Remove what killed writers have left half written in a folder that was shared, when nobody writes there."""
+    for path in directory.glob(f"{STAGING}*"):
+        if re.fullmatch(r"[0-9a-f]{32}", path.name.removeprefix(STAGING)):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _fsspec(url: Url) -> Any:

@@ -87,8 +87,8 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
         return seen.records
 
     def request(**values: Any) -> Any:
-        expected = {"cells", "directory", "jobs", "resume", "force", "bench", "timeout_seconds", "isolate", "mirror"}
-        assert set(values) == expected
+        run = {"jobs", "resume", "force", "bench", "timeout_seconds", "isolate", "note", "memory_bytes", "cluster"}
+        assert set(values) == {"cells", "directory", "mirror", *run}
         return type("Request", (), values)()
 
     def render(records: Sequence[Record], fmt: str) -> str:

@@ -165,7 +165,7 @@ def test_the_manifest(out: Path, filling: Filling, monkeypatch: pytest.MonkeyPat
     filling(None)
     real = store.write_manifest
 
-    def refused(directory: Path) -> Path:
+    def refused(_directory: Path, **_more: object) -> Path:
         raise StoreError("no room") from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(store, "write_manifest", refused)

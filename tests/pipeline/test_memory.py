@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kexport.errors import EnvironmentFailure
-from kexport.pipeline import memory
+from kexport.api import Quiet
+from kexport.errors import EnvironmentFailure, UsageError
+from kexport.options.kinds import Bytes
+from kexport.pipeline import Request, memory, run
 from kexport.pipeline.cells import CellRun
 from kexport.pipeline.events import Event
 from kexport.sources import catalog
@@ -79,3 +82,68 @@ def test_nothing_is_started_for_a_request_that_cannot_fit(tmp_path: Path) -> Non
 def test_wider_networks_are_planned_with_more_memory() -> None:
     narrow, wide = (spec("MobileNet", alpha=alpha) for alpha in (0.25, 4.0))
     assert memory.keras_bytes(wide) - memory.keras_bytes(narrow) > 3 * 4 * 60_000_000
+
+
+class TestLimit:
+    """``--memory``: what does not fit is told before it begins, with what it needs."""
+
+    @pytest.mark.parametrize("name", ["MobileNet", "ResNet50", "VGG16"])
+    def test_what_a_cell_needs_is_told_and_is_enough(self, name: str) -> None:
+        cell = Cell(model=spec(name), format=Format.ONNX)
+        small = memory.Limits(cores=1, memory_bytes=GIB, asked_bytes=GIB, own_bytes=GIB // 8)
+        error = small.refusal(cell)
+        assert error is not None
+        assert error.message.startswith(f"{name} onnx float32 needs about ")
+        assert error.message.endswith("GiB of memory with the program itself, --memory allows 1.0 GiB")
+        enough = Bytes().take("--memory", str(error.hint).removeprefix("--memory "))
+        assert replace(small, asked_bytes=enough).refusal(cell) is None
+        assert replace(small, asked_bytes=enough - GIB // 5).refusal(cell) is not None
+
+    def test_no_limit_refuses_nothing(self) -> None:
+        cell = Cell(model=spec("VGG16"), format=Format.ONNX)
+        assert memory.Limits(cores=1, memory_bytes=1).refusal(cell) is None
+
+    def test_the_limit_is_below_what_the_machine_allows(self) -> None:
+        found = memory.limits(asked_bytes=2 * GIB, cores=1)
+        assert found.cores == 1
+        assert found.memory_bytes <= 2 * GIB - found.own_bytes
+        assert memory.limits(asked_bytes=None, cores=None).asked_bytes is None
+
+    def test_all_that_does_not_fit_is_refused_before_any_process(self, tmp_path: Path) -> None:
+        cells = (Cell(model=spec("VGG16"), format=Format.ONNX),)
+        asked = Request(cells=cells, directory=tmp_path / "out", memory_bytes=GIB)
+        with pytest.raises(EnvironmentFailure, match="VGG16 onnx float32 needs about 2") as caught:
+            run(asked, Quiet())
+        assert str(caught.value.hint).startswith("--memory 2.")
+        assert not (tmp_path / "out").exists()
+
+    def test_each_is_told_what_it_needs(self, tmp_path: Path) -> None:
+        cells = tuple(Cell(model=spec(name), format=Format.ONNX) for name in ("VGG16", "VGG19", "NASNetLarge"))
+        (tmp_path / "out").mkdir()
+        ran = CellRun(directory=tmp_path / "out", workspace=tmp_path, observer=Quiet(), memory_bytes=GIB)
+        records = ran.run(cells, jobs=1)
+        assert [record.exit_code for record in records.values()] == [3, 3, 3]
+        assert all(str(record.hint).startswith("--memory ") for record in records.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("8GiB", 8 * GIB),
+        ("1.5 gib", GIB * 3 // 2),
+        ("500MB", 500_000_000),
+        ("2TB", 2 * 10**12),
+        ("4096B", 4096),
+        (7, 7),
+    ],
+)
+def test_sizes(text: object, size: int) -> None:
+    assert Bytes().take("--memory", text) == size
+    assert Bytes().take("--memory", Bytes().words("--memory", size)[1]) == size
+
+
+@pytest.mark.parametrize("text", ["8", "0GiB", "-1GiB", "8 GiBs", "many", "", 0, -5, True, 1.5, "1e3GiB"])
+def test_what_is_no_size(text: object) -> None:
+    with pytest.raises(UsageError, match="expected a size above 0 with its unit") as caught:
+        Bytes().take("--memory", text)
+    assert caught.value.hint == "--memory 8GiB"

@@ -91,9 +91,9 @@ def test_the_manifest_is_the_last_that_is_written(tmp_path: Path, monkeypatch: p
     seen: list[set[str]] = []
     write = store.write_manifest
 
-    def watched(directory: Path) -> Path:
+    def watched(directory: Path, **more: Any) -> Path:
         seen.append(set(files(directory)))
-        return write(directory)
+        return write(directory, **more)
 
     monkeypatch.setattr(store, "write_manifest", watched)
     make(tmp_path, [ONNX])

@@ -8,17 +8,19 @@ the kernel counts in).
 
 from __future__ import annotations
 
+import os
 import selectors
 import signal as signals
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
 
+from kexport import machine
 from kexport.pipeline.runners import forked
-from kexport.pipeline.runners.child import Child, child_environment, start
+from kexport.pipeline.runners.child import MEASURED_SECONDS, Child, child_environment, start
 from kexport.pipeline.runners.jobs import Job, Outcome, Progress
 
 POLL_SECONDS = 0.05
@@ -30,6 +32,7 @@ def run(
     *,
     jobs: int,
     memory_bytes: int,
+    limit_bytes: int | None = None,
     observe: Callable[[Progress], None],
     on_done: Callable[[Outcome], Iterable[Job]] = lambda _: (),
     environment: Mapping[str, str] | None = None,
@@ -42,11 +45,14 @@ def run(
     exceeds ``memory_bytes`` by itself runs alone. A failed child stops nothing else. Any exception here, SIGINT,
     SIGTERM and SIGHUP included (the last two as SystemExit with 128 + signal), kills every child and is raised on.
     ValueError for duplicate names. The warm processes of the modules ``ahead`` start at once: later tasks need them.
+    Where this process and all that it has started have more than ``limit_bytes``, the largest child is killed.
     """
     if jobs < 1:
         raise ValueError(f"jobs {jobs}: expected 1 or more")
     variables = child_environment(environment, jobs=jobs, cores=cores)
-    state = _State(jobs=jobs, memory_bytes=memory_bytes, environment=variables, observe=observe)
+    state = _State(
+        jobs=jobs, memory_bytes=memory_bytes, limit_bytes=limit_bytes, environment=variables, observe=observe
+    )
     state.add(tasks)
     with termination_as_exception(), selectors.DefaultSelector() as selector:
         try:
@@ -78,11 +84,13 @@ class _State:
 
     jobs: int
     memory_bytes: int
+    limit_bytes: int | None
     environment: Mapping[str, str]
     observe: Callable[[Progress], None]
     pending: dict[str, Job] = field(default_factory=dict)
     running: dict[str, Child] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
+    _weighed: float = 0.0
 
     def add(self, tasks: Iterable[Job]) -> None:
         for task in tasks:
@@ -108,8 +116,22 @@ class _State:
         fitting = (task for task in self.pending.values() if not self.running or task.memory_bytes <= free)
         return max(fitting, key=lambda task: task.priority, default=None)
 
+    def _keep_limit(self) -> None:
+        """End the largest child where all processes together are above the limit that was set."""
+        if self.limit_bytes is None or not self.running or time.monotonic() - self._weighed < MEASURED_SECONDS:
+            return
+        self._weighed = time.monotonic()
+        total = machine.resident_bytes(os.getpid())
+        if total > self.limit_bytes:
+            largest = max(self.running.values(), key=lambda child: machine.resident_bytes(child.process.pid))
+            told = f"killed: all processes together had {total} bytes, --memory allows {self.limit_bytes}\n"
+            with suppress(OSError):  # a full disk: the kill is told by its signal
+                largest.stderr.write(told.encode())
+            largest.process.kill()
+
     def reap(self, selector: selectors.BaseSelector) -> Iterator[Outcome]:
         """Outcomes of children that have ended or are over their time; the others report now and then."""
+        self._keep_limit()
         for child in tuple(self.running.values()):
             if child.process.ended() and child.process.refusal:
                 self._start_again(child, selector)

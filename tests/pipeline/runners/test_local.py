@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from kexport import machine
 from kexport.pipeline.runners.child import child_environment
 from kexport.pipeline.runners.forked import WORKER
 from kexport.pipeline.runners.jobs import Job, Outcome, Progress, default_jobs
@@ -81,6 +82,19 @@ def test_kill_by_the_system_is_called_out_of_memory(start: tuple[str, ...]) -> N
     assert outcome.signal == signal.SIGKILL
     assert "SIGKILL (out of memory?)" in outcome.reason
     assert not outcome.timed_out
+
+
+@both
+def test_above_the_limit_the_largest_is_killed_and_the_others_go_on(start: tuple[str, ...]) -> None:
+    large = "import time; kept = bytearray(b'x') * (400 * 2**20); time.sleep(60)"
+    limit = machine.resident_bytes(os.getpid()) + 200 * 2**20
+    outcomes = run(
+        [task("large", large, start=start), task("small", "import time; time.sleep(2)", start=start)],
+        jobs=2, memory_bytes=BUDGET, limit_bytes=limit, observe=lambda _: None,
+    )  # fmt: skip
+    assert outcomes["large"].signal == signal.SIGKILL
+    assert f"bytes, --memory allows {limit}" in outcomes["large"].stderr_tail
+    assert outcomes["small"].succeeded
 
 
 @both
