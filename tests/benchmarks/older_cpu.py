@@ -151,7 +151,7 @@ def row(network: Network, record: Record, folder: Path, *, given: Path, preload:
 
 def answered(path: Path, cpu: str, given: Path, preload: Path) -> np.ndarray:
     """The file's answers where that CPU's kernels run."""
-    place = path.with_suffix(f".{CPUS[cpu] or 'here'}.npy")
+    place = path.with_name(f"{path.name}.{CPUS[cpu] or 'here'}.npy")
     if not place.exists():
         hidden = {"LD_PRELOAD": str(preload), "NOVNNI": CPUS[cpu]} if CPUS[cpu] else {}
         client = CLIENTS[path.suffix[1:]]

@@ -59,10 +59,12 @@ FAULTS: tuple[Fault, ...] = (
         why="it reads no INT16 constants: biases that fit are stored so, behind a Cast",
     ),
     Fault(
-        consumer="OpenCV", told="sqnr_db|getLayerShapes", formats=("onnx",), schemes=("dynamic",),
-        networks=("MobileNetV3Small", "MobileNetV3Large"),
-        why="Mul of values and a gate, Conv behind a computed kernel and Clip, has the gate's shape: 1x16x56x56 by "
-        "1x16x1x1 gives 16 numbers",
+        consumer="OpenCV 4", told="Lookup table for RELU", formats=("tflite",),
+        why="its int8 convolutions take no fused RELU",
+    ),
+    Fault(
+        consumer="OpenCV 4", told="findCommonShape", formats=("tflite",),
+        why="ADD of an image and a constant of shape 224x3: it turns the image to channels first, the constant not",
     ),
     Fault(
         consumer="OpenCV 4", told=r"Node \[Mul@ai", formats=("onnx",), schemes=("dynamic",),
