@@ -53,7 +53,7 @@ for (let tries = 0; tries < 600; tries++) {
   await new Promise((resolve) => setTimeout(resolve, 100));
 }
 if (shot) writeFileSync(shot, Buffer.from((await call("Page.captureScreenshot")).data, "base64"));
-console.log(JSON.stringify({ ...found, problems }));
+await new Promise((resolve) => process.stdout.write(JSON.stringify({ ...found, problems }) + "\n", resolve));
 chromium.removeAllListeners("exit");
 const ended = new Promise((resolve) => chromium.once("exit", resolve));
 socket.send(JSON.stringify({ id: ++last, method: "Browser.close" }));

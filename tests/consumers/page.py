@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from kexport import machine
 from kexport.version import __version__
@@ -15,6 +16,7 @@ from tests.consumers.consumer import CONSUMERS, Consumer
 from tests.consumers.faults import why
 
 PLACE = Path(__file__).resolve().parents[2] / "parity"
+UNTOLD, MOST_LETTERS = ("version", "sha256"), 240
 SHORT = {"float32": "f32", "float16": "f16", "dynamic": "dyn", "int8, integer head": "int8, integer head"}
 
 
@@ -24,10 +26,19 @@ def write(cells: Sequence[Cell], exported: Sequence[Exported]) -> None:
     told = {"kexport": __version__, "machine": facts["processor"], "networks": [one.name for one in NETWORKS]}
     missing = [f"{file.network.name} {file.format} {file.scheme}: {file.missing}"
                for one in exported for file in one.files if file.missing]  # fmt: skip
-    found = [{**asdict(cell), "why": "" if cell.state == "right" else why(cell)} for cell in cells]
-    whole = {**told, "not_written": missing, "cells": found}
-    (PLACE / "consumers.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    versions = {cell.consumer: cell.version for cell in cells}
+    head = json.dumps({**told, "versions": versions, "not_written": missing}, indent=1).removesuffix("\n}")
+    found = ",\n  ".join(json.dumps(_bare(cell)) for cell in cells)
+    (PLACE / "consumers.json").write_text(f'{head},\n "cells": [\n  {found}\n ]\n}}\n', encoding="utf-8")
     (PLACE / "consumers.md").write_text("\n".join(lines(cells, missing)) + "\n", encoding="utf-8")
+
+
+def _bare(cell: Cell) -> dict[str, Any]:
+    """What is known of a cell, and why it is not right."""
+    known = {name: value for name, value in asdict(cell).items() if value is not None and name not in UNTOLD}
+    if cell.state == "right":
+        return {name: value for name, value in known.items() if name != "told"}
+    return {**known, "told": " ".join(cell.told.split())[:MOST_LETTERS], "why": why(cell)}
 
 
 def lines(cells: Sequence[Cell], missing: Sequence[str]) -> Iterator[str]:
@@ -39,7 +50,8 @@ def lines(cells: Sequence[Cell], missing: Sequence[str]) -> Iterator[str]:
         "",
         f"`tests/consumers/every.py`: {len(asked)} consumers, {len(NETWORKS)} networks with seeded weights ({names}),",
         "each file asked about four pictures and held against Keras by the bounds that it holds in its own runtime",
-        "(`parity/tolerances.toml`). Right of tried; one thread; ARM and GPUs were not tried.",
+        "(`parity/tolerances.toml`). Right of tried; one thread; ARM and GPUs were not tried. `consumers.json` has all",
+        "cells; `tests/consumers/smallest.py` finds the node where a consumer's numbers leave the runtime's.",
         "",
     )
     for form, title in (("onnx", "ONNX"), ("tflite", "TFLite")):
