@@ -3,8 +3,9 @@
     PYTHONPATH=. python tests/consumers/every.py CACHE [--consumers NAME,...] [--networks NAME,...] [--page]
 
 CACHE is a folder outside the repository: environments (about 3 GB), artifacts (about 5 GB) and one small file per cell,
-so that a run that was ended goes on where it was. On two cores the files take TODO minutes, the installations TODO,
-all cells TODO. Node 20 and Chromium are wanted for the browsers; a consumer that cannot be installed is told.
+so that a run that was ended goes on where it was. On two cores the files take 60 minutes, most of it for int8 and
+int16x8, the installations 5, all cells 30. Node 20 and Chromium are wanted for the browsers; a consumer that cannot be
+installed is told.
 ``--page`` writes the pages from what is kept, and asks nobody.
 """
 

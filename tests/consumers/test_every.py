@@ -22,7 +22,7 @@ from kexport.operations import Activate, Activation, Add, Conv, Dense, GlobalPoo
 from kexport.quantization.plan import Precision, has_int8_form
 from kexport.records import Artifact, Record, SourceFacts, Status
 from kexport.sources.stored import Reference
-from tests.consumers import asking, cells, environments, faults
+from tests.consumers import asking, cells, environments, faults, page
 from tests.consumers.artifacts import NETWORKS, File, Network
 from tests.consumers.consumer import CONSUMERS
 from tests.formats.plans import Sketch, float_values, plan_of
@@ -166,6 +166,15 @@ def test_a_cell_is_kept_for_its_file_alone(tmp_path: Path) -> None:
 def test_what_is_not_right_has_its_reason() -> None:
     cell = cells.made(next(files()), CONSUMERS[0], "1", {"state": "refused", "told": "no | such\noperator"})
     assert faults.why(cell) == "it says: no \\| such operator"
+
+
+def test_the_page_counts_right_of_tried_and_gives_reasons() -> None:
+    file = next(files())
+    states = ({"state": "right"}, {"state": "refused", "told": "no"}, {"state": "slow", "told": "more than 60 s"})
+    text = list(page.lines([cells.made(file, CONSUMERS[0], "1.2", state) for state in states], ["a: why"]))
+    assert "| ONNX Runtime | 1.2 | **1 / 2**, 1 too slow | - | - | - |  |" in text
+    assert "| ONNX Runtime | onnx float32 | MobileNet | refused: it says: no |" in text
+    assert text[-1] == "* a: why"
 
 
 def test_the_table_is_as_large_as_it_says() -> None:
