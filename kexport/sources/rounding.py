@@ -55,24 +55,17 @@ class Noise:
         if array.dtype != np.float32 or array.size == 0 or len(array) % self._rows:
             return value
         still = len(array) // self._rows * (self._rows - self._last)
-        mask = getattr(value, "_keras_mask", None)
-        if mask is None:
-            moved = array.copy()
-            moved[still:] += self._noise(array[still:])
-            return moved
-        noise = np.zeros_like(array)
-        noise[still:] = self._noise(array[still:])
-        tensor = value + noise  # an array holds no mask
-        tensor._keras_mask = mask  # noqa: SLF001 - where Keras keeps it
-        return tensor
+        moved = array.copy()
+        moved[still:] += self._noise(array[still:])
+        return _with_mask(_tensor(moved), getattr(value, "_keras_mask", None))
 
     def _noise(self, array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        axes = tuple(range(array.ndim - 1)) if array.ndim > 2 else (array.ndim - 1,)
-        size = np.sqrt(np.square(array, dtype=np.float64).mean(axis=axes, keepdims=True)).astype(np.float32)
+        size = _sizes(array)
         noise = np.abs(array)
         with np.errstate(over="ignore"):
             noise *= np.float32(_LARGEST)
-        np.copyto(noise, np.where(noise == 0, size, np.minimum(noise, size)))
+        np.copyto(noise, np.inf, where=noise == 0)
+        np.minimum(noise, size, out=noise)
         noise *= self._drawn(array.size).reshape(array.shape)
         return noise
 
@@ -81,3 +74,28 @@ class Noise:
         if start + count <= _POOL:
             return self._pool[start : start + count]
         return np.resize(np.roll(self._pool, -start), count)
+
+
+def _sizes(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The root of the mean square: of each channel in all places, or of each row."""
+    if array.ndim <= 2:
+        square = np.square(array, dtype=np.float64).mean(axis=-1, keepdims=True)
+    else:
+        flat = array.reshape(-1, array.shape[-1])
+        square = np.einsum("pc,pc->c", flat, flat) / np.float32(len(flat))
+        if not np.isfinite(square).all():
+            square = np.square(flat, dtype=np.float64).mean(axis=0)
+    return np.sqrt(square).astype(np.float32)
+
+
+def _tensor(array: npt.NDArray[np.float32]) -> Any:
+    """As Keras's layers take it without looking any further."""
+    import keras
+
+    return keras.ops.convert_to_tensor(array)
+
+
+def _with_mask(tensor: Any, mask: Any) -> Any:
+    if mask is not None:
+        tensor._keras_mask = mask  # noqa: SLF001 - where Keras keeps it
+    return tensor
