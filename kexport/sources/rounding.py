@@ -56,14 +56,14 @@ class Noise:
             return value
         still = len(array) // self._rows * (self._rows - self._last)
         moved = array.copy()
-        moved[still:] += self._noise(array[still:])
+        with np.errstate(over="ignore", invalid="ignore"):  # what is no number stays none
+            moved[still:] += self._noise(array[still:])
         return _with_mask(_tensor(moved), getattr(value, "_keras_mask", None))
 
     def _noise(self, array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         size = _sizes(array)
         noise = np.abs(array)
-        with np.errstate(over="ignore"):
-            noise *= np.float32(_LARGEST)
+        noise *= np.float32(_LARGEST)
         np.copyto(noise, np.inf, where=noise == 0)
         np.minimum(noise, size, out=noise)
         noise *= self._drawn(array.size).reshape(array.shape)

@@ -128,7 +128,7 @@ def test_noise_is_one_unit_in_the_last_place_of_a_channel() -> None:
     scale = np.array([1e-3, 1.0, 1e3], np.float32)
     value = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype(np.float32) * scale
     value[0, 0, 0] = 0
-    moved = Noise(seed=0).moved(value)
+    moved = np.asarray(Noise(seed=0).moved(value))
     apart = (moved.astype(np.float64) - value).std(axis=(0, 1, 2)) / (ULP * scale)
     np.testing.assert_allclose(apart, 1.0, atol=0.2)
     assert (moved[0, 0, 0] != 0).all()
