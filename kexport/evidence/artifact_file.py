@@ -6,8 +6,10 @@ format's standard for them, the record beside the file if it is of these very by
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,13 +53,22 @@ class ArtifactFile:
 def format_of(path: Path) -> Format:
     """The format of a file or folder, by its name's ending, or what lies in the folder. Raises UsageError."""
     if not files.there(path):
-        raise UsageError(f"{path} does not exist", hint="kexport export MobileNetV3Small")
+        raise _missing(path)
     found = next((form for form in Format if path.name.lower().endswith(form.suffix)), None)
     found = found or next((form for form in Format if form.marker and (path / form.marker).is_file()), None)
     if found is None:
         endings = ", ".join(form.suffix for form in Format)
         raise UsageError(f"{path} is no artifact: expected a name that ends in {endings}", hint="kexport list formats")
     return found
+
+
+def _missing(path: Path) -> UsageError:
+    """With what lies beside it under the most similar name, or with what makes an artifact."""
+    beside = [each.name for each in path.parent.iterdir()] if os.access(path.parent, os.R_OK) and path.parent.is_dir() else []
+    found = [name for name in beside if any(name.lower().endswith(form.suffix) for form in Format)]
+    close = difflib.get_close_matches(path.name, found, n=1)
+    offer = f"did you mean {path.parent / close[0]}?" if close else "kexport export MobileNetV3Small"
+    return UsageError(f"{path} does not exist", hint=offer)
 
 
 def read(

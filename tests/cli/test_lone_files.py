@@ -49,6 +49,22 @@ def test_a_truncated_image_is_told_and_the_exit_code_says_it(call: Call, tmp_pat
     assert "red" in done.out
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("net-int8.onnx", "did you mean {}/net-int8-batch1.onnx?"),
+        ("net-int8-batch1.tflite", "did you mean {}/net-int8-batch1.onnx?"),
+        ("else.onnx", "kexport export MobileNetV3Small"),
+    ],
+)
+def test_a_file_that_is_not_there_has_its_neighbour_named(call: Call, tmp_path: Path, name: str, hint: str) -> None:
+    for there in ("net-int8-batch1.onnx", "net-int8-batch1.json", "labels.txt"):
+        (tmp_path / there).touch()
+    done = call("classify", str(tmp_path / name), str(tmp_path / "photo.jpg"))
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"error: {tmp_path / name} does not exist\nhint: {hint.format(tmp_path)}\n"
+
+
 @pytest.mark.parametrize("arguments", [("nothing.onnx",), ("a.txt",), ("--top", "0")])
 def test_mistakes_are_messages(call: Call, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     file, red = write(tmp_path / "a.onnx", colours()), photograph(tmp_path / "r.png")
