@@ -51,7 +51,7 @@ def commands(document: str) -> Iterator[str]:
 
 def parse(line: str) -> click.Context:
     """The context of the command: click and the callbacks of the options have read it. Nothing runs."""
-    words = [word for word in shlex.split(re.split(r"\s[|>2]*>\s", line)[0])[1:] if word]
+    words = [word for word in shlex.split(re.split(r"\s(?:[|>2]*>|\|)\s", line)[0])[1:] if word]
     if words[0].startswith("-"):
         return group.make_context("kexport", words, resilient_parsing=True)
     command = group.commands[words[0]]
@@ -144,9 +144,9 @@ def test_the_two_set_up_commands_differ_in_extra_and_end_only() -> None:
 @pytest.mark.parametrize("line", sorted({line for text in COMMAND_TEXTS for line in commands(text)}))
 def test_commands_parse(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for path in re.findall(r"(?:^|\s)(artifacts\S*)", line):
+    for path in re.findall(r"(?:^|\s)((?:kexport-demo/)?artifacts\S*)", line):
         (tmp_path / path).mkdir(parents=True, exist_ok=True)
-    for name in re.findall(r"(?<![\w/])[\w/.-]+\.(?:keras|h5|json|jpg)", line):
+    for name in re.findall(r"(?<![\w/])[\w/.-]+\.(?:keras|h5|json|jpg|png)", line):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     for name in re.findall(r"(?<=export )folder\b", line):

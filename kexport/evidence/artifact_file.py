@@ -64,7 +64,11 @@ def format_of(path: Path) -> Format:
 
 def _missing(path: Path) -> UsageError:
     """With what lies beside it under the most similar name, or with what makes an artifact."""
-    beside = [each.name for each in path.parent.iterdir()] if os.access(path.parent, os.R_OK) and path.parent.is_dir() else []
+    beside = (
+        [each.name for each in path.parent.iterdir()]
+        if os.access(path.parent, os.R_OK) and path.parent.is_dir()
+        else []
+    )
     found = [name for name in beside if any(name.lower().endswith(form.suffix) for form in Format)]
     close = difflib.get_close_matches(path.name, found, n=1)
     offer = f"did you mean {path.parent / close[0]}?" if close else "kexport export MobileNetV3Small"

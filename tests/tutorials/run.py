@@ -29,7 +29,7 @@ PAGES = ROOT / "docs" / "tutorials"
 BLOCK = re.compile(
     r"^<!-- (?P<kind>file|run|output)(?:: (?P<word>\S+))? -->\n```\w*\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
-TIME = re.compile(r"(<!-- time: {name} -->).*?(<!-- end -->)".replace("{name}", r"[a-z]+"))
+TIME = re.compile(r"(<!-- time: {name} -->).*?(<!-- end -->)".replace("{name}", r"[a-z0-9]+"))
 LIMIT_SECONDS = 600
 
 

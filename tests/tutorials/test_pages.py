@@ -39,7 +39,7 @@ def test_every_shell_block_is_executed_and_outputs_are_pasted(page: str) -> None
     found = list(RUN.blocks(page))
     assert sum(block.kind == "run" for block in found) == len(re.findall(r"^```sh$", page, re.MULTILINE)) > 2
     assert all(block.text.strip() for block in found)
-    assert re.search(r"<!-- time: [a-z]+ -->\d[\d minuts]+<!-- end -->", page)
+    assert re.search(r"<!-- time: [a-z0-9]+ -->\d[\d minuts]+<!-- end -->", page)
 
 
 @pytest.mark.parametrize("name", PAGES)

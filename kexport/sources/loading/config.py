@@ -37,7 +37,9 @@ _FUNCTION_PARTS = {"activations", "constraints", "initializers", "losses", "metr
 _SHARED = {"abs", "all", "any", "divmod", "max", "min", "pow", "round", "slice", "sum"}  # of Python and `keras.ops`
 _OF_APPLICATIONS = {"LayerScale", "PreStem", "preprocess_input"}
 _SAVE_HINT = 'save it again: model.save("model.keras")'
-_SCRIPT_HINT = "a class of a script or notebook: kexport.export(model) there, or define it in a module and save it again"
+_SCRIPT_HINT = (
+    "a class of a script or notebook: kexport.export(model) there, or define it in a module and save it again"
+)
 _TRUST_HINT = "--trust loads it and runs that code: only for files whose origin you know"
 _NEVER_HINT = "export the model without that layer"
 
@@ -202,7 +204,9 @@ def _imported(module: str, name: str, value: dict[str, Any], told: str) -> dict[
     except (ImportError, AttributeError, ValueError) as error:
         raise SourceError(
             f"{told}: its class {f'{module}.' if module else ''}{name} cannot be imported: {error}",
-            hint=_SCRIPT_HINT if module == "__main__" else "run kexport where that module can be imported: PYTHONPATH=...",
+            hint=_SCRIPT_HINT
+            if module == "__main__"
+            else "run kexport where that module can be imported: PYTHONPATH=...",
         ) from error
     registered = value.get("registered_name")
     return dict.fromkeys({name, registered if isinstance(registered, str) else name}, found)

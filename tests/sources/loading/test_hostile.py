@@ -224,6 +224,20 @@ def test_a_custom_class_that_cannot_be_imported(good: Path, tmp_path: Path) -> N
     )
 
 
+@pytest.mark.parametrize("module", [None, "", "__main__"])
+def test_a_class_of_a_script_has_no_module_and_a_way_all_the_same(good: Path, tmp_path: Path, module: str) -> None:
+    """To save it again, as other files are advised, would write the same file."""
+
+    def change(config: dict[str, Any]) -> None:
+        config["config"]["layers"][1] |= {"class_name": "Own", "module": module, "registered_name": "my>Own"}
+
+    path = rewritten(good / "good.keras", tmp_path / "model.keras", change)
+    with pytest.raises(SourceError) as caught:
+        loading.load(path, trust=True)
+    assert "Own" in caught.value.message
+    assert str(caught.value.hint).startswith("a class of a script or notebook: kexport.export(model) there")
+
+
 @pytest.mark.parametrize("name", ["../evil", "/evil", "assets/../../evil", "assets\\..\\evil", "C:evil"])
 def test_a_path_out_of_the_archive(good: Path, tmp_path: Path, name: str) -> None:
     message = refused(added(good / "good.keras", tmp_path / "model.keras", name))
