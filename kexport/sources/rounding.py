@@ -85,7 +85,8 @@ def _sizes(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         square = np.einsum("pc,pc->c", flat, flat) / np.float32(len(flat))
         if not np.isfinite(square).all():
             square = np.square(flat, dtype=np.float64).mean(axis=0)
-    return np.sqrt(square).astype(np.float32)
+    found: npt.NDArray[np.float32] = np.sqrt(square).astype(np.float32)
+    return found
 
 
 def _tensor(array: npt.NDArray[np.float32]) -> Any:

@@ -37,9 +37,7 @@ _FUNCTION_PARTS = {"activations", "constraints", "initializers", "losses", "metr
 _SHARED = {"abs", "all", "any", "divmod", "max", "min", "pow", "round", "slice", "sum"}  # of Python and `keras.ops`
 _OF_APPLICATIONS = {"LayerScale", "PreStem", "preprocess_input"}
 _SAVE_HINT = 'save it again: model.save("model.keras")'
-_SCRIPT_HINT = (
-    "a class of a script or notebook: kexport.export(model) there, or define it in a module and save it again"
-)
+_SCRIPT_HINT = "a class of a script or notebook: kexport.export(model) there, or define it in a module"
 _TRUST_HINT = "--trust loads it and runs that code: only for files whose origin you know"
 _NEVER_HINT = "export the model without that layer"
 
