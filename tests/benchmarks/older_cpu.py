@@ -70,11 +70,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cache", type=Path)
     parser.add_argument("--preload", type=Path, required=True)
+    parser.add_argument("--networks", default="", help="comma separated; all unless said")
     options = parser.parse_args()
     cache, lab = options.cache.resolve(), int8_networks.lab_folder()
     calibration, evaluation = folders(lab, cache)
     rows = []
-    for network in networks(lab):
+    wanted = options.networks.split(",") if options.networks else [network.name for network in networks(lab)]
+    for network in (one for one in networks(lab) if one.name in wanted):
         for kernels in KERNELS:
             made = exported(network, kernels, cache, calibration=calibration, evaluation=evaluation)
             given = rows_of(network, made[0], cache, sorted(evaluation.glob("*.jpg")))

@@ -59,7 +59,7 @@ FAULTS: tuple[Fault, ...] = (
         why="it reads no INT16 constants: biases that fit are stored so, behind a Cast",
     ),
     Fault(
-        consumer="OpenCV 4", told="Lookup table for RELU", formats=("tflite",),
+        consumer="OpenCV", told="Lookup table for RELU", formats=("tflite",),
         why="its int8 convolutions take no fused RELU",
     ),
     Fault(
