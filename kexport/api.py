@@ -80,7 +80,7 @@ def export(
         require_data(own, asked)
         cells = requests.cells(select([_named(each) for each in several]), asked)
         with mirror.opened(asked.output, {cell.model.name for cell in cells}) as where:
-            replaced: list[str] = []
+            replaced = list(requests.skipped(asked))
             request = _request(cells, asked, where, live=_live(several), data=data, own=own, note=replaced.append)
             try:
                 return run(request, Quiet())
@@ -103,6 +103,7 @@ def _request(cells: tuple[Cell, ...], asked: ExportOptions, where: mirror.Folder
         isolate=asked.isolate,
         memory_bytes=asked.memory,
         cluster=asked.cluster,
+        skip_unsupported=requests.skips(asked),
     )
 
 

@@ -9,6 +9,7 @@
     │   ├── DownloadError                 weights could not be fetched
     │   └── DeviceError                   the execution provider or delegate did not really run
     ├── UnsupportedError         exit 1   the model holds something that this path cannot express
+    │   └── SkippedError         exit 0   the same, known before its work began, and left out as it was asked
     ├── GraphError               exit 1   a graph that breaks its own rules (a bug, or a bad pass)
     ├── ArtifactError            exit 1   a written file that is not what was meant to be written
     ├── SignalError              exit 1   a reference that says nothing: parity would prove nothing
@@ -88,6 +89,12 @@ class StoreError(EnvironmentFailure):
 
 class UnsupportedError(KexportError):
     """The model holds a layer, operation or option that this path cannot express."""
+
+
+class SkippedError(UnsupportedError):
+    """What was known not to be supported before its work began, and is left out because that was asked for."""
+
+    exit_code = 0
 
 
 class GraphError(KexportError):

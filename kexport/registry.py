@@ -63,9 +63,9 @@ class Engine:
     """Who writes files of one format, in which schemes.
 
     ``write`` takes the optimized graph, or the live Keras model where ``from_model``; ``write_plan`` takes the plan
-    of a quantized scheme. ``refuses`` says of a graph why the engine cannot write it, in words. ``reason`` says why the
-    engine is the format's own where it needs the model. ``weight_copies`` is how often the weights are in memory while
-    it works, about.
+    of a quantized scheme. ``refuses`` says of a graph why the engine cannot write it, in words, ``refuses_in`` of an
+    optimized one why not in a scheme. ``reason`` says why the engine is the format's own where it needs the model.
+    ``weight_copies`` is how often the weights are in memory while it works, about.
     """
 
     AUTO: ClassVar[str] = "auto"
@@ -77,6 +77,7 @@ class Engine:
     write_plan: Writer | None = None
     from_model: bool = False
     refuses: Callable[[Any], str] = lambda graph: ""  # noqa: ARG005
+    refuses_in: Callable[[Any, Scheme], str] = lambda graph, scheme: ""  # noqa: ARG005
     reason: str = ""
     weight_copies: int = 6
 

@@ -50,7 +50,10 @@ def _run(cells: tuple[Cell, ...], options: ExportOptions, folder: Folder) -> tup
         memory_bytes=options.memory,
         cluster=options.cluster,
         note=lambda line: output.message(f"note: {line}"),
+        skip_unsupported=requests.skips(options),
     )
+    for line in requests.skipped(options):
+        output.message(line)
     sizes = {cell.label: work(cell) for cell in cells}
     with progress.create(total=len(cells), sizes=sizes) as observer:
         return pipeline.run(request, observer)

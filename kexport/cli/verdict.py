@@ -9,7 +9,7 @@ from pathlib import Path
 from kexport.cli.progress import duration
 from kexport.options.place import Url
 from kexport.records import Record
-from kexport.reports.verdict import failed, failure_line, summary
+from kexport.reports.verdict import failed, failure_line, skipped, summary
 
 
 def exit_code(records: Sequence[Record]) -> int:
@@ -34,6 +34,7 @@ def peak_memory_bytes(records: Sequence[Record]) -> int:
 
 def _lines(records: Sequence[Record], directory: Path | Url | None, seconds: float) -> Iterator[str]:
     yield summary(records)
+    yield from (f"  {line}" for line in skipped(records))
     for record in failed(records):
         yield f"  {failure_line(record)}"
         if record.hint:

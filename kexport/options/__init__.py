@@ -159,6 +159,10 @@ class ExportOptions(ModelOptions, CellOptions):
     force: bool = option(
         Switch(), Goes.RUN, "Make everything again, as without --resume", "kexport export VGG16 --force", default=False,
     )  # fmt: skip
+    skip_unsupported: bool = option(
+        Switch(), Goes.RUN, "Leave out, and tell, what is known not to be supported before its work begins: exit 0",
+        "kexport export MobileNetV3Small --schemes int8,int16x8 --skip-unsupported", default=False, in_target=True,
+    )  # fmt: skip
     bench: bool = option(
         Switch(), Goes.RUN, "Measure latency as well", "kexport export MobileNet --bench", default=False,
         in_target=True,

@@ -45,6 +45,7 @@ class Request:
     ``live`` has the models of this program by the names that the cells call them, ``data`` the files of its arrays,
     ``own`` a figure of its own (cells are then made here, one after the other: a function goes into no other process).
     ``isolate``: processes are not forked from one that has imported what they need, each imports it itself.
+    ``skip_unsupported``: cells that nothing can make are left out before their work begins, and told.
     ``mirror``: the directory stands for one at a URL, where each cell goes when it is done.
     ``note`` hears of files that are replaced and were made from something else. ``cluster`` is the address of the Dask
     scheduler whose workers make the cells; what one of them makes is a ``part`` of a request, with so many ``cores``.
@@ -62,6 +63,7 @@ class Request:
     bench: BenchSettings | None = None
     timeout_seconds: float = 1800.0
     isolate: bool = False
+    skip_unsupported: bool = False
     mirror: Mirror | None = None
     note: Callable[[str], None] = lambda _: None
     cluster: str | None = None
@@ -173,6 +175,7 @@ def _make(request: Request, cells: tuple[Cell, ...], staging: Path, observer: Ob
         data=request.data,
         own=request.own,
         isolate=request.isolate,
+        skip_unsupported=request.skip_unsupported,
         mirror=request.mirror,
         memory_bytes=request.memory_bytes,
         cores=request.cores,

@@ -17,7 +17,7 @@ from kexport.evidence.scores import Measure
 from kexport.formats import write
 from kexport.images import given
 from kexport.options.place import Url
-from kexport.pipeline import full_disk, memory
+from kexport.pipeline import full_disk, memory, unsupported
 from kexport.pipeline.ask import Question
 from kexport.pipeline.events import ENDED, Event, Observer
 from kexport.pipeline.failures import failed
@@ -66,6 +66,7 @@ class CellRun:
     mirror: Mirror | None = None
     memory_bytes: int | None = None
     cores: int | None = None
+    skip_unsupported: bool = False
     kept: Mapping[Cell, Kept] = field(default_factory=dict)
     _waiting: dict[str, Waiting] = field(default_factory=dict)
     _made: dict[Cell, Record] = field(default_factory=dict)
@@ -117,7 +118,9 @@ class CellRun:
     def keep_failures(self) -> None:
         """Store the failures that lie with the request or with this environment."""
         for cell, record in self._made.items():
-            if not record.published and (record.exit_code != KexportError.exit_code or cell in self._unstored):
+            if not (record.published or record.skipped) and (
+                record.exit_code != KexportError.exit_code or cell in self._unstored
+            ):
                 self._keep_failure(cell, record)
 
     @property
@@ -249,9 +252,12 @@ class CellRun:
         return []
 
     def _started(self, group: Group, number: int, ready: Prepared) -> Iterator[Job]:
-        """The job of a cell; none where it was made here, or where the disk has no room for the question."""
+        """The job of a cell; none where it was made here, is left out, or the disk has no room for the question."""
         cell = group.cells[number]
-        if not self._fits(cell, ready.refusal_of(cell.format)):
+        skipped = unsupported.known(cell, ready) if self.skip_unsupported else None
+        if skipped is not None:
+            yield from self._answered(group, (cell,), skipped, 0.0, 0)
+        if skipped is not None or not self._fits(cell, ready.refusal_of(cell.format)):
             return
         try:
             job = self._reserve.spend(lambda: self._cell(group, number, ready.refusal_of(cell.format)))

@@ -6,6 +6,7 @@ The command line and `kexport.api` ask here alike, so that both refuse the same 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from kexport import files, targets
@@ -14,7 +15,7 @@ from kexport.evidence.benchmark import BenchSettings
 from kexport.images import calibration, evaluation
 from kexport.images.given import PREFIX
 from kexport.options import ExportOptions
-from kexport.pipeline import gates, same_name
+from kexport.pipeline import gates, same_name, unsupported
 from kexport.sources import labels, stated
 from kexport.sources.catalog import APPLICATIONS, Application
 from kexport.sources.names import Factory, Live, ModelFile, Named, command, select, told
@@ -84,7 +85,10 @@ def _cells(model: Named, what: ExportOptions, models: int) -> Iterator[Cell]:
 def _pairs(what: ExportOptions) -> list[tuple[Format, Scheme]]:
     """Every format in each scheme that it can have; each has one, as `settings` has checked."""
     forms, schemes = what.formats or (), what.schemes or ()
-    return [(form, scheme) for form in forms for scheme in schemes if scheme in form.schemes]
+    able = [(form, scheme) for form in forms for scheme in schemes if scheme in form.schemes]
+    if not what.skip_unsupported:
+        return able
+    return [pair for pair in able if not unsupported.of_pair(*pair, what.engine)]
 
 
 def _check_io(options: ExportOptions, pairs: list[tuple[Format, Scheme]]) -> None:
@@ -97,11 +101,31 @@ def _check_io(options: ExportOptions, pairs: list[tuple[Format, Scheme]]) -> Non
 
 def settings(options: ExportOptions, target: str | None = None) -> ExportOptions:
     """What was typed, over what the target says, over the defaults. Raises UsageError where that cannot be."""
+    what = _settings(options, target)
+    if what.skip_unsupported:
+        what = unsupported.without(what)
+        targets.check(replace(what, engine=None) if _pairs(what) else what)
+    else:
+        targets.check(what)
+    return what
+
+
+def _settings(options: ExportOptions, target: str | None) -> ExportOptions:
     base = {} if target is None else targets.load(target).values
     usual = {"formats": tuple(form for form in Format if form.default), "schemes": (Scheme.FLOAT32,)}
-    what = ExportOptions(**{**usual, **base, **options.given()})
-    targets.check(what)
-    return what
+    return ExportOptions(**{**usual, **base, **options.given()})
+
+
+def skips(options: ExportOptions) -> bool:
+    """Whether what cannot be is left out, as the options or one of the targets want it."""
+    return any(_settings(options, name).skip_unsupported for name in options.targets or (None,))
+
+
+def skipped(options: ExportOptions) -> tuple[str, ...]:
+    """What of the request is left out because no file can be so, a line each; nothing where that is not asked for."""
+    asked = [_settings(options, name) for name in options.targets or (None,)]
+    told = [line for what in asked if what.skip_unsupported for line in unsupported.left_out(what)]
+    return tuple(dict.fromkeys(told))
 
 
 def benchmark(options: ExportOptions) -> BenchSettings | None:

@@ -66,7 +66,8 @@ class Record:
 
     ``variant`` tells the artifact from the usual one of its format and scheme: ``io-uint8``, ``batch8``.
 
-    ``exit_code`` is that of the error which ended the cell: 1 a check, 2 the request, 3 this environment. ``made`` is
+    ``exit_code`` is that of the error which ended the cell: 1 a check, 2 the request, 3 this environment, 0 of what
+    was known not to be supported and is `skipped`. ``made`` is
     the day (UTC) on which, and ``machine`` what, the artifact was judged on; empty in records of 0.1.
     ``provenance`` is an in-toto statement about the artifact with SLSA's predicate; None in records of 0.1.
     """
@@ -120,6 +121,11 @@ class Record:
     def label(self) -> str:
         """How the cell is called in tables and messages."""
         return f"{self.model} {self.format} {self.kind}"
+
+    @property
+    def skipped(self) -> bool:
+        """Whether the cell was left out, as it was asked, because it was known not to be supported."""
+        return self.status is Status.UNSUPPORTED and self.exit_code == 0
 
     @property
     def published(self) -> bool:

@@ -84,6 +84,8 @@ def _end(case: Element, record: Record) -> None:
     """How a cell ended that no failed check explains."""
     if record.status is Status.ERROR:
         _add(case, "error", kind=record.status, message=record.reason, lines=(*_help(record), record.traceback))
+    elif record.skipped:
+        _add(case, "skipped", kind=record.status, message=record.reason, lines=(record.reason,))
     elif record.status is not Status.PASS:
         _add(case, "failure", kind=record.status, message=record.reason, lines=_help(record))
 

@@ -21,8 +21,13 @@ def summary(records: Sequence[Record]) -> str:
 
 
 def failed(records: Sequence[Record]) -> tuple[Record, ...]:
-    """The cells that did not pass."""
-    return tuple(record for record in records if record.status is not Status.PASS)
+    """The cells that did not pass, but for those that were left out."""
+    return tuple(record for record in records if record.status is not Status.PASS and not record.skipped)
+
+
+def skipped(records: Sequence[Record]) -> tuple[str, ...]:
+    """A line for every cell that was left out."""
+    return tuple(f"skipped {each.label}: {' '.join(each.reason.split())}" for each in records if each.skipped)
 
 
 def failure_line(record: Record) -> str:
@@ -34,4 +39,4 @@ def failure_line(record: Record) -> str:
 
 def verdict(records: Sequence[Record]) -> tuple[str, ...]:
     """The summary, then one line for every failed cell."""
-    return (summary(records), *map(failure_line, failed(records)))
+    return (summary(records), *skipped(records), *map(failure_line, failed(records)))

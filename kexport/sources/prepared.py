@@ -34,7 +34,8 @@ CALIBRATED = "calibrated.npz"
 class Prepared:
     """What was found out while Keras was loaded.
 
-    ``refusal`` says why there is no native graph, ``refusals`` by format why its own writer cannot write this one.
+    ``refusal`` says why there is no native graph, ``refusals`` by format why its own writer cannot write this one, and
+    by format and scheme, as in ``tflite int16x8``, why it cannot be in that.
     """
 
     facts: SourceFacts

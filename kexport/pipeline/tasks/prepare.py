@@ -14,7 +14,7 @@ from kexport.formats import write
 from kexport.formats.savedmodel import writer as savedmodel
 from kexport.graph import file as graph_file
 from kexport.lowerings.model import lower_model
-from kexport.pipeline import recipe
+from kexport.pipeline import recipe, unsupported
 from kexport.pipeline.steps import Clock, Step, follow
 from kexport.pipeline.tasks import WITH_KERAS, Task
 from kexport.records import SourceFacts
@@ -129,6 +129,7 @@ def lower(state: Preparing) -> Preparing:
     recipe.require_layers(state.request.cells, graph)
     graph_file.save(graph, state.folder)
     told = {str(form): form.engines[0].refuses(graph) for form in {cell.format for cell in state.request.cells}}
+    told |= unsupported.of_graph(graph, state.request.cells)
     return replace(state, refusals={form: why for form, why in told.items() if why})
 
 

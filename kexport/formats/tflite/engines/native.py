@@ -44,6 +44,16 @@ def refuses(graph: Graph) -> str:
     return next(too_long(graph), "")
 
 
+def refuses_in(graph: Graph, scheme: Scheme) -> str:
+    """Why an optimized graph cannot be in the scheme, as the writer would find out from its plan; empty if it can."""
+    if scheme is not Scheme.INT16X8:
+        return ""
+    from kexport.formats.tflite.quantized.int16 import unclipped
+    from kexport.quantization.prepare import rewrites
+
+    return unclipped(rewrites.rewrite(graph))
+
+
 def _bytes(metadata: Mapping[str, str]) -> dict[str, bytes]:
     return {name: value.encode() for name, value in metadata.items()}
 
@@ -54,4 +64,5 @@ ENGINE = Engine(
     write=write,
     write_plan=write_plan,
     refuses=refuses,
+    refuses_in=refuses_in,
 )

@@ -12,6 +12,10 @@ from typing import Any
 import numpy as np
 
 from kexport.formats.tflite.program import Array, Constant, Instruction, Program, Quantization, Tensor
+from kexport.graph import Graph
+from kexport.operations import Activate, Activation, Clip
+from kexport.quantization.plan import bounds_of
+from kexport.quantization.prepare.assign import assign
 
 HIGHEST = 32767
 PROBABILITY = Quantization(scales=(1 / 256,), zero_point=-128)
@@ -22,6 +26,24 @@ VERSIONS = {
 }  # fmt: skip
 GROUPED_CONV = 6
 LINEAR = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+
+
+RECTIFIERS = ((0.0, np.inf), (0.0, 6.0))
+"""Between which ends LiteRT has an operator that keeps int16 values; int8 values end there by saturation."""
+
+
+def unclipped(graph: Graph) -> str:
+    """What of a rewritten graph int16 values cannot be clipped to; empty where there is nothing."""
+    precisions = assign(graph)
+    for node in graph:
+        clips = isinstance(node.operation, Clip) or (
+            isinstance(node.operation, Activate) and node.operation.function is not Activation.SIGMOID
+        )
+        if node.name in precisions and clips and bounds_of(node.operation) not in RECTIFIERS:
+            layer = node.layers[-1] if node.layers else node.name
+            low, high = bounds_of(node.operation)
+            return f"layer {layer!r}: int16 values cannot be clipped at {low:g} and {high:g}, only at 0 and 6"
+    return ""
 
 
 def widened(program: Program) -> Program:
