@@ -10,13 +10,12 @@ from pathlib import PurePath
 
 from kexport.errors import UsageError
 from kexport.options import CellOptions, ModelOptions, variants
-from kexport.options.gates import check_max_drop, check_min_agreement
+from kexport.options.gates import check_max_drop, check_max_latency_ratio, check_min_agreement
 from kexport.registry import CALIBRATED, QUANTIZED, Engine, EngineNames, Format, Scheme
 
 __all__ = [
     "CALIBRATED", "DEFAULT_OPSET", "MAX_OPSET", "MIN_OPSET", "QUANTIZED", "SERVING_BATCH", "Boundary", "Cell", "Engine",
-    "EngineNames", "Format", "Kernels", "ModelSpec", "Scheme", "WeightsSpec", "check_max_drop",
-    "check_min_agreement", "integer_io_hint",
+    "EngineNames", "Format", "Kernels", "ModelSpec", "Scheme", "WeightsSpec", "integer_io_hint",
 ]  # fmt: skip
 
 MIN_OPSET = 13
@@ -178,8 +177,8 @@ class Cell(CellOptions):
     """One artifact to make: a model times a target.
 
     ``calibration`` is what ``--calibration`` names (`kexport.images.calibration`), ``evaluation`` what ``--eval``
-    names (`kexport.images.evaluation`), ``io`` the type of inputs and outputs. ``max_drop`` bounds the top-1 drop of
-    a calibrated scheme on the evaluation images, in points of 100; ``min_agreement`` is the least share of them on
+    names (`kexport.images.evaluation`), ``io`` the type of inputs and outputs. ``max_drop`` bounds the top-1 drop
+    on the evaluation images, in points of 100; ``min_agreement`` is the least share of them on
     which a file of any scheme decides as Keras does. ``stem`` is the name of a
     stored file that was named by another rule; no request has one.
     """
@@ -199,6 +198,8 @@ class Cell(CellOptions):
             check_max_drop(self.max_drop)
         if self.min_agreement is not None:
             check_min_agreement(self.min_agreement)
+        if self.max_latency_ratio is not None:
+            check_max_latency_ratio(self.max_latency_ratio)
         if not MIN_OPSET <= self.opset <= MAX_OPSET:
             raise UsageError(
                 f"opset {self.opset}: kexport writes {MIN_OPSET} to {MAX_OPSET}", hint=f"--opset {DEFAULT_OPSET}"

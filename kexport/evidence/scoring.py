@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from kexport import files, runtimes
 from kexport.errors import UsageError
-from kexport.evidence import accuracy, chance, scores, signal
+from kexport.evidence import accuracy, chance, gates, scores, signal
 from kexport.evidence import inputs as choice
 from kexport.evidence.inputs import Photographs
 from kexport.evidence.scores import Measure
@@ -188,12 +188,7 @@ def score(
     packed = folder / answers_file.ANSWERS
     digest = files.file_digest(packed) if packed.is_file() else ""
     scored = replace(_about(figures, evaluated, session), answers_sha256=digest, min_agreement=cell.min_agreement)
-    if cell.min_agreement is not None and scored.top1_agreement is None:
-        raise UsageError(
-            f"--min-agreement {cell.min_agreement:g}: the answers on {evaluated.images.text} are no decisions, which "
-            "could be the same; --max-drop holds any figure",
-            hint="--max-drop 0.5",
-        )
+    gates.require_figures(cell, scored, evaluated.images.text)
     return scored
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from kexport.options.entry import Goes, option
-from kexport.options.kinds import Name, Number, Switch, Text, Texts
+from kexport.options.kinds import Bytes, Name, Number, Switch, Text, Texts
 
 if TYPE_CHECKING:
     from kexport.specs import Kernels
@@ -29,13 +29,21 @@ class CellOptions:
     )  # fmt: skip
     max_drop: float | None = option(
         Number(), Goes.CELL,
-        "What int8 may lose on the data of --eval, of top-1 or of another network's own figure: the fewest layers stay "
-        "float32 for it",
+        "What a file may lose on the data of --eval, of top-1 or of another network's own figure; of int8 the fewest "
+        "layers stay float32 for it",
         "--schemes int8 --max-drop 0.5", metavar="POINTS",
     )  # fmt: skip
     min_agreement: float | None = option(
         Number(), Goes.CELL, "Least share of the data of --eval on which a file of any scheme decides as Keras does",
         "--eval photos --min-agreement 0.97", metavar="SHARE",
+    )  # fmt: skip
+    max_size: str | None = option(
+        Bytes(), Goes.CELL, "Largest size of a file of any scheme", "--max-size 4MB", metavar="SIZE",
+    )  # fmt: skip
+    max_latency_ratio: float | None = option(
+        Number(), Goes.CELL,
+        "With --bench: longest time of a file, of that of the float32 file of its format in the same run",
+        "--bench --schemes float32,int8 --max-latency-ratio 0.8", metavar="R",
     )  # fmt: skip
     kernels: Kernels | None = option(  # noqa: RUF009 - a field
         Name(of="kernels"), Goes.CELL, "Range of int8 kernels: the same decisions on every CPU, or all of it with VNNI",

@@ -24,3 +24,12 @@ def check_min_agreement(share: float) -> None:
     if not 0 <= share <= 1:
         said = "; 97 of 100 images are 0.97" if share > 1 else ""
         raise UsageError(f"--min-agreement {share:g}: expected a share, 0 to 1{said}", hint="--min-agreement 0.97")
+
+
+def check_max_latency_ratio(ratio: float) -> None:
+    """Raise UsageError for what no time can be of another."""
+    if not 0 < ratio < math.inf:
+        raise UsageError(
+            f"--max-latency-ratio {ratio:g}: expected a number above 0; 0.8 is a fifth faster than float32",
+            hint="--max-latency-ratio 1",
+        )

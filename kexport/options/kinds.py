@@ -13,6 +13,7 @@ from os import PathLike
 from typing import Any, Literal, final
 
 from kexport.errors import UnknownNameError, UsageError
+from kexport.options.sizes import bytes_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +129,24 @@ class Text(Kind):
 
     def schema(self) -> Any:
         """A string."""
+        return str
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Bytes(Kind):
+    """A number of bytes, with or without a unit: ``4MB``, ``500 kB``, ``3.5MiB``, ``123456``."""
+
+    python: str = "int | str | None"
+
+    def take(self, flag: str, value: Any) -> str:
+        """The text, once it is known to be a size. Raises UsageError."""
+        text = str(value)
+        bytes_of(flag, text)
+        return text
+
+    def schema(self) -> Any:
+        """A text with a unit, or a number of bytes."""
         return str
 
 

@@ -22,7 +22,7 @@ from kexport import store
 from kexport.errors import EnvironmentFailure, UsageError
 from kexport.evidence.benchmark import BenchSettings
 from kexport.evidence.scores import Measure
-from kexport.pipeline import cluster, lone, resume, same_name, space
+from kexport.pipeline import beside_float32, cluster, lone, resume, same_name, space
 from kexport.pipeline.artifacts import by_directory
 from kexport.pipeline.bench import Measurement, measure_all
 from kexport.pipeline.cells import CellRun
@@ -99,6 +99,9 @@ def run(request: Request, observer: Observer) -> tuple[Record, ...]:
         _state(request, staging, kept)
         if request.bench is not None:
             records = _bench_records(request.directory, records, request.bench, observer)
+            if any(cell.max_latency_ratio is not None for cell in request.cells):
+                records = list(beside_float32.held(request.directory, dict(zip(request.cells, records, strict=True))))
+                _state(request, staging, kept)
     return tuple(records)
 
 

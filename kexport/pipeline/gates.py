@@ -6,8 +6,9 @@ from pathlib import Path
 
 from kexport.errors import UsageError
 from kexport.options import ExportOptions
+from kexport.options.gates import check_max_drop, check_max_latency_ratio, check_min_agreement
 from kexport.quantization import recipe_file
-from kexport.specs import CALIBRATED, Scheme, check_max_drop, check_min_agreement
+from kexport.specs import CALIBRATED, Scheme
 
 
 def check(options: ExportOptions) -> None:
@@ -15,6 +16,7 @@ def check(options: ExportOptions) -> None:
     _check_max_drop(options)
     _check_min_agreement(options)
     _check_layers(options)
+    _check_latency(options)
 
 
 def _schemes(options: ExportOptions) -> tuple[Scheme, ...]:
@@ -39,13 +41,6 @@ def _check_max_drop(options: ExportOptions) -> None:
     if options.max_drop is None:
         return
     check_max_drop(options.max_drop)
-    schemes = _schemes(options)
-    if Scheme.INT8 not in schemes:
-        raise UsageError(
-            f"--max-drop {options.max_drop:g} with {', '.join(schemes)}: expected scheme int8, whose layers can "
-            "stay in float32 one by one",
-            hint="--schemes int8",
-        )
     if options.evaluation is None:
         raise UsageError(
             f"--max-drop {options.max_drop:g}: expected --eval as well, labelled photographs to measure the drop on",
@@ -61,4 +56,19 @@ def _check_min_agreement(options: ExportOptions) -> None:
         raise UsageError(
             f"--min-agreement {options.min_agreement:g}: expected --eval as well, photographs to decide on",
             hint="--eval photos",
+        )
+
+
+def _check_latency(options: ExportOptions) -> None:
+    if options.max_latency_ratio is None:
+        return
+    check_max_latency_ratio(options.max_latency_ratio)
+    said = f"--max-latency-ratio {options.max_latency_ratio:g}"
+    if not options.bench:
+        raise UsageError(f"{said}: expected --bench as well, which measures latency", hint=f"--bench {said}")
+    others = [scheme for scheme in _schemes(options) if scheme is not Scheme.FLOAT32]
+    if not others or len(others) == len(_schemes(options)):
+        raise UsageError(
+            f"{said} with {', '.join(_schemes(options))}: expected float32, which is the measure, and another scheme",
+            hint="--schemes float32,int8",
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kexport.errors import UsageError
 from kexport.evidence import scoring
+from kexport.evidence.gates import LABELS_HINT
 from kexport.evidence.scores import Measure
 from kexport.formats import write
 from kexport.graph import Graph
@@ -95,7 +96,7 @@ class Bound:
             raise UsageError(
                 f"--max-drop {self.cell.max_drop:g}: --eval {self.cell.evaluation} has no labels, so that no drop "
                 "can be measured",
-                hint="one folder per class, files <class index>_*.jpg, or --eval FILE.csv with path,class index",
+                hint=LABELS_HINT,
             )
 
 

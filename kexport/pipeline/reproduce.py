@@ -17,7 +17,7 @@ from kexport.errors import SourceError, StoreError
 from kexport.images.given import PREFIX
 from kexport.options import Goes, command, of
 from kexport.options.place import Url
-from kexport.records import Artifact, Record, SourceFacts
+from kexport.records import Artifact, Gates, Record, SourceFacts
 from kexport.specs import SERVING_BATCH, Boundary, Cell, Engine, Format, Kernels, ModelSpec, Scheme, WeightsSpec
 
 _FIELDS = ModelSpec.__dataclass_fields__
@@ -38,12 +38,23 @@ def _in_python(cell: Cell) -> str:
     source = "model" if cell.model.live else repr(cell.model.source)
     data = {"calibration": cell.calibration, "eval": cell.evaluation}
     told = {word: word if text.startswith(PREFIX) else repr(text) for word, text in data.items() if text}
-    gates = {"max_drop": cell.max_drop, "min_agreement": cell.min_agreement}
-    held = {word: f"{value:g}" for word, value in gates.items() if value is not None}
+    gates = ("max_drop", "min_agreement", "max_size", "max_latency_ratio")
+    held = {
+        word: f"{value:g}" if isinstance(value, float) else repr(value)
+        for word in gates
+        if (value := getattr(cell, word)) is not None
+    }
+    beside = {"bench": "True"} if cell.max_latency_ratio is not None else {}
     kept = {name: repr(value) for name in ("keep_float", "recipe") if (value := getattr(cell, name))}
-    what = {"formats": repr(str(cell.format)), "schemes": repr(str(cell.scheme)), **told, **held, **kept}
+    what = {"formats": repr(str(cell.format)), "schemes": repr(",".join(_schemes(cell))), **told, **held, **kept}
+    what |= beside
     what["force"] = "True"
     return f"kexport.export({', '.join([source, *(f'{word}={value}' for word, value in what.items())])})"
+
+
+def _schemes(cell: Cell) -> tuple[Scheme, ...]:
+    """The scheme, and float32 beside it where its latency is the measure."""
+    return (cell.scheme,) if cell.max_latency_ratio is None else (Scheme.FLOAT32, cell.scheme)
 
 
 def options_of(cell: Cell) -> dict[str, Any]:
@@ -53,7 +64,8 @@ def options_of(cell: Cell) -> dict[str, Any]:
     values = {**model.model_options(), **cell.cell_options(), "batch": cell.batch, "opset": cell.opset, "io": cell.io}
     return {
         "formats": (cell.format,),
-        "schemes": (cell.scheme,),
+        "schemes": _schemes(cell),
+        **({} if cell.max_latency_ratio is None else {"bench": True}),
         **({} if model.weights.kind == "model" else {"weights": str(model.weights)}),
         **({} if model.classes == usual["classes"] else {"classes": model.classes}),
         **({} if model.include_top else {"no_top": True}),
@@ -107,7 +119,7 @@ def cell_of(record: Record, *, trusted: Collection[str] = (), built: bool = True
         raise StoreError("the record does not say what its artifact was made from", hint="kexport verify DIR")
     model = model_of(record.source, trusted=trusted, built=built)
     batch = batch_of(record.artifact)
-    search = record.quantization.search if record.quantization else None
+    search, gates = record.quantization.search if record.quantization else None, record.gates or Gates()
     with _possible():
         form, scheme, io = Format(record.format), Scheme(record.scheme), Boundary.FLOAT32
         if scheme in form.integer_io:
@@ -127,7 +139,9 @@ def cell_of(record: Record, *, trusted: Collection[str] = (), built: bool = True
         opset=record.artifact.opset or Cell.opset,
         calibration=(record.quantization.calibration if record.quantization else photographs) or None,
         evaluation=record.source.reference_images if record.source.reference_images != photographs else None,
-        max_drop=search.bound_points if search else None,
+        max_drop=search.bound_points if search else gates.max_drop,
+        max_size=gates.max_size,
+        max_latency_ratio=gates.max_latency_ratio,
         min_agreement=record.accuracy.min_agreement if record.accuracy else None,
         kernels=kernels,
         keep_float=record.quantization.keep_float if record.quantization else (),

@@ -35,7 +35,6 @@ from kexport.specs import (
 
 IMAGENET = "imagenet"
 UNCALIBRATED: dict[str, object] = {
-    "max_drop": None,
     "kernels": None,
     "integer_head": False,
     "keep_float": (),
@@ -78,8 +77,13 @@ def _cells(model: Named, what: ExportOptions, models: int) -> Iterator[Cell]:
             batch=None if what.batch == "dynamic" else what.batch,
             opset=DEFAULT_OPSET if what.opset is None else what.opset,
             io=(what.io or Boundary.FLOAT32) if scheme in form.integer_io else Boundary.FLOAT32,
-            **what.cell_options() | ({} if scheme in CALIBRATED else UNCALIBRATED),
+            **what.cell_options() | ({} if scheme in CALIBRATED else UNCALIBRATED) | _float32(scheme),
         )
+
+
+def _float32(scheme: Scheme) -> dict[str, object]:
+    """What is not asked of the file that the latency of others is measured by."""
+    return {"max_latency_ratio": None} if scheme is Scheme.FLOAT32 else {}
 
 
 def _pairs(what: ExportOptions) -> list[tuple[Format, Scheme]]:

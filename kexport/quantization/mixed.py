@@ -111,11 +111,17 @@ def told(search_: DropSearch) -> str:
     return f"{drop} {'is inside' if taken.met else 'exceeds'} {_bound(search_)} {where}{more}"
 
 
-def problems(search_: DropSearch | None, scored: AccuracyRecord | None) -> Iterator[str]:
-    """What the bound says against an artifact: no plan met it, or this file does not though the plan did."""
-    if search_ is None:
+def problems(
+    search_: DropSearch | None, scored: AccuracyRecord | None, bound_points: float | None = None
+) -> Iterator[str]:
+    """What the bound says against an artifact: no plan met it, or this file does not though the plan did.
+
+    Without a search, in schemes that have none, this file alone is held to ``bound_points``.
+    """
+    bound = search_.bound_points if search_ is not None else bound_points
+    if bound is None:
         return
-    if not search_.met:
+    if search_ is not None and not search_.met:
         tried = ", ".join(
             f"{each.drop_points:.2f} with {each.float_layers}" for each in sorted(search_.trials, key=_count)
         )
@@ -124,10 +130,10 @@ def problems(search_: DropSearch | None, scored: AccuracyRecord | None) -> Itera
             f"drop in {search_.unit} with float32 layers: {tried}, of {search_.layers}"
         )
     elif scored is not None and scored.headline is not None:
-        own = trial_of(0, scored, search_.bound_points)
+        own, figure = trial_of(0, scored, bound), scored.headline
         if not own.met:
-            drop = f"the {search_.metric} drop of this file is {_drop(own, search_.unit)}"
-            yield f"{drop}, the bound is {_bound(search_)}"
+            drop = f"the {figure.name} drop of this file is {_drop(own, figure.drop_unit)}"
+            yield f"{drop}, the bound is --max-drop {bound:g}"
 
 
 def trial_of(float_layers: int, scored: AccuracyRecord, bound_points: float) -> DropTrial:

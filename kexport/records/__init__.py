@@ -14,6 +14,7 @@ from typing import Any
 
 from kexport.documents import SCHEMA_VERSION, decode_as, encode
 from kexport.records.artifact import Artifact, WrittenFile
+from kexport.records.gates import Gates
 from kexport.records.measured import BenchRecord, Cost
 from kexport.records.proof import AccuracyRecord, Check, Compared, OutputParity, ParityRecord, Rounding, Score
 from kexport.records.quantized import DropSearch, DropTrial, QuantizationRecord
@@ -31,6 +32,7 @@ __all__ = [
     "Cost",
     "DropSearch",
     "DropTrial",
+    "Gates",
     "OutputParity",
     "ParityRecord",
     "Preprocessing",
@@ -93,6 +95,7 @@ class Record:
     machine: dict[str, str] = field(default_factory=dict)
     provenance: dict[str, Any] | None = None
     variant: str = ""
+    gates: Gates | None = None
     schema: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:

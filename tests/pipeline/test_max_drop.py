@@ -185,6 +185,25 @@ def test_a_share_of_equal_decisions_is_asked_of_every_scheme(wild: Toy, tmp_path
     assert [path.name for path in tmp_path.rglob("*.onnx")] == ["toy-float32.onnx"]
 
 
+def test_a_drop_is_asked_of_schemes_without_layers_to_keep(wild: Toy, tmp_path: Path) -> None:
+    model, photographs = wild
+    records = kexport.export(
+        str(model), formats="onnx", schemes=("float32", "float16", "dynamic"), eval=photographs, max_drop=0.0,
+        output=tmp_path,
+    )  # fmt: skip
+    assert records[0].status is Status.PASS
+    assert records[2].status is Status.FAIL
+    for record in records:
+        assert record.accuracy is not None
+        assert record.accuracy.top1_drop_points is not None
+        assert (record.status is Status.FAIL) is (record.accuracy.top1_drop_points > 0)
+        assert reproduce.cell_of(record, built=False).max_drop == 0.0
+        assert "--max-drop 0" in record.reproduce
+    said = r"the top-1 drop of this file is \d+\.\d\d points \(95 % interval .* to .*\), the bound is --max-drop 0"
+    assert re.search(said, records[2].reason)
+    assert not list(tmp_path.rglob("*dynamic.onnx"))
+
+
 def test_numbers_are_no_decisions_that_could_be_the_same(tmp_path: Path) -> None:
     import keras
 

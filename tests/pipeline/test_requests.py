@@ -144,13 +144,16 @@ def test_options_check_themselves(typed: dict[str, object], said: str) -> None:
 INT8 = {"schemes": (Scheme.INT8,), "calibration": "synthetic:0"}
 
 
-def test_a_bound_holds_for_calibrated_schemes(tmp_path: Path) -> None:
+def test_bounds_hold_for_every_scheme(tmp_path: Path) -> None:
     made = plan(
         schemes=(Scheme.FLOAT32, Scheme.INT8), calibration="synthetic:0", evaluation=str(tmp_path), max_drop=0.5
     )
-    assert {cell.scheme: cell.max_drop for cell in made} == {Scheme.FLOAT32: None, Scheme.INT8: 0.5}
+    assert {cell.scheme: cell.max_drop for cell in made} == {Scheme.FLOAT32: 0.5, Scheme.INT8: 0.5}
     made = plan(schemes=(Scheme.FLOAT32, Scheme.FLOAT16), evaluation=str(tmp_path), min_agreement=0.97)
     assert {cell.scheme: cell.min_agreement for cell in made} == {Scheme.FLOAT32: 0.97, Scheme.FLOAT16: 0.97}
+    made = plan(schemes=(Scheme.FLOAT32, Scheme.DYNAMIC), bench=True, max_latency_ratio=0.8, max_size="30 MiB")
+    assert {cell.scheme: cell.max_latency_ratio for cell in made} == {Scheme.FLOAT32: None, Scheme.DYNAMIC: 0.8}
+    assert {cell.max_size for cell in made} == {"30 MiB"}
 
 
 @pytest.mark.parametrize(
@@ -178,8 +181,8 @@ def test_a_bound_holds_for_calibrated_schemes(tmp_path: Path) -> None:
         ),
         (
             {"max_drop": 0.5},
-            "--max-drop 0.5 with float32: expected scheme int8, whose layers can stay in float32 one by one",
-            "--schemes int8",
+            "--max-drop 0.5: expected --eval as well, labelled photographs to measure the drop on",
+            "--eval photos",
         ),
         (
             {**INT8, "max_drop": 0.5},
@@ -195,6 +198,29 @@ def test_a_bound_holds_for_calibrated_schemes(tmp_path: Path) -> None:
             {"min_agreement": float("nan")},
             "--min-agreement nan: expected a share, 0 to 1",
             "--min-agreement 0.97",
+        ),
+        (
+            {"max_latency_ratio": 0.8, "schemes": (Scheme.FLOAT32, Scheme.FLOAT16)},
+            "--max-latency-ratio 0.8: expected --bench as well, which measures latency",
+            "--bench --max-latency-ratio 0.8",
+        ),
+        (
+            {"max_latency_ratio": 0.8, "bench": True},
+            ("--max-latency-ratio 0.8 with float32: expected float32, which is the measure, and another scheme"),
+            "--schemes float32,int8",
+        ),
+        (
+            {"max_latency_ratio": 0.8, "bench": True, "schemes": (Scheme.FLOAT16, Scheme.DYNAMIC)},
+            (
+                "--max-latency-ratio 0.8 with float16, dynamic: expected float32, which is the measure, and another "
+                "scheme"
+            ),
+            "--schemes float32,int8",
+        ),
+        (
+            {"max_latency_ratio": -1.0},
+            "--max-latency-ratio -1: expected a number above 0; 0.8 is a fifth faster than float32",
+            "--max-latency-ratio 1",
         ),
         (
             {"min_agreement": 0.97},

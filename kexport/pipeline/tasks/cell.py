@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kexport import files, machine, store
-from kexport.evidence import allowed, parity, scoring, verdict
+from kexport.evidence import allowed, gates, parity, scoring, verdict
 from kexport.evidence.scores import Measure
 from kexport.formats import WrittenFile, write
 from kexport.formats.write import Choice
@@ -24,7 +24,7 @@ from kexport.pipeline.tasks import WITH_RUNTIMES, Task
 from kexport.quantization import mixed
 from kexport.quantization.embed import embedded_plan
 from kexport.quantization.plan import QuantPlan
-from kexport.records import AccuracyRecord, Artifact, Cost, QuantizationRecord, Record, SourceFacts, encode
+from kexport.records import AccuracyRecord, Artifact, Cost, Gates, QuantizationRecord, Record, SourceFacts, encode
 from kexport.sources import build, embedding, prepared
 from kexport.sources.loading import served
 from kexport.sources.prepared import Prepared
@@ -90,7 +90,8 @@ class Making:
         return (
             *parity.failures(self.proof.parity.checks),
             *scoring.problems(self.scored),
-            *mixed.problems(search, self.scored),
+            *mixed.problems(search, self.scored, self.cell.max_drop),
+            *gates.size(self.cell.max_size, files.size_bytes(self.staged)),
         )
 
 
@@ -212,8 +213,14 @@ def _record(state: Making) -> Record:
             artifact, facts, command=request.reproduce, versions=versions, quantized=state.quantized
         ),
         made=machine.today(),
+        gates=_gates(cell),
         machine=machine.hardware(),
     )
+
+
+def _gates(cell: Cell) -> Gates | None:
+    asked = Gates(max_drop=cell.max_drop, max_size=cell.max_size, max_latency_ratio=cell.max_latency_ratio)
+    return None if asked == Gates() else asked
 
 
 def _artifact(state: Making) -> Artifact:

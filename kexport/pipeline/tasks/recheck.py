@@ -15,6 +15,7 @@ from kexport.pipeline.proof import prove, reference_name
 from kexport.pipeline.steps import Clock
 from kexport.pipeline.tasks import WITH_RUNTIMES, Task
 from kexport.pipeline.tasks.cell import CellRequest
+from kexport.quantization import mixed
 from kexport.records import AccuracyRecord, Artifact, ParityRecord, Record
 from kexport.runtimes import precheck
 from kexport.sources import prepared, stored
@@ -33,7 +34,7 @@ def recheck_cell(request: CellRequest, clock: Clock) -> Record:
     _require_same_weights(before, ready, Path(request.folder) / reference_name(request.cell))
     found, problems = _found(request, before, ready, clock)
     scored = before.accuracy if problems else _scored(request, before, ready, clock)
-    problems = (*problems, *scoring.problems(scored))
+    problems = (*problems, *scoring.problems(scored), *mixed.problems(None, scored, request.cell.max_drop))
     ending = verdict.of(problems, found, ready.facts, reproduce=request.reproduce)
     record = replace(
         before,
