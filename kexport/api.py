@@ -29,6 +29,7 @@ from kexport.pipeline import Request, recheck, requests, run
 from kexport.pipeline import bench as measure
 from kexport.pipeline.events import Event
 from kexport.pipeline.own_figure import own_figure, require_data
+from kexport.pipeline.running import fields_of
 from kexport.pipeline.sensitivity import ranking as rank
 from kexport.quantization.ranking import Ranking
 from kexport.records import Record
@@ -95,15 +96,7 @@ def _request(cells: tuple[Cell, ...], asked: ExportOptions, where: mirror.Folder
         cells=cells,
         directory=where.path,
         mirror=where.mirror,
-        jobs=asked.jobs,
-        resume=asked.resume,
-        force=asked.force,
-        bench=requests.benchmark(asked),
-        timeout_seconds=asked.timeout_minutes * 60,
-        isolate=asked.isolate,
-        memory_bytes=asked.memory,
-        cluster=asked.cluster,
-        skip_unsupported=requests.skips(asked),
+        **fields_of(asked),
     )
 
 

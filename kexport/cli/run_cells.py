@@ -36,21 +36,14 @@ def _run(cells: tuple[Cell, ...], options: ExportOptions, folder: Folder) -> tup
     from kexport import pipeline
     from kexport.pipeline import requests
     from kexport.pipeline.memory import work
+    from kexport.pipeline.running import fields_of
 
     request = pipeline.Request(
         cells=cells,
         directory=folder.path,
         mirror=folder.mirror,
-        jobs=options.jobs,
-        resume=options.resume,
-        force=options.force,
-        bench=requests.benchmark(options),
-        timeout_seconds=options.timeout_minutes * 60,
-        isolate=options.isolate,
-        memory_bytes=options.memory,
-        cluster=options.cluster,
         note=lambda line: output.message(f"note: {line}"),
-        skip_unsupported=requests.skips(options),
+        **fields_of(options),
     )
     for line in requests.skipped(options):
         output.message(line)

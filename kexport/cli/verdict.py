@@ -9,6 +9,7 @@ from pathlib import Path
 from kexport.cli.progress import duration
 from kexport.options.place import Url
 from kexport.records import Record
+from kexport.reports.auto import chosen
 from kexport.reports.instead import instead
 from kexport.reports.verdict import failed, failure_line, skipped, summary
 
@@ -40,7 +41,8 @@ def _lines(records: Sequence[Record], directory: Path | Url | None, seconds: flo
         yield f"  {failure_line(record)}"
         if record.hint:
             yield f"    hint: {record.hint}"
-    yield from (f"note: {line}" for line in instead(records))
+    yield from chosen(records)
+    yield from (f"note: {line}" for line in instead(records) if not chosen(records))
     memory = peak_memory_bytes(records)
     peak = f"{memory / 2**30:.2f} GiB" if memory else "not measured"
     yield f"peak memory of any process: {peak} · wall time: {duration(seconds)}"

@@ -106,7 +106,9 @@ class ExportOptions(ModelOptions, CellOptions):
         unless="onnx,tflite", in_target=True,
     )  # fmt: skip
     schemes: tuple[Scheme, ...] | None = option(
-        Names(of="scheme"), Goes.MAKE, "Numeric precisions", "--schemes float32,float16", metavar="NAME,...",
+        Names(of="scheme", alone="auto"), Goes.MAKE,
+        "Numeric precisions; auto tries them and takes the fastest inside the bounds, per format",
+        "--schemes float32,float16", metavar="NAME,...|auto",
         unless="float32", was="scheme", in_target=True,
     )  # fmt: skip
     target: str | tuple[str, ...] = option(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from kexport.options.entry import Goes, option
-from kexport.options.kinds import Bytes, Name, Number, Switch, Text, Texts
+from kexport.options.kinds import FileSize, Name, Number, Switch, Text, Texts
 
 if TYPE_CHECKING:
     from kexport.specs import Kernels
@@ -38,7 +38,7 @@ class CellOptions:
         "--eval photos --min-agreement 0.97", metavar="SHARE",
     )  # fmt: skip
     max_size: str | None = option(
-        Bytes(), Goes.CELL, "Largest size of a file of any scheme", "--max-size 4MB", metavar="SIZE",
+        FileSize(), Goes.CELL, "Largest size of a file of any scheme", "--max-size 4MB", metavar="SIZE",
     )  # fmt: skip
     max_latency_ratio: float | None = option(
         Number(), Goes.CELL,

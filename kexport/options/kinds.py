@@ -134,8 +134,8 @@ class Text(Kind):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Bytes(Kind):
-    """A number of bytes, with or without a unit: ``4MB``, ``500 kB``, ``3.5MiB``, ``123456``."""
+class FileSize(Kind):
+    """The size of a file as it was typed, which a target keeps as well: with or without a unit, ``4MB``, ``500 kB``, ``123456``."""
 
     python: str = "int | str | None"
 
@@ -199,20 +199,27 @@ class Name(Kind):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Names(Kind):
-    """Members of what ``kexport list`` shows, with commas between them."""
+    """Members of what ``kexport list`` shows, with commas between them; or ``alone``, a word in place of them all."""
 
     python: str = "str | Iterable[str] | None"
     of: str
+    alone: str = ""
 
     def known(self) -> tuple[str, ...]:
         """The members."""
-        return tuple(map(str, _legal(self.of)))
+        return (*map(str, _legal(self.of)), *filter(None, (self.alone,)))
 
     def take(self, flag: str, value: Any) -> tuple[str, ...]:
         """Each member once, in the order given. UnknownNameError offers the closest, UsageError if there is none."""
-        del flag
-        wanted: Iterable[str] = value.split(",") if isinstance(value, str) else tuple(value)
-        found = tuple(dict.fromkeys(_member(self.of, str(name).strip()) for name in wanted))
+        wanted = tuple(value.split(",") if isinstance(value, str) else value)
+        if self.alone and self.alone in map(str, wanted):
+            if len(wanted) > 1:
+                raise UsageError(
+                    f"{flag} {','.join(map(str, wanted))}: expected {self.alone} alone, which tries every one",
+                    hint=f"{flag} {self.alone}",
+                )
+            return (self.alone,)
+        found = tuple(dict.fromkeys(_member(self.of, str(name).strip(), also=self.alone) for name in wanted))
         if not found:
             raise UsageError(f"no {self.of} was given: expected at least one", hint=f"kexport list {self.of}s")
         return found
@@ -285,9 +292,10 @@ def _legal(kind: str) -> Iterable[str]:
     return kinds[kind]
 
 
-def _member(kind: str, name: str) -> str:
+def _member(kind: str, name: str, *, also: str = "") -> str:
     known = {str(member): member for member in _legal(kind)}
     if name not in known:
         hint = "kexport export --help" if kind in ("io", "kernels") else f"kexport list {kind}s"
-        raise UnknownNameError(kind=kind, value=name, legal=known, hint=hint)
+        legal = (*known, also) if also else tuple(known)
+        raise UnknownNameError(kind=kind, value=name, legal=legal, hint=hint)
     return known[name]

@@ -22,7 +22,7 @@ from kexport import store
 from kexport.errors import EnvironmentFailure, UsageError
 from kexport.evidence.benchmark import BenchSettings
 from kexport.evidence.scores import Measure
-from kexport.pipeline import beside_float32, cluster, lone, resume, same_name, space
+from kexport.pipeline import automatic, beside_float32, cluster, lone, resume, same_name, space
 from kexport.pipeline.artifacts import by_directory
 from kexport.pipeline.bench import Measurement, measure_all
 from kexport.pipeline.cells import CellRun
@@ -45,7 +45,8 @@ class Request:
     ``live`` has the models of this program by the names that the cells call them, ``data`` the files of its arrays,
     ``own`` a figure of its own (cells are then made here, one after the other: a function goes into no other process).
     ``isolate``: processes are not forked from one that has imported what they need, each imports it itself.
-    ``skip_unsupported``: cells that nothing can make are left out before their work begins, and told.
+    ``auto``: of the files of a model in a format one is taken. ``skip_unsupported``: cells that nothing can make are
+    left out before their work begins, and told.
     ``mirror``: the directory stands for one at a URL, where each cell goes when it is done.
     ``note`` hears of files that are replaced and were made from something else. ``cluster`` is the address of the Dask
     scheduler whose workers make the cells; what one of them makes is a ``part`` of a request, with so many ``cores``.
@@ -64,6 +65,7 @@ class Request:
     timeout_seconds: float = 1800.0
     isolate: bool = False
     skip_unsupported: bool = False
+    auto: bool = False
     mirror: Mirror | None = None
     note: Callable[[str], None] = lambda _: None
     cluster: str | None = None
@@ -99,9 +101,7 @@ def run(request: Request, observer: Observer) -> tuple[Record, ...]:
         _state(request, staging, kept)
         if request.bench is not None:
             records = _bench_records(request.directory, records, request.bench, observer)
-            if any(cell.max_latency_ratio is not None for cell in request.cells):
-                records = list(beside_float32.held(request.directory, dict(zip(request.cells, records, strict=True))))
-                _state(request, staging, kept)
+            records = _judged(request, staging, records)
     return tuple(records)
 
 
@@ -206,6 +206,19 @@ def _refuse(records: tuple[Record, ...]) -> None:
     kind = {UsageError.exit_code: UsageError, EnvironmentFailure.exit_code: EnvironmentFailure}.get(first.exit_code)
     if kind is not None and first.status is Status.ERROR:
         raise kind(first.reason, hint=first.hint or None)
+
+
+def _judged(request: Request, staging: Path, records: Sequence[Record]) -> list[Record]:
+    """What the times say: files over their bound are withdrawn, one of each format is taken where that was asked."""
+    found = dict(zip(request.cells, records, strict=True))
+    held = any(cell.max_latency_ratio is not None for cell in request.cells)
+    if held:
+        found = dict(zip(request.cells, beside_float32.held(request.directory, found), strict=True))
+    if request.auto:
+        found = dict(zip(request.cells, automatic.judged(request.directory, found), strict=True))
+    if held or request.auto:
+        _state(request, staging, {})
+    return list(found.values())
 
 
 def _bench_records(

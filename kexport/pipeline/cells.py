@@ -208,12 +208,10 @@ class CellRun:
 
     def _clock(self, label: str) -> Clock:
         """Steps of work that is done in this process."""
-        start = time.monotonic()
-
-        def hears(step: str) -> None:
-            self._observe(label, step, time.monotonic() - start, machine.resident_bytes(os.getpid()))
-
-        return Clock(hears=hears)
+        start, me = time.monotonic(), os.getpid()
+        return Clock(
+            hears=lambda step: self._observe(label, step, time.monotonic() - start, machine.resident_bytes(me))
+        )
 
     def _job(self, waiting: Waiting, *, memory_bytes: int) -> Job:
         name = str(len(self._waiting))
@@ -299,5 +297,4 @@ class CellRun:
         self._observe(self._waiting[progress.name].label, progress.step, progress.seconds, progress.memory_bytes)
 
     def _observe(self, label: str, step: str, seconds: float, peak_bytes: int, *, status: str | None = None) -> None:
-        event = Event(label=label, step=step, seconds=seconds, memory_bytes=peak_bytes, status=status)
-        self.observer.observe(event)
+        self.observer.observe(Event(label=label, step=step, seconds=seconds, memory_bytes=peak_bytes, status=status))

@@ -46,6 +46,7 @@ class Portion:
     jobs: int | None
     isolate: bool
     memory_bytes: int | None
+    skip_unsupported: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +98,7 @@ def make(portion: Portion) -> Made:
             timeout_seconds=portion.timeout_seconds,
             isolate=portion.isolate,
             memory_bytes=portion.memory_bytes,
+            skip_unsupported=portion.skip_unsupported,
             cores=_cores(),
             part=True,
         )
@@ -156,6 +158,7 @@ def _portions(request: Request, cells: Iterable[Cell]) -> Iterator[Portion]:
             jobs=request.jobs,
             isolate=request.isolate,
             memory_bytes=request.memory_bytes,
+            skip_unsupported=request.skip_unsupported,
         )
 
 

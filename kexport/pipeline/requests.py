@@ -15,7 +15,7 @@ from kexport.evidence.benchmark import BenchSettings
 from kexport.images import calibration, evaluation
 from kexport.images.given import PREFIX
 from kexport.options import ExportOptions
-from kexport.pipeline import gates, same_name, unsupported
+from kexport.pipeline import automatic, gates, same_name, unsupported
 from kexport.sources import labels, stated
 from kexport.sources.catalog import APPLICATIONS, Application
 from kexport.sources.names import Factory, Live, ModelFile, Named, command, select, told
@@ -117,7 +117,8 @@ def settings(options: ExportOptions, target: str | None = None) -> ExportOptions
 def _settings(options: ExportOptions, target: str | None) -> ExportOptions:
     base = {} if target is None else targets.load(target).values
     usual = {"formats": tuple(form for form in Format if form.default), "schemes": (Scheme.FLOAT32,)}
-    return ExportOptions(**{**usual, **base, **options.given()})
+    what = ExportOptions(**{**usual, **base, **options.given()})
+    return automatic.expanded(what) if automatic.asked(what) else what
 
 
 def skips(options: ExportOptions) -> bool:
@@ -129,7 +130,7 @@ def skipped(options: ExportOptions) -> tuple[str, ...]:
     """What of the request is left out because no file can be so, a line each; nothing where that is not asked for."""
     asked = [_settings(options, name) for name in options.targets or (None,)]
     told = [line for what in asked if what.skip_unsupported for line in unsupported.left_out(what)]
-    return tuple(dict.fromkeys(told))
+    return tuple(dict.fromkeys((*automatic.left_out(options), *told)))
 
 
 def benchmark(options: ExportOptions) -> BenchSettings | None:

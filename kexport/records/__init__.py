@@ -52,6 +52,9 @@ __all__ = [
 ]
 
 
+TAKEN = "taken"
+
+
 class Status(StrEnum):
     """How a cell ended. Everything but PASS carries a reason."""
 
@@ -71,6 +74,7 @@ class Record:
     ``exit_code`` is that of the error which ended the cell: 1 a check, 2 the request, 3 this environment, 0 of what
     was known not to be supported and is `skipped`. ``made`` is
     the day (UTC) on which, and ``machine`` what, the artifact was judged on; empty in records of 0.1.
+    ``auto`` is what ``--schemes auto`` says of the file, which begins with ``taken`` for the one to take of its format.
     ``provenance`` is an in-toto statement about the artifact with SLSA's predicate; None in records of 0.1.
     """
 
@@ -96,6 +100,7 @@ class Record:
     provenance: dict[str, Any] | None = None
     variant: str = ""
     gates: Gates | None = None
+    auto: str = ""
     schema: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
@@ -129,6 +134,16 @@ class Record:
     def skipped(self) -> bool:
         """Whether the cell was left out, as it was asked, because it was known not to be supported."""
         return self.status is Status.UNSUPPORTED and self.exit_code == 0
+
+    @property
+    def taken(self) -> bool:
+        """Whether ``--schemes auto`` takes this file of those of its format."""
+        return self.auto.startswith(TAKEN)
+
+    @property
+    def only_tried(self) -> bool:
+        """Whether ``--schemes auto`` has tried the scheme and takes another."""
+        return bool(self.auto) and not self.taken
 
     @property
     def published(self) -> bool:

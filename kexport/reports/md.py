@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from kexport.records import Record
+from kexport.reports.auto import auto_table
 from kexport.reports.tables import Table, benchmark_table, caveats, comparison_table, parity_table, size_table
 from kexport.reports.tradeoff import tradeoff_table
 from kexport.reports.verdict import failed, summary
@@ -30,7 +31,7 @@ def render(records: Sequence[Record]) -> str:
 def all_tables(records: Sequence[Record]) -> tuple[Table, ...]:
     """Every table that has a row, in the order of reading."""
     makers: tuple[Callable[[Sequence[Record]], Table], ...] = (
-        parity_table, tradeoff_table, comparison_table, benchmark_table, size_table,
+        auto_table, parity_table, tradeoff_table, comparison_table, benchmark_table, size_table,
     )  # fmt: skip
     return tuple(table for maker in makers if (table := maker(records)).rows)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kexport.records import Record, Status
+from kexport.reports.auto import auto_table
 from kexport.reports.fitting import Fitting
 from kexport.reports.tables import Table, benchmark_table, caveats, comparison_table, parity_table
 from kexport.reports.tradeoff import tradeoff_table
@@ -32,7 +33,13 @@ def tables(records: Sequence[Record]) -> tuple[RenderableType, ...]:
     Of more than `MOST` records those that did not pass are shown before the others, and it is said.
     """
     ordered, left_out = _legible(records)
-    made = (parity_table(ordered), tradeoff_table(ordered), comparison_table(ordered), benchmark_table(ordered))
+    made = (
+        auto_table(ordered),
+        parity_table(ordered),
+        tradeoff_table(ordered),
+        comparison_table(ordered),
+        benchmark_table(ordered),
+    )
     first = (*_caveats(records), *_left_out(len(ordered), left_out))
     return (*first, *(item for table in made if table.rows for item in shown(table)))
 

@@ -21,8 +21,12 @@ def summary(records: Sequence[Record]) -> str:
 
 
 def failed(records: Sequence[Record]) -> tuple[Record, ...]:
-    """The cells that did not pass, but for those that were left out."""
-    return tuple(record for record in records if record.status is not Status.PASS and not record.skipped)
+    """The cells that did not pass, but for those that were left out, or tried in place of which another is taken."""
+    return tuple(
+        record
+        for record in records
+        if record.status is not Status.PASS and not record.skipped and not record.only_tried
+    )
 
 
 def skipped(records: Sequence[Record]) -> tuple[str, ...]:
