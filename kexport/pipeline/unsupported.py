@@ -49,8 +49,15 @@ def without(options: ExportOptions) -> ExportOptions:
 
 
 def of_graph(graph: Graph, cells: Iterable[Cell]) -> dict[str, str]:
-    """Why a lowered graph cannot be in the calibrated schemes that are asked for, by format and scheme."""
-    asked = {(cell.format, cell.scheme) for cell in cells if cell.scheme in CALIBRATED}
+    """Why a lowered graph cannot be in the calibrated schemes that are asked for, by format and scheme.
+
+    Nothing is known of cells that leave layers of their own choice in float32: those may be what cannot be.
+    """
+    asked = {
+        (cell.format, cell.scheme)
+        for cell in cells
+        if cell.scheme in CALIBRATED and not cell.keep_float and cell.recipe is None
+    }
     if not any(scheme is Scheme.INT16X8 for _, scheme in asked):
         return {}
     optimized = optimize(graph)

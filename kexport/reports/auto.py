@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kexport.evidence.choice import latency_of
+from kexport.evidence.choice import FLOAT32, latency_of
 from kexport.records import Record
 from kexport.reports.tables import NONE, Table, megabytes, milliseconds, number
 from kexport.reports.trust import of_latency, starred
@@ -27,10 +27,16 @@ def auto_table(records: Sequence[Record]) -> Table:
 def chosen(records: Sequence[Record]) -> tuple[str, ...]:
     """A line for every format of a model: what to take."""
     return tuple(
-        f"auto: {each.model} {each.format}: {each.kind}, {each.auto.partition(': ')[2]}"
+        f"auto: {each.model} {each.format}: {each.kind}, {each.auto.partition(': ')[2]}{_unmeasured(each)}"
         for each in records
         if each.taken
     )
+
+
+def _unmeasured(record: Record) -> str:
+    """What is not known of a file whose answers were not compared on data of the user's own."""
+    known = record.accuracy is not None or record.scheme == FLOAT32
+    return "" if known else "; what it loses was not measured: --eval photos --max-drop 0.5"
 
 
 def _row(record: Record, tried: Sequence[Record]) -> tuple[str, ...]:

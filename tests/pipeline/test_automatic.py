@@ -74,6 +74,9 @@ def test_the_table_has_the_front_and_the_verdict_the_choice() -> None:
     assert rows["float32"] == ("yes", "taken: 2.00 ms, the fastest inside the bounds")
     assert [rows[scheme][0] for scheme in ("float16", "dynamic", "int8")] == ["yes", "no", "no"]
     assert chosen(judged) == ("auto: M onnx: float32, 2.00 ms, the fastest inside the bounds",)
+    other = replace(record("int8", 1.0), auto="taken: 1.00 ms, the fastest inside the bounds")
+    told = "; what it loses was not measured: --eval photos --max-drop 0.5"
+    assert chosen([other]) == (f"auto: M onnx: int8, 1.00 ms, the fastest inside the bounds{told}",)
     assert verdict.exit_code(judged) == 0, "what was tried and is over a bound is no failure of the run"
     assert verdict.exit_code([replace(each, auto="") for each in judged]) == 1
 

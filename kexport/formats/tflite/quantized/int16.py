@@ -15,6 +15,7 @@ from kexport.formats.tflite.program import Array, Constant, Instruction, Program
 from kexport.graph import Graph
 from kexport.operations import Activate, Activation, Clip
 from kexport.quantization.plan import bounds_of
+from kexport.quantization.prepare import stem
 from kexport.quantization.prepare.assign import assign
 
 HIGHEST = 32767
@@ -34,7 +35,9 @@ RECTIFIERS = ((0.0, np.inf), (0.0, 6.0))
 
 def unclipped(graph: Graph) -> str:
     """What of a rewritten graph int16 values cannot be clipped to; empty where there is nothing."""
-    precisions = assign(graph)
+    first = stem.find(graph)
+    in_float, stored = (first.in_float, (first.depthwise,)) if first is not None else ((), ())
+    precisions = assign(graph, keep_float=in_float, stored=stored)
     for node in graph:
         clips = isinstance(node.operation, Clip) or (
             isinstance(node.operation, Activate) and node.operation.function is not Activation.SIGMOID
