@@ -135,7 +135,7 @@ class Text(Kind):
 @final
 @dataclass(frozen=True, kw_only=True)
 class FileSize(Kind):
-    """The size of a file as it was typed, which a target keeps as well: with or without a unit, ``4MB``, ``500 kB``, ``123456``."""
+    """The size of a file as it is typed, or as a target says it: ``4MB``, ``500 kB``, ``3.5MiB``, ``123456``."""
 
     python: str = "int | str | None"
 
