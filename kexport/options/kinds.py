@@ -141,9 +141,8 @@ class FileSize(Kind):
 
     def take(self, flag: str, value: Any) -> str:
         """The text, once it is known to be a size. Raises UsageError."""
-        text = str(value)
-        bytes_of(flag, text)
-        return text
+        bytes_of(flag, str(value))
+        return str(value)
 
     def schema(self) -> Any:
         """A text with a unit, or a number of bytes."""
