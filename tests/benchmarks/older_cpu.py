@@ -59,7 +59,8 @@ def networks(lab: Path) -> tuple[Network, ...]:
         ),
         Network(name="efficientnetlite0", source=str(lab / "efficientnetlite0.keras"), options={}),
         Network(
-            name="efficientnetb0_finetuned", source=str(lab / "efficientnetb0_finetuned.keras"), options={},
+            name="efficientnetb0_finetuned", source=str(lab / "efficientnetb0_finetuned.keras"),
+            options={"input_shape": (224, 224, 3)},
             decides=False,
         ),
     )  # fmt: skip

@@ -43,6 +43,18 @@ FAULTS: tuple[Fault, ...] = (
         why="it has no MEAN of int8 values: layer of type ReduceInt8",
     ),
     Fault(
+        consumer="OpenCV",
+        told="Unsupported operator type SLICE",
+        formats=("tflite",),
+        why="it has no operator SLICE",
+    ),
+    Fault(
+        consumer="MediaPipe",
+        told="requires specifying NormalizationOptions",
+        why="its classifier takes one mean and deviation for RGB: other preprocessing only with "
+        "`--embed-preprocessing`",
+    ),
+    Fault(
         consumer="OpenCV", told="Unsupported operator type FLOOR", formats=("tflite",),
         why="it has no operator FLOOR",
     ),
