@@ -141,6 +141,13 @@ def test_the_two_set_up_commands_differ_in_extra_and_end_only() -> None:
     assert job.params["weights"] == "random:0"
 
 
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_a_command_on_a_line_of_its_own_is_a_block(path: Path) -> None:
+    """Without its fence it is read as a sentence, and no test parses it."""
+    prose = FENCE.sub("", path.read_text(encoding="utf-8"))
+    assert re.findall(rf"(?m)^kexport (?:{'|'.join(group.commands)}) .*$", prose) == []
+
+
 @pytest.mark.parametrize("line", sorted({line for text in COMMAND_TEXTS for line in commands(text)}))
 def test_commands_parse(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
