@@ -55,7 +55,7 @@ class Integers:
         stored = _integers(emitter, name, weight.numbers, numbers, shape)
         axis = kernel_axis(order, shape)
         if weight.folded:
-            return _folded(emitter, name, weight, stored, behind=len(shape) - 1 - axis)
+            return _folded(emitter, name, weight, stored, axis, rank=len(shape))
         return _dequantized(emitter, name, weight, stored, axis, rank=len(shape))
 
 
@@ -76,9 +76,10 @@ def zero_point(emitter: Emitter, affine: Affine) -> str:
     return emitter.numbers(f"zero_point:{number}", number)
 
 
-def _folded(emitter: Emitter, name: str, weight: StoredWeight, stored: str, *, behind: int) -> str:
+def _folded(emitter: Emitter, name: str, weight: StoredWeight, stored: str, axis: int, *, rank: int) -> str:
+    """The scales have the rank of the kernel: OpenCV 4 multiplies constants of no other."""
     real = emitter.unnamed("Cast", [stored], f"{name}:unscaled", to=onnx_type("float32"))
-    scales = _scales(emitter, name, weight, (-1, *(1,) * behind))
+    scales = _scales(emitter, name, weight, tuple(-1 if place == axis else 1 for place in range(rank)))
     return emitter.unnamed("Mul", [real, scales], name)
 
 
