@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from kexport.errors import UnknownNameError, UsageError
 from kexport.evidence.choice import choose
 from kexport.options import PYTHON, ExportOptions, read
 from kexport.pipeline import automatic, requests
-from kexport.pipeline import bench as measuring
 from kexport.records import Record, Status
 from kexport.reports.auto import auto_table, chosen
 from kexport.sources.names import select
@@ -114,7 +114,9 @@ def test_through_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = keras.Model(image, layers.Dense(5)(layers.Flatten()(layers.Conv2D(8, 3)(image))), name="chosen")
     times = {"float32": 2.0, "float16": 1.0, "dynamic": 3.0}
     monkeypatch.setattr(
-        measuring, "alone", lambda request, **_: bench(times[Path(request.path).stem.partition("-")[2]])
+        import_module("kexport.pipeline.bench"),
+        "alone",
+        lambda request, **_: bench(times[Path(request.path).stem.partition("-")[2]]),
     )
     records = kexport.export(made, formats="onnx", schemes="auto", output=tmp_path)
     assert {each.scheme: each.taken for each in records} == {"float32": False, "float16": True, "dynamic": False}

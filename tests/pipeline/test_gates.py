@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import kexport
-from kexport.pipeline import bench as measuring
 from kexport.pipeline import reproduce
 from kexport.records import BenchRecord, Record, Status
 from tests.evidence.test_gates import bench
@@ -56,7 +56,11 @@ Times = Callable[[str], BenchRecord]
 
 def measured(monkeypatch: pytest.MonkeyPatch, times: Times) -> None:
     """In place of the process that measures: what it would say of a file."""
-    monkeypatch.setattr(measuring, "alone", lambda request, **_: times(Path(request.path).stem.partition("-")[2]))
+    monkeypatch.setattr(
+        import_module("kexport.pipeline.bench"),
+        "alone",
+        lambda request, **_: times(Path(request.path).stem.partition("-")[2]),
+    )
 
 
 def test_a_file_over_the_time_is_withdrawn(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
