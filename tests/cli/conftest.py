@@ -88,6 +88,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
 
     def request(**values: Any) -> Any:
         run = {"jobs", "resume", "force", "bench", "timeout_seconds", "isolate", "note", "memory_bytes", "cluster"}
+        run |= {"auto", "skip_unsupported"}
         assert set(values) == {"cells", "directory", "mirror", *run}
         return type("Request", (), values)()
 
