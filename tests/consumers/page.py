@@ -44,11 +44,14 @@ def _bare(cell: Cell) -> dict[str, Any]:
 def lines(cells: Sequence[Cell], missing: Sequence[str]) -> Iterator[str]:
     """The page."""
     asked = {cell.consumer for cell in cells}
-    names = ", ".join(one.name for one in NETWORKS)
+    tried = {cell.network for cell in cells}
+    names = ", ".join(one.name for one in NETWORKS if one.name in tried)
+    left = ", ".join(one.name for one in NETWORKS if one.name not in tried)
     yield from (
         "# Consumers",
         "",
-        f"`tests/consumers/every.py`: {len(asked)} consumers, {len(NETWORKS)} networks with seeded weights ({names}),",
+        f"`tests/consumers/every.py`: {len(asked)} consumers, {len(tried)} networks with seeded weights ({names}),",
+        *((f"not yet tried: {left};",) if left else ()),
         "each file asked about four pictures and held against Keras by the bounds that it holds in its own runtime",
         "(`parity/tolerances.toml`). Right of tried; one thread; ARM and GPUs were not tried. `consumers.json` has all",
         "cells; `tests/consumers/smallest.py` finds the node where a consumer's numbers leave the runtime's.",
