@@ -118,7 +118,8 @@ def test_through_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "alone",
         lambda request, **_: bench(times[Path(request.path).stem.partition("-")[2]]),
     )
-    records = kexport.export(made, formats="onnx", schemes="auto", output=tmp_path)
+    with pytest.warns(UserWarning, match="skipped int8: --schemes auto tries it with --calibration photos"):
+        records = kexport.export(made, formats="onnx", schemes="auto", output=tmp_path)
     assert {each.scheme: each.taken for each in records} == {"float32": False, "float16": True, "dynamic": False}
     assert kexport.verify(tmp_path) == ()
     assert "Tried by --schemes auto" in kexport.report(tmp_path)
