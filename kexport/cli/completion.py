@@ -50,7 +50,7 @@ def _listed(kind: Names) -> Completer:
 
     def complete(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[CompletionItem]:
         before, comma, begun = typed.rpartition(",")
-        left = [name for name in kind.known() if name not in before.split(",")]
+        left = [name for name in kind.known() if name not in before.split(",") and not (comma and name == kind.alone)]
         return [CompletionItem(f"{before}{comma}{item.value}") for item in _begun(left, begun)]
 
     return complete

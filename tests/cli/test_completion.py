@@ -35,7 +35,8 @@ def test_models_in_any_case_and_files(command: str) -> None:
 
 
 def test_schemes_behind_the_last_comma() -> None:
-    assert offered("export", "VGG16", "--schemes", "") == list(map(str, Scheme))
+    assert offered("export", "VGG16", "--schemes", "") == [*map(str, Scheme), "auto"]
+    assert offered("export", "VGG16", "--schemes", "int8,a") == [], "auto stands alone"
     assert offered("export", "VGG16", "--schemes", "int8,f") == ["int8,float32", "int8,float16"]
     assert offered("export", "VGG16", "--schemes", "float32,f") == ["float32,float16"]
 
