@@ -79,7 +79,7 @@ def test_a_name_that_no_layer_has(pattern: str, told: str) -> None:
         ({"classes", "stem_bn"}, {"first", "head"}),
         (set(), set()),
     ],
-    ids=str,
+    ids=lambda names: " ".join(sorted(names)) or "none",  # the order of a set is that of one process
 )
 def test_a_layer_brings_what_follows_it_up_to_the_next(named: set[str], nodes: set[str]) -> None:
     assert layers.nodes(network(), named) == nodes
