@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         KexportError,
         MissingDependencyError,
         SignalError,
+        SkippedError,
         SourceError,
         StoreError,
         UnknownNameError,
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArtifactError", "DeviceError", "DownloadError", "EnvironmentFailure", "GraphError", "KexportError",
-    "MissingDependencyError", "SignalError", "SourceError", "StoreError", "UnknownNameError", "UnsupportedError",
-    "UsageError", "__version__", "bench", "bundle", "classify", "export", "inspect", "parity", "report", "sensitivity",
-    "verify",
+    "MissingDependencyError", "SignalError", "SkippedError", "SourceError", "StoreError", "UnknownNameError",
+    "UnsupportedError", "UsageError", "__version__", "bench", "bundle", "classify", "export", "inspect", "parity",
+    "report", "sensitivity", "verify",
 ]  # fmt: skip
 
 
