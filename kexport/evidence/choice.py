@@ -44,9 +44,10 @@ def _best(passed: Sequence[Record], times: dict[int, Latency]) -> tuple[Record, 
     alike = [each for each in timed if times[id(each)].low_seconds <= times[id(fastest)].high_seconds]
     best = min(alike, key=_size)
     told = f"{1e3 * times[id(best)].median_seconds:.2f} ms"
+    among = "" if len(timed) == len(passed) else f" of the {len(timed)} whose time can be told"
     if len(alike) > 1:
-        return best, f"{told}, the smallest of {len(alike)} that are as fast"
-    return best, f"{told}, the fastest inside the bounds"
+        return best, f"{told}, the smallest of {len(alike)} that are as fast{among and ',' + among}"
+    return best, f"{told}, the fastest inside the bounds{among and ',' + among}"
 
 
 def _not_taken(record: Record, latency: Latency | None) -> str:

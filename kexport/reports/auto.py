@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from kexport.evidence.choice import FLOAT32, latency_of
@@ -20,8 +21,14 @@ def auto_table(records: Sequence[Record]) -> Table:
         header=("model", "format", "scheme", "front", "choice", "MB", "drop", "agreement", "median ms"),
         rows=tuple(_row(each, tried) for each in tried),
         text_columns=5,
+        notes=tuple(f"{each.label}: {each.auto}" for each in tried if each.taken or not _is_time(each)),
         spare=("agreement", "drop", "front", "MB"),
     )
+
+
+def _is_time(record: Record) -> bool:
+    """Whether what is said of a file that was left is its time, which the row has."""
+    return re.fullmatch(r"left: [\d.]+ ms", record.auto) is not None
 
 
 def chosen(records: Sequence[Record]) -> tuple[str, ...]:
@@ -48,7 +55,7 @@ def _row(record: Record, tried: Sequence[Record]) -> tuple[str, ...]:
         record.format,
         record.kind,
         "yes" if _on_front(record, tried) else "no",
-        record.auto,
+        record.auto.partition(":")[0],
         megabytes(size),
         NONE if figure is None else f"{figure.drop:+.3g} {figure.drop_unit}",
         number(scored.top1_agreement if scored is not None else None, ".4f"),

@@ -52,7 +52,10 @@ def sized(made: Record, size_bytes: int) -> Record:
         ),
         (
             tried(float32=2.0, int8=1 * NOISY),
-            ["taken: 2.00 ms, the fastest inside the bounds", "left: its time cannot be told"],
+            [
+                "taken: 2.00 ms, the fastest inside the bounds, of the 1 whose time can be told",
+                "left: its time cannot be told",
+            ],
         ),
         (
             tried(int8=1 * NOISY, float32=2 * NOISY),
@@ -71,7 +74,11 @@ def test_the_table_has_the_front_and_the_verdict_the_choice() -> None:
     records.append(record("int8", 1.0, status=Status.FAIL))
     judged = [replace(each, auto=told) for each, told in zip(records, choose(records), strict=True)]
     rows = {row[2]: row[3:5] for row in auto_table(judged).rows}
-    assert rows["float32"] == ("yes", "taken: 2.00 ms, the fastest inside the bounds")
+    assert rows["float32"] == ("yes", "taken")
+    assert auto_table(judged).notes == (
+        "M onnx float32: taken: 2.00 ms, the fastest inside the bounds",
+        "M onnx int8: left: why",
+    )
     assert [rows[scheme][0] for scheme in ("float16", "dynamic", "int8")] == ["yes", "no", "no"]
     assert chosen(judged) == ("auto: M onnx: float32, 2.00 ms, the fastest inside the bounds",)
     other = replace(record("int8", 1.0), auto="taken: 1.00 ms, the fastest inside the bounds")
