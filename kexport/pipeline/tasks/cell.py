@@ -120,10 +120,13 @@ def quantize(state: Making) -> Making:
 
 
 def write_file(state: Making) -> Making:
-    """The file, by the engine that was chosen. Raises UnsupportedError for operators that are not allowed."""
+    """The file, by the engine that was chosen; what it was written from is let go, and its memory with it.
+
+    Raises UnsupportedError for operators that are not allowed.
+    """
     written = _written(state)
     allowed.check(state.staged, state.cell.format, state.cell.operators, state.graph)
-    return replace(state, written=written)
+    return replace(state, written=written, model=None, graph=None, plan=None)
 
 
 def _written(state: Making) -> WrittenFile:
