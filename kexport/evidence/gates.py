@@ -12,7 +12,7 @@ from kexport.records import AccuracyRecord, BenchRecord, Record
 from kexport.specs import Cell
 
 LABELS_HINT = "one folder per class, files <class index>_*.jpg, or --eval FILE.csv with path,class index"
-_ALIKE = ("runtime", "device", "effective", "threads", "batch", "machine")
+_ALIKE = ("runtime", "device", "threads", "batch", "machine")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,7 +80,7 @@ def test_a_noisy_machine_tells_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [{"threads": 2}, {"batch": 8}, {"machine": {"cores": "4"}}, {"effective": "CUDA"}, {"runtime": "litert"}]
+    "other", [{"threads": 2}, {"batch": 8}, {"machine": {"cores": "4"}}, {"device": "cuda"}, {"runtime": "litert"}]
 )
 def test_only_what_was_measured_alike_is_compared(other: dict[str, object]) -> None:
     compared = gates.beside_float32(record("int8", bench(3.0)), record("float32", bench(2.0, **other)))
@@ -88,6 +88,25 @@ def test_only_what_was_measured_alike_is_compared(other: dict[str, object]) -> N
     said = "no float32 file of its format was measured beside it; the bound is --max-latency-ratio 1"
     assert gates.latency(1.0, compared) == (said, False)
     assert gates.beside_float32(record("int8", bench(3.0)), None) is None
+
+
+@pytest.mark.parametrize(
+    ("own", "other"),
+    [
+        ("onnxruntime 1.32.0 CPUExecutionProvider (42 nodes on CPUExecutionProvider)",
+         "onnxruntime 1.32.0 CPUExecutionProvider (10 nodes on CPUExecutionProvider)"),
+        ("LiteRT 2.3.0 XNNPACK (8 of 8 operators), static batch 1", "LiteRT 2.3.0 XNNPACK (6 of 6 operators)"),
+        ("LiteRT 2.3.0 without a delegate", "LiteRT 2.3.0 XNNPACK (6 of 6 operators), static batch 1"),
+    ],
+    ids=["nodes", "operators", "delegate"],
+)  # fmt: skip
+def test_a_quantized_file_has_other_nodes_and_is_compared(own: str, other: str) -> None:
+    """What a session ran is told with its number of nodes, which no two schemes share."""
+    compared = gates.beside_float32(
+        record("int8", bench(3.0, effective=own)), record("float32", bench(2.0, effective=other))
+    )
+    assert compared is not None
+    assert compared.ratio == pytest.approx(1.5)
 
 
 def test_the_last_session_counts() -> None:
