@@ -93,16 +93,9 @@ class Bytes(Kind):
         """The bytes."""
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             return value
-        found = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,6})?)\s*(?:([kmgt])(i?)b|b)\s*", str(value).lower())
-        size = 0 if found is None else int(float(found[1]) * self._unit(found[2], binary=bool(found[3])))
-        if not isinstance(value, str) or size <= 0:
+        if not isinstance(value, str) or value.strip().isdecimal():
             raise UsageError(f"{flag} {value!r}: expected a size above 0 with its unit", hint=f"{flag} 8GiB")
-        return size
-
-    @staticmethod
-    def _unit(letter: str | None, *, binary: bool) -> int:
-        power = 0 if letter is None else 1 + "kmgt".index(letter)
-        return int((1024 if binary else 1000) ** power)
+        return bytes_of(flag, value, example="8GiB")
 
     def schema(self) -> Any:
         """A string."""
