@@ -57,18 +57,30 @@ def _schemes(cell: Cell) -> tuple[Scheme, ...]:
     return (cell.scheme,) if cell.max_latency_ratio is None else (Scheme.FLOAT32, cell.scheme)
 
 
+def model_words(model: ModelSpec) -> tuple[str, ...]:
+    """The source and the options that name a model on the command line; none of a model of this program."""
+    return () if model.live else (model.source, *command(_of_model(model)))
+
+
+def _of_model(model: ModelSpec) -> dict[str, Any]:
+    usual = {each.name: each.default for each in fields(ModelSpec)}
+    return {
+        **({} if model.weights.kind == "model" else {"weights": str(model.weights)}),
+        **({} if model.classes == usual["classes"] else {"classes": model.classes}),
+        **({} if model.include_top else {"no_top": True}),
+        **{name: value for name, value in model.model_options().items() if value != usual[name]},
+    }
+
+
 def options_of(cell: Cell) -> dict[str, Any]:
     """The options that make a cell, by the fields' names of `ExportOptions`: those that differ from what is usual."""
-    model = cell.model
-    usual = {each.name: each.default for kind in (ModelSpec, Cell) for each in fields(kind)}
-    values = {**model.model_options(), **cell.cell_options(), "batch": cell.batch, "opset": cell.opset, "io": cell.io}
+    usual = {each.name: each.default for each in fields(Cell)}
+    values = {**cell.cell_options(), "batch": cell.batch, "opset": cell.opset, "io": cell.io}
     return {
         "formats": (cell.format,),
         "schemes": _schemes(cell),
         **({} if cell.max_latency_ratio is None else {"bench": True}),
-        **({} if model.weights.kind == "model" else {"weights": str(model.weights)}),
-        **({} if model.classes == usual["classes"] else {"classes": model.classes}),
-        **({} if model.include_top else {"no_top": True}),
+        **_of_model(cell.model),
         **({} if cell.engine == Engine.AUTO else {"engine": cell.engine}),
         **{name: value for name, value in values.items() if value != usual[name]},
     }

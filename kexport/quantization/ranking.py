@@ -38,7 +38,8 @@ class LayerDamage:
 class Ranking:
     """Every layer that int8 would quantize, in the order of the network, and on how many images it was tried.
 
-    ``calibration`` is what was asked for, ``notes`` warnings about its images.
+    ``calibration`` is what was asked for, ``notes`` warnings about its images. ``source`` has the words that name the
+    model on the command line; none where only a program has it.
     """
 
     model: str
@@ -46,6 +47,7 @@ class Ranking:
     images: int
     layers: tuple[LayerDamage, ...]
     notes: tuple[str, ...] = ()
+    source: tuple[str, ...] = ()
 
     @property
     def worst_first(self) -> tuple[LayerDamage, ...]:

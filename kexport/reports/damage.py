@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import shlex
+from collections.abc import Iterator
 from typing import Any
 
 from kexport.quantization.ranking import LayerDamage, Ranking
@@ -128,9 +129,9 @@ def _costly(ranking: Ranking) -> tuple[str, ...]:
 
 
 def _acts(ranking: Ranking) -> tuple[str, str]:
-    """The commands that leave layers in float32: as many of the most sensitive as a bound needs, or the costly."""
-    kept = [word for name in _costly(ranking) for word in ("--keep-float", name)]
-    return _command(ranking, "--max-drop", "0.5", "--eval", "photos"), _command(ranking, *kept)
+    """What leaves layers in float32: as many of the most sensitive as a bound needs, or the costly."""
+    bound: dict[str, Any] = {"max_drop": 0.5, "eval": "photos"}
+    return _call(ranking, bound), _call(ranking, {"keep_float": _costly(ranking)})
 
 
 def keeping(ranking: Ranking) -> tuple[str, ...]:
@@ -138,9 +139,18 @@ def keeping(ranking: Ranking) -> tuple[str, ...]:
     return (f"most of the noise stays away with: {_acts(ranking)[1]}",) if _costly(ranking) else ()
 
 
-def _command(ranking: Ranking, *words: str) -> str:
-    first = ["kexport", "export", ranking.model, "--schemes", "int8", "--calibration", ranking.calibration]
-    return shlex.join([*first, *words])
+def _call(ranking: Ranking, chosen: dict[str, Any]) -> str:
+    """The command, or in Python the call where only a program has the model."""
+    asked = {"schemes": "int8", "calibration": ranking.calibration, **chosen}
+    if not ranking.source:
+        return f"kexport.export(model, {', '.join(f'{name}={value!r}' for name, value in asked.items())})"
+    words = [word for name, value in asked.items() for word in _option(name, value)]
+    return shlex.join(["kexport", "export", *ranking.source, *words])
+
+
+def _option(name: str, value: Any) -> Iterator[str]:
+    for each in value if isinstance(value, tuple) else (value,):
+        yield from (f"--{name.replace('_', '-')}", str(each))
 
 
 MOST_OF_IT = 0.5

@@ -29,6 +29,7 @@ RANKING = Ranking(
     images=16,
     layers=(layer(0, "stem", 30.0), layer(1, "a<b", 10.0), layer(2, "quiet", math.inf), layer(3, "same", 30.0)),
     notes=("calibrated on 16 synthetic images: not fit to deploy",),
+    source=("my toy.keras", "--trust"),
 )
 
 
@@ -41,8 +42,14 @@ def test_table_worst_first() -> None:
         ("same", "Conv2D", "▎", "1.0 %", "30.0", "4", "40.0 %", "1.50"),
         ("quiet", "Conv2D", "", "0.0 %", "> 100", "3", "30.0 %", "1.50"),
     )
-    said = "kexport export Toy --schemes int8 --calibration 'photos & <more>' --keep-float 'a<b'"
+    said = "kexport export 'my toy.keras' --trust --schemes int8 --calibration 'photos & <more>' --keep-float 'a<b'"
     assert table.notes == (*RANKING.notes, f"most of the noise stays away with: {said}")
+
+
+def test_a_model_of_a_program_is_exported_there() -> None:
+    [*_, said] = damage_table(replace(RANKING, source=())).notes
+    call = "kexport.export(model, schemes='int8', calibration='photos & <more>', keep_float=('a<b',))"
+    assert said == f"most of the noise stays away with: {call}"
 
 
 def test_nothing_to_keep_where_nothing_costs() -> None:

@@ -12,6 +12,7 @@ from kexport.graph import Graph
 from kexport.lowerings.model import lower_model
 from kexport.passes import optimize
 from kexport.pipeline.int8 import compiler
+from kexport.pipeline.reproduce import model_words
 from kexport.pipeline.steps import Clock
 from kexport.pipeline.tasks import WITH_KERAS, Task
 from kexport.quantization import sensitivity
@@ -67,6 +68,7 @@ def rank_layers(request: RankRequest, clock: Clock, *, model: Any = None) -> Ran
         images=sum(len(next(iter(feeds.values()))) for feeds in chosen),
         layers=sensitivity.named(damages, rows),
         notes=images.notes,
+        source=model_words(request.model),
     )
 
 
