@@ -37,26 +37,20 @@ def _check_layers(options: ExportOptions) -> None:
 
 
 def _check_max_drop(options: ExportOptions) -> None:
-    """UsageError for a bound that nothing could be held to."""
-    if options.max_drop is None:
-        return
-    check_max_drop(options.max_drop)
-    if options.evaluation is None:
-        raise UsageError(
-            f"--max-drop {options.max_drop:g}: expected --eval as well, labelled photographs to measure the drop on",
-            hint="--eval photos",
-        )
+    if options.max_drop is not None:
+        check_max_drop(options.max_drop)
+        _require_eval(options, f"--max-drop {options.max_drop:g}", "labelled photographs to measure the drop on")
 
 
 def _check_min_agreement(options: ExportOptions) -> None:
-    if options.min_agreement is None:
-        return
-    check_min_agreement(options.min_agreement)
+    if options.min_agreement is not None:
+        check_min_agreement(options.min_agreement)
+        _require_eval(options, f"--min-agreement {options.min_agreement:g}", "photographs to decide on")
+
+
+def _require_eval(options: ExportOptions, said: str, what: str) -> None:
     if options.evaluation is None:
-        raise UsageError(
-            f"--min-agreement {options.min_agreement:g}: expected --eval as well, photographs to decide on",
-            hint="--eval photos",
-        )
+        raise UsageError(f"{said}: expected --eval as well, {what}", hint="--eval photos")
 
 
 def _check_latency(options: ExportOptions) -> None:
