@@ -147,7 +147,7 @@ def connect(url: Url) -> Remote:
             hint="-o s3://bucket/models",
         )
     try:
-        system, root = fsspec.core.url_to_fs(str(url))
+        system, root = fsspec.core.url_to_fs(url.text.rstrip("/"))
     except ImportError as error:
         package = PACKAGES.get(url.protocol, f"the driver that fsspec names: {error}")
         extra = "'kexport[remote]'" if package == "s3fs" else package

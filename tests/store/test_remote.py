@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +19,7 @@ from kexport.cli import main
 from kexport.errors import MissingDependencyError, StoreError, UsageError
 from kexport.options.place import Url, is_url, place
 from kexport.pipeline import resume
+from kexport.pipeline.reproduce import reproduce
 from kexport.records import Artifact, Record, Status
 from kexport.specs import Cell, Format, ModelSpec, WeightsSpec
 from kexport.store import mirror
@@ -251,3 +253,32 @@ class TestCommands:
     def test_a_url_that_holds_nothing(self, url: Url, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["report", str(url)]) == 3
         assert f"error: {url} holds nothing\nhint: kexport all -o {url}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("sftp://me:secret@host/models/", "sftp://me:***@host/models"),
+        ("ftp://me:se@cret:2@host:21/a@b:c", "ftp://me:***@host:21/a@b:c"),
+        ("smb://:secret@host/share", "smb://:***@host/share"),
+        ("sftp://me@host/models", "sftp://me@host/models"),
+        ("s3://bucket/a:b@c", "s3://bucket/a:b@c"),
+        ("sftp://host:22/models", "sftp://host:22/models"),
+    ],
+)
+def test_a_password_goes_to_the_driver_and_nowhere_else(text: str, told: str) -> None:
+    """Records and their commands lie where others read them, and messages in logs."""
+    url = Url(text)
+    assert (str(url), repr(url)) == (told, f"Url({told!r})")
+    assert url.text == text
+    cell = Cell(model=ModelSpec(application="MobileNet"), format=Format.ONNX)
+    assert f"-o {shlex.quote(told)} " in reproduce(cell, url)
+
+
+def test_the_driver_gets_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    import fsspec
+
+    seen = []
+    monkeypatch.setattr(fsspec.core, "url_to_fs", lambda text: seen.append(text) or (None, "models"))
+    connect(Url("sftp://me:secret@host/models/"))
+    assert seen == ["sftp://me:secret@host/models"]
