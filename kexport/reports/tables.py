@@ -14,6 +14,7 @@ from kexport.records import BenchRecord, OutputParity, Record
 from kexport.reports import origin, trust
 
 NONE = "-"
+_SMALL_BYTES = 100_000
 RUNTIMES = {"keras": "Keras", "onnxruntime": "ONNX Runtime", "litert": "LiteRT", "savedmodel": "SavedModel"}
 Condition = tuple[str, str, str, int, int]  # model, scheme, device, threads, batch
 
@@ -245,8 +246,10 @@ def _speed_up(keras: Latency | None, other: Latency | None) -> str:
 
 
 def megabytes(size_bytes: int | None) -> str:
-    """Millions of bytes, one digit after the point."""
-    return NONE if size_bytes is None else f"{size_bytes / 1e6:.1f}"
+    """Millions of bytes, one digit after the point; two significant digits of a file below a tenth of one."""
+    if size_bytes is None:
+        return NONE
+    return f"{size_bytes / 1e6:.1f}" if size_bytes >= _SMALL_BYTES else f"{size_bytes / 1e6:.2g}"
 
 
 def milliseconds(seconds: float | None) -> str:

@@ -296,3 +296,11 @@ class TestTerminal:
 
     def test_verdict(self) -> None:
         assert "4 cells: 1 PASS, 1 FAIL" in self.show(terminal.verdict_text(MIXED))
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "shown"),
+    [(10_240_000, "10.2"), (442_104, "0.4"), (100_000, "0.1"), (22_260, "0.022"), (1_000, "0.001"), (None, "-")],
+)
+def test_a_small_file_has_a_size_too(size_bytes: int | None, shown: str) -> None:
+    assert tables.megabytes(size_bytes) == shown
