@@ -12,34 +12,10 @@ import pytest
 from kexport.formats.onnx.qdq import writer
 from kexport.formats.onnx.qdq.gates import clipped
 from kexport.graph import Graph
-from kexport.operations import Activation, Multiply
 from kexport.quantization.plan import Precision, QuantPlan
-from tests.formats.plans import Sketch, float_values, plan_of
-from tests.quantization.networks import activate, conv, dense, feeds_of, squeeze_excite
-
-GATE = activate(Activation.HARD_SIGMOID)
-
-
-def excited() -> Graph:
-    net = Sketch((6, 6, 4))
-    net("wide", conv(4, 8), "in0")
-    squeeze_excite(net, "wide", 8)
-    return net.graph()
-
-
-def behind_dense() -> Graph:
-    net = Sketch((8,))
-    net("rows", dense(8, 5), "in0")
-    net("gate", GATE, "rows")
-    return net.graph()
-
-
-def read_twice() -> Graph:
-    net = Sketch((6, 6, 4))
-    net("wide", conv(4, 8), "in0")
-    net("gate", GATE, "wide")
-    net("product", Multiply(), "wide", "gate")
-    return net.graph()
+from tests.formats.gated import behind_dense, excited, read_twice
+from tests.formats.plans import float_values, plan_of
+from tests.quantization.networks import feeds_of
 
 
 def plan(graph: Graph, precision: Precision) -> QuantPlan:
