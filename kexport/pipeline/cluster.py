@@ -136,8 +136,9 @@ def _require_movable(request: Request) -> None:
             hint="--eval photos",
         )
     if request.bench is not None:
+        asked = "--schemes auto" if request.auto else "--bench"
         raise UsageError(
-            "--cluster and --bench: latency is measured on one machine, expected one of them",
+            f"--cluster and {asked}: latency is measured on one machine, expected one of them",
             hint="kexport bench artifacts, when they are made",
         )
 

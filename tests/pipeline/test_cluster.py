@@ -34,6 +34,7 @@ LIVE = replace(CELL, model=ModelSpec(live="mine", weights=WeightsSpec(kind="mode
         ({"data": {"given:0": Path("data.npz")}}, "arrays and functions of this program stay in it"),
         ({"own": Measure(name="mine", function=lambda *_: 0.0)}, "arrays and functions of this program stay in it"),
         ({"bench": BenchSettings()}, "--cluster and --bench: latency is measured on one machine"),
+        ({"bench": BenchSettings(), "auto": True}, "--cluster and --schemes auto: latency is measured on one machine"),
     ],
 )
 def test_what_cannot_leave_this_program(asked: dict[str, object], said: str, tmp_path: Path) -> None:
