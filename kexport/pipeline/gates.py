@@ -39,18 +39,23 @@ def _check_layers(options: ExportOptions) -> None:
 def _check_max_drop(options: ExportOptions) -> None:
     if options.max_drop is not None:
         check_max_drop(options.max_drop)
-        _require_eval(options, f"--max-drop {options.max_drop:g}", "labelled photographs to measure the drop on")
+        _require_eval(
+            options,
+            f"--max-drop {options.max_drop:g}: expected --eval as well, labelled photographs to measure the drop on",
+        )
 
 
 def _check_min_agreement(options: ExportOptions) -> None:
     if options.min_agreement is not None:
         check_min_agreement(options.min_agreement)
-        _require_eval(options, f"--min-agreement {options.min_agreement:g}", "photographs to decide on")
+        _require_eval(
+            options, f"--min-agreement {options.min_agreement:g}: expected --eval as well, photographs to decide on"
+        )
 
 
-def _require_eval(options: ExportOptions, said: str, what: str) -> None:
+def _require_eval(options: ExportOptions, failure: str) -> None:
     if options.evaluation is None:
-        raise UsageError(f"{said}: expected --eval as well, {what}", hint="--eval photos")
+        raise UsageError(failure, hint="--eval photos")
 
 
 def _check_latency(options: ExportOptions) -> None:
