@@ -3,8 +3,8 @@
     python tests/benchmarks/live_model.py --old FOLDER [--rounds 5] [--json FILE]
 
 FOLDER is a checkout of that version: ``git worktree add FOLDER e7d3c2d`` gives 0.1. Each version has one process, which
-holds Keras and the model; the two export in turn, so that what else the machine does hits both. The first round warms
-up and is not counted.
+holds Keras and the model; the two export in turn, so that what else the machine does hits both. The first call of a
+process, which is what a script sees, is told apart from those after it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ HOLDER = r"""
 import os, sys, tempfile, time
 import keras, kexport
 out, sys.stdout = sys.stdout, sys.stderr
+assert os.path.dirname(os.path.dirname(kexport.__file__)) == sys.argv[2], f"another version: {kexport.__file__}"
 model = keras.applications.MobileNetV3Small(input_shape=(224, 224, 3), weights=None)
 model.load_weights(sys.argv[1])
 out.write("ready\n"); out.flush()
@@ -52,8 +53,8 @@ class Holder:
 
     def __init__(self, tree: Path, weights: Path) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", HOLDER, str(weights)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(tree),
+            [sys.executable, "-c", HOLDER, str(weights), str(tree.resolve())],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(tree), cwd=tree,
         )  # fmt: skip
         self._answer()
 
@@ -94,16 +95,16 @@ def measure(old: Path, rounds: int) -> dict[str, Any]:
 def _in_turn(holders: Mapping[str, Holder], rounds: int) -> dict[str, Any]:
     try:
         found: dict[str, list[float]] = {name: [] for name in holders}
-        for number in range(rounds + 1):
+        for _ in range(rounds + 1):
             for name, holder in holders.items():
-                seconds = holder.seconds()
-                if number:
-                    found[name].append(seconds)
+                found[name].append(holder.seconds())
     finally:
         for holder in holders.values():
             holder.close()
+    first = {name: values.pop(0) for name, values in found.items()}
     medians = {name: statistics.median(values) for name, values in found.items()}
-    return {"seconds": found, "medians": medians, "ratio": medians["new"] / medians["old"]}
+    ratios = {"ratio": medians["new"] / medians["old"], "first_ratio": first["new"] / first["old"]}
+    return {"first": first, "seconds": found, "medians": medians, **ratios}
 
 
 def main() -> None:
@@ -125,7 +126,8 @@ def page(found: dict[str, Any]) -> str:
     """What a reader sees of it."""
     versions = {"old": "0.1", "new": "now"}
     lines = [
-        f"| {versions[name]} | {found['medians'][name]:.2f} | {', '.join(f'{each:.2f}' for each in seconds)} |"
+        f"| {versions[name]} | {found['first'][name]:.2f} | {found['medians'][name]:.2f} "
+        f"| {', '.join(f'{each:.2f}' for each in seconds)} |"
         for name, seconds in found["seconds"].items()
     ]
     return "\n".join([
@@ -134,11 +136,12 @@ def page(found: dict[str, Any]) -> str:
         "`kexport.export(model)` with a live MobileNetV3Small, ONNX and TFLite, from the call to both records;",
         "0.1 and this version in turn, on a machine that others used as well (`tests/benchmarks/live_model.py`).",
         "",
-        "| version | median s | all rounds, s |",
-        "| --- | ---: | --- |",
+        "| version | first call, s | later calls, median s | all of them, s |",
+        "| --- | ---: | ---: | --- |",
         *lines,
         "",
-        f"Ratio of the medians: {found['ratio']:.3f}; at most 0.3 is wanted.",
+        f"Ratio of the first calls: {found['first_ratio']:.3f}; of the medians of later ones: {found['ratio']:.3f}.",
+        "At most 0.3 is wanted.",
         "",
     ])  # fmt: skip
 
