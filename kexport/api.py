@@ -161,19 +161,22 @@ def bench(
     warmup: int | None = None,
     batch: int | Iterable[int] | None = None,
     protocol: str | None = None,
+    profile: bool = False,
     with_keras: bool = False,
     trust: str | Iterable[str] = (),
 ) -> tuple[Record, ...]:
     """Measure the latency of stored artifacts, each in its own process; the records hold all samples.
 
     ``threads`` of None is every usable core, and no more can be asked for; ``batch`` is one number or several,
-    ``protocol`` a published way to measure (``keras.io``), over which what else is given stands. ``trust`` is for
-    ``with_keras``, as in `parity`. Raises DeviceError if ``device`` would not really run.
+    ``protocol`` a published way to measure (``keras.io``), over which what else is given stands. ``profile``
+    measures the operators as well. ``trust`` is for ``with_keras``, as in `parity`. Raises DeviceError if
+    ``device`` would not really run.
     """
     batches = None if batch is None else ",".join(map(str, (batch,) if isinstance(batch, int) else batch))
     asked = settings_of(
-        protocol, batches=batches, device=device, threads=threads, repetitions=repetitions, warmup=warmup
-    )
+        protocol, batches=batches, device=device, threads=threads, repetitions=repetitions, warmup=warmup,
+        profile=profile,
+    )  # fmt: skip
     places, trusted = _paths(paths), _several(trust)
     records: tuple[Record, ...] = ()
     for settings in asked:

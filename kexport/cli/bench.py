@@ -43,6 +43,10 @@ ORDER = 50
     "--protocol", default=None, metavar="NAME",
     help="Measure as a published table does: keras.io is batch 32, 10 times 30 runs, e.g. --protocol keras.io",
 )  # fmt: skip
+@click.option(
+    "--profile", is_flag=True,
+    help="Tell where the time goes, by Keras layer and operator, e.g. kexport bench artifacts/MobileNet --profile",
+)  # fmt: skip
 @click.option("--with-keras", is_flag=True, help="Measure Keras in the same run, e.g. kexport bench --with-keras")
 @trusted_option
 @json_option
@@ -55,6 +59,7 @@ def command(
     warmup: int | None,
     batches: str | None,
     protocol: str | None,
+    profile: bool,
     with_keras: bool,
     trusted: tuple[str, ...],
     as_json: bool,
@@ -72,8 +77,9 @@ def command(
     from kexport.pipeline import lone
 
     asked = settings_of(
-        protocol, batches=batches, device=device, threads=threads, repetitions=repetitions, warmup=warmup
-    )
+        protocol, batches=batches, device=device, threads=threads, repetitions=repetitions, warmup=warmup,
+        profile=profile,
+    )  # fmt: skip
     places = paths or ARTIFACTS
     records: tuple[Record, ...] = ()
     with progress.create() as observer:

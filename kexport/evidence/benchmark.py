@@ -10,8 +10,9 @@ import gc
 import importlib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import median
 from time import perf_counter
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy.typing as npt
 
 from kexport import machine, runtimes
 from kexport.errors import UsageError
+from kexport.evidence.profile import profiled
 from kexport.images.seeded import seeded_images
 from kexport.records import BenchRecord, Signature
 from kexport.specs import ModelSpec
@@ -30,7 +32,10 @@ MOST_VALUES = 2**31
 
 @dataclass(frozen=True, kw_only=True)
 class BenchSettings:
-    """How to measure. Sampling ends after ``repetitions`` or, with at least three samples, after ``max_seconds``."""
+    """How to measure. Sampling ends after ``repetitions`` or, with at least three samples, after ``max_seconds``.
+
+    ``profile``: the operators are measured as well, after the samples.
+    """
 
     warmup: int = 5
     repetitions: int = 50
@@ -38,6 +43,7 @@ class BenchSettings:
     threads: int = field(default_factory=machine.cores)
     batch: int = 1
     device: str = runtimes.DEFAULT_DEVICE
+    profile: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("warmup", 0), ("repetitions", 1), ("threads", 1), ("batch", 1)):
@@ -148,7 +154,7 @@ def execute(request: BenchRequest) -> BenchRecord:
     session.run(inputs)
     first_seconds = perf_counter() - start
     samples = measure(session, inputs, settings=settings)
-    return BenchRecord(
+    record = BenchRecord(
         runtime=request.runtime,
         device=settings.device,
         effective=session.effective,
@@ -161,6 +167,10 @@ def execute(request: BenchRequest) -> BenchRecord:
         peak_memory_bytes=machine.peak_memory_bytes(),
         machine=machine.describe(),
     )
+    if not settings.profile:
+        return record
+    del session
+    return replace(record, profile=profiled(request, inputs, run_seconds=median(samples)))
 
 
 def opened(request: BenchRequest) -> tuple[runtimes.Session, Callable[[], object]]:

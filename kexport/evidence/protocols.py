@@ -42,8 +42,14 @@ def settings_of(
     threads: int | None = None,
     repetitions: int | None = None,
     warmup: int | None = None,
+    profile: bool = False,
 ) -> tuple[BenchSettings, ...]:
     """One value for each batch. Raises UsageError for what cannot be measured here."""
+    if profile and device != DEFAULT_DEVICE:
+        raise UsageError(
+            f"--profile on device {device}: a runtime tells there when it started an operator, not how long it ran",
+            hint=f"--device {DEFAULT_DEVICE} --profile",
+        )
     if protocol is not None and protocol not in PROTOCOLS:
         raise UnknownNameError(kind="protocol", value=protocol, legal=PROTOCOLS, hint="--protocol keras.io")
     known = PROTOCOLS.get(protocol or "")
@@ -56,6 +62,7 @@ def settings_of(
             repetitions=_first(repetitions, known.repetitions if known else None, usual.repetitions),
             warmup=_first(warmup, known.warmup if known else None, usual.warmup),
             max_seconds=known.max_seconds if known else usual.max_seconds,
+            profile=profile,
         )
         for batch in _batches(batches, known.batch if known else usual.batch)
     )

@@ -129,7 +129,7 @@ def _keras(what: Measurement, record: Record, known: dict[str, BenchRecord]) -> 
     assert record.source is not None
     if record.model not in known:
         low, high = _range(record.source)
-        settings = replace(what.settings, device=runtimes.DEFAULT_DEVICE)
+        settings = replace(what.settings, device=runtimes.DEFAULT_DEVICE, profile=False)
         request = BenchRequest(
             runtime="keras", model=_model(record.source, what.trusted), settings=settings, low=low, high=high
         )

@@ -16,6 +16,7 @@ from kexport.documents import SCHEMA_VERSION, decode_as, encode
 from kexport.records.artifact import Artifact, WrittenFile
 from kexport.records.gates import Gates
 from kexport.records.measured import BenchRecord, Cost
+from kexport.records.profiled import Limits, OperatorTime, Profile, Work
 from kexport.records.proof import AccuracyRecord, Check, Compared, OutputParity, ParityRecord, Rounding, Score
 from kexport.records.quantized import DropSearch, DropTrial, QuantizationRecord
 from kexport.records.source import UNKNOWN, Basis, Preprocessing, Resize, Signature, SourceFacts, WeightsFile
@@ -33,9 +34,12 @@ __all__ = [
     "DropSearch",
     "DropTrial",
     "Gates",
+    "Limits",
+    "OperatorTime",
     "OutputParity",
     "ParityRecord",
     "Preprocessing",
+    "Profile",
     "QuantizationRecord",
     "Record",
     "Resize",
@@ -45,6 +49,7 @@ __all__ = [
     "SourceFacts",
     "Status",
     "WeightsFile",
+    "Work",
     "WrittenFile",
     "decode",
     "decode_as",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kexport.records.profiled import Profile
+
 
 @dataclass(frozen=True, kw_only=True)
 class BenchRecord:
     """Raw latencies of one session, in seconds, after ``warmup`` runs that are not kept.
 
-    ``first_seconds`` is the very first run after loading; None in records of 0.1.
+    ``first_seconds`` is the very first run after loading; None in records of 0.1. ``profile`` was asked
+    for with --profile.
     """
 
     runtime: str
@@ -23,6 +26,7 @@ class BenchRecord:
     peak_memory_bytes: int
     machine: dict[str, str]
     first_seconds: float | None = None
+    profile: Profile | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

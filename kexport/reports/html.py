@@ -12,7 +12,7 @@ from typing import Any
 
 from kexport.evidence.latency import Latency, summarize
 from kexport.records import BenchRecord, Check, Record
-from kexport.reports import page, trust
+from kexport.reports import page, profile_page, trust
 from kexport.reports.origin import origin, weights
 from kexport.reports.tables import NONE, RUNTIMES, megabytes, milliseconds, number, worst
 from kexport.reports.tradeoff import BASELINE
@@ -63,6 +63,7 @@ def render(records: Sequence[Record]) -> str:
         points=[cell.point for cell in cells if cell.point is not None],
         bars=[session for cell in cells for session in cell.sessions],
         axis=_axis(records),
+        profiles=profile_page.shown(records),
         plotly=page.plotly_script(),
     )
     return text.rstrip("\n") + "\n"

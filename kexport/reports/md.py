@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from kexport.records import Record
 from kexport.reports.auto import auto_table
+from kexport.reports.profile import missing, profile_tables
 from kexport.reports.tables import Table, benchmark_table, caveats, comparison_table, parity_table, size_table
 from kexport.reports.tradeoff import tradeoff_table
 from kexport.reports.verdict import failed, summary
@@ -25,6 +26,7 @@ def render(records: Sequence[Record]) -> str:
             "## Not passed\n\n" + "\n".join(line for record in failed(records) for line in _failure(record))
         )
     sections += [f"## {table.title}\n\n{markdown(table)}" for table in all_tables(records)]
+    sections += [escape(line) for line in missing(records)]
     return "\n\n".join(sections) + "\n"
 
 
@@ -33,7 +35,7 @@ def all_tables(records: Sequence[Record]) -> tuple[Table, ...]:
     makers: tuple[Callable[[Sequence[Record]], Table], ...] = (
         auto_table, parity_table, tradeoff_table, comparison_table, benchmark_table, size_table,
     )  # fmt: skip
-    return tuple(table for maker in makers if (table := maker(records)).rows)
+    return (*(table for maker in makers if (table := maker(records)).rows), *profile_tables(records))
 
 
 def _failure(record: Record) -> Iterator[str]:

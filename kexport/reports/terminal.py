@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kexport.records import Record, Status
 from kexport.reports.auto import auto_table
 from kexport.reports.fitting import Fitting
+from kexport.reports.profile import missing, profile_tables
 from kexport.reports.tables import Table, benchmark_table, caveats, comparison_table, parity_table
 from kexport.reports.tradeoff import tradeoff_table
 from kexport.reports.verdict import verdict
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
+NAME_WIDTH = 26
 MOST = 500
 """Rows of a table in a terminal."""
 STYLES = {
@@ -32,6 +36,8 @@ def tables(records: Sequence[Record]) -> tuple[RenderableType, ...]:
 
     Of more than `MOST` records those that did not pass are shown before the others, and it is said.
     """
+    from rich.text import Text
+
     ordered, left_out = _legible(records)
     made = (
         auto_table(ordered),
@@ -41,7 +47,9 @@ def tables(records: Sequence[Record]) -> tuple[RenderableType, ...]:
         benchmark_table(ordered),
     )
     first = (*_caveats(records), *_left_out(len(ordered), left_out))
-    return (*first, *(item for table in made if table.rows for item in shown(table)))
+    profiled = (item for table in profile_tables(ordered) for item in shown(_short_lines(table)))
+    last = (Text(line, style="yellow") for line in missing(ordered))
+    return (*first, *(item for table in made if table.rows for item in shown(table)), *profiled, *last)
 
 
 def _legible(records: Sequence[Record]) -> tuple[list[Record], int]:
@@ -67,6 +75,21 @@ def _left_out(shown: int, more: int) -> tuple[RenderableType, ...]:
 def shown(table: Table) -> tuple[RenderableType, ...]:
     """One table and its notes."""
     return (_rich(table), *_notes(table), *_origin(table))
+
+
+def _short_lines(table: Table) -> Table:
+    """The names of the first column in lines that leave room for numbers, broken where their words end."""
+    return replace(table, rows=tuple((_broken(name), *others) for name, *others in table.rows))
+
+
+def _broken(name: str) -> str:
+    lines, line = [], ""
+    for part in re.split(r"(?<=[_/])", name):
+        if line and len(line) + len(part) > NAME_WIDTH:
+            lines.append(line)
+            line = ""
+        line += part
+    return "\n".join([*lines, line])
 
 
 def verdict_text(records: Sequence[Record]) -> Text:

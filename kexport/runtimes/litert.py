@@ -126,6 +126,15 @@ class LitertSession(Session):
         scale, zero_point = _quantization({**self._inputs, **self._outputs}[name])
         return float(scale), zero_point
 
+    def tensors(self) -> list[dict[str, Any]]:
+        """What the interpreter says of every tensor, with the shapes of the rows that it is allocated for."""
+        details: list[dict[str, Any]] = self._interpreter.get_tensor_details()
+        return details
+
+    def times(self, rows: int) -> int:
+        """How often the file runs for so many rows."""
+        return rows // (static_batch(self._signature[0]) or rows)
+
     def _allocate(self, rows: int) -> None:
         if rows == self._rows:
             return

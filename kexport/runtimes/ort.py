@@ -52,7 +52,7 @@ class OrtSession(Session):
         """The file at ``source``. Raises ArtifactError or DeviceError, never runs elsewhere than asked."""
         provider = PROVIDERS[options.device]
         _check_available(provider, device=options.device)
-        session = _create(source, provider=provider, options=options)
+        session = create(source, provider=provider, device=options.device, settings=session_options(options))
         _check_effective(session.get_providers(), provider=provider, device=options.device)
         assigned = _assignment(session)
         if assigned and not assigned.get(provider):
@@ -107,17 +107,18 @@ def _check_effective(providers: list[str], *, provider: str, device: str) -> Non
         )
 
 
-def _create(source: Path, *, provider: str, options: SessionOptions) -> Any:
+def create(source: Path, *, provider: str, device: str, settings: Any) -> Any:
+    """ONNX Runtime's session with these settings. Raises ArtifactError or DeviceError."""
     import onnxruntime as ort
     from onnxruntime.capi import onnxruntime_pybind11_state as native
 
     providers = list(dict.fromkeys([provider, CPU_PROVIDER]))
     try:
-        return ort.InferenceSession(str(source), _session_options(options), providers=providers, enable_fallback=0)
+        return ort.InferenceSession(str(source), settings, providers=providers, enable_fallback=0)
     except (native.EPFail, native.RuntimeException) as error:
         if provider == CPU_PROVIDER:
             raise _does_not_load(source, error) from error
-        raise DeviceError(f"device {options.device}: {provider} failed: {error}", hint=CURE) from error
+        raise DeviceError(f"device {device}: {provider} failed: {error}", hint=CURE) from error
     except (
         native.Fail, native.InvalidArgument, native.InvalidGraph, native.InvalidProtobuf, native.NoSuchFile,
         native.NotImplemented, native.NoModel,
@@ -129,7 +130,8 @@ def _does_not_load(source: Path, error: Exception) -> ArtifactError:
     return ArtifactError(f"{source} does not load in onnxruntime: {error}", hint="kexport verify DIR")
 
 
-def _session_options(options: SessionOptions) -> Any:
+def session_options(options: SessionOptions) -> Any:
+    """Those of every session here: errors alone are logged, one node runs at a time, placement is recorded."""
     import onnxruntime as ort
 
     settings = ort.SessionOptions()

@@ -21,10 +21,10 @@ from typing import Any
 
 import litert_times
 import numpy as np
-import tflite_parts
 from md_text import table
 
 from kexport import machine
+from kexport.formats.tflite import parts as tflite_parts
 
 PLACE = Path(__file__).resolve().parents[2] / "parity"
 ROUNDS, THREADS = 15, 1

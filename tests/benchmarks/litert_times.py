@@ -17,14 +17,13 @@ from typing import Any
 import int8_networks
 import numpy as np
 import numpy.typing as npt
-import tflite_parts
 from operator_times import Spent
 
+from kexport.formats.tflite import parts as tflite_parts
 from kexport.runtimes.litert import delegation
 
 WARM_RUNS = 5
 ROUND_SECONDS, ROUND_RUNS = 0.02, 10  # of one part in one round, at least
-EMPTY_SIZE = 8
 
 
 class LitertFile:
@@ -39,7 +38,7 @@ class LitertFile:
 
     def measure(self) -> None:
         """One round."""
-        self._empty += timed(empty())[0]
+        self._empty += timed(tflite_parts.empty())[0]
         for identity, operator in {each.identity: each for each in self._operators}.items():
             samples, self._delegated[identity] = timed(tflite_parts.cut(self._model, operator.place))
             self._samples[identity] += samples
@@ -77,26 +76,6 @@ def random_input(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[An
         limits = np.iinfo(dtype)
         return random.integers(limits.min, limits.max, size=shape, dtype=dtype, endpoint=True)
     raise ValueError(f"an operator reads computed numbers of {dtype}, expected float32, int8, uint8 or int16")
-
-
-def empty() -> bytes:
-    """A file of one operator that does next to nothing: the absolute values of a few numbers."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    model, graph, code, operator = schema.ModelT(), schema.SubGraphT(), schema.OperatorCodeT(), schema.OperatorT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.ABS
-    code.version = 1
-    operator.opcodeIndex, operator.inputs, operator.outputs = 0, [0], [1]
-    graph.tensors = [_numbers(schema), _numbers(schema)]
-    graph.inputs, graph.outputs, graph.operators = [0], [1], [operator]
-    model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, [code], [graph], [schema.BufferT()]
-    return tflite_parts.packed(model)
-
-
-def _numbers(schema: Any) -> Any:
-    tensor = schema.TensorT()
-    tensor.shape, tensor.type, tensor.buffer = [1, EMPTY_SIZE], schema.TensorType.FLOAT32, 0
-    return tensor
 
 
 def _opened(content: bytes, threads: int) -> Any:

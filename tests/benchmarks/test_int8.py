@@ -23,7 +23,7 @@ FOLDER = Path(__file__).parent
 SCRIPTS = (
     "int8_vs_peers", "int8_blocks", "int8_speed", "int8_accuracy", "int8_networks", "int8_peers", "measured_blocks",
     "harness", "side_by_side", "processes", "evidence", "md_text", "profile_block", "int8_profile", "litert_times",
-    "ort_times", "operator_times", "tflite_parts",
+    "ort_times", "operator_times",
 )  # fmt: skip
 MACHINE = {"processor": "P", "cores": "2", "memory_gib": "24.0"}
 

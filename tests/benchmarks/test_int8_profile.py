@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kexport.errors import UnsupportedError
 from kexport.formats.onnx import writer as onnx
 from kexport.formats.onnx.qdq import writer as onnx_qdq
+from kexport.formats.tflite import parts as tflite_parts
 from kexport.formats.tflite import writer as tflite
 from kexport.formats.tflite.quantized import writer as tflite_int8
 from kexport.operations import Activation, Conv, Pad
@@ -23,7 +25,7 @@ from tests.formats.tflite.test_writer import numbers
 
 FOLDER = Path(__file__).parent
 SCRIPTS = (
-    "int8_profile", "litert_times", "ort_times", "operator_times", "tflite_parts", "profile_block", "int8_speed",
+    "int8_profile", "litert_times", "ort_times", "operator_times", "profile_block", "int8_speed",
     "int8_accuracy", "int8_networks", "int8_peers", "side_by_side", "processes", "measured_blocks", "harness",
     "evidence", "md_text",
 )  # fmt: skip
@@ -64,7 +66,7 @@ def run_part(content: bytes, given: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def test_every_part_computes_what_the_whole_file_does(scripts: SimpleNamespace, path: Path) -> None:
-    parts = scripts.tflite_parts
+    parts = tflite_parts
     whole = interpreted(path.read_bytes(), experimental_preserve_all_tensors=True)
     whole.set_tensor(whole.get_input_details()[0]["index"], numbers(1, 8, 8, 4, seed=3))
     whole.invoke()
@@ -83,13 +85,13 @@ def test_every_part_computes_what_the_whole_file_does(scripts: SimpleNamespace, 
 
 def test_kernels_stored_in_int8_for_a_float_operator_go_along_with_it(scripts: SimpleNamespace, tmp_path: Path) -> None:
     tflite_int8.write(block_plan(), tmp_path / "m.tflite", batch=1)
-    model = scripts.tflite_parts.read(tmp_path / "m.tflite")
-    found = scripts.tflite_parts.operators(model)
+    model = tflite_parts.read(tmp_path / "m.tflite")
+    found = tflite_parts.operators(model)
     skipped = set(range(len(model.subgraphs[0].operators))) - {each.place for each in found}
     assert len(skipped) == 1
     dense = next(each for each in found if each.name == "FULLY_CONNECTED")
-    assert len(scripts.tflite_parts.inputs(model, dense.place)) == 1
-    part = interpreted(scripts.tflite_parts.cut(model, dense.place))
+    assert len(tflite_parts.inputs(model, dense.place)) == 1
+    part = interpreted(tflite_parts.cut(model, dense.place))
     assert [each["op_name"] for each in part._get_ops_details()] == ["DEQUANTIZE", "FULLY_CONNECTED"]
     assert dense.in_float
 
@@ -102,7 +104,7 @@ def test_operators_that_do_the_same_work_are_known(scripts: SimpleNamespace, tmp
         value = sketch(f"p{index}", Pad(padding=((top, 1 - top), (0, 0))), "c2")
         sketch(f"end{index}", Conv(kernel=numbers(3, 3, 8, 8, seed=index)), value)
     tflite.write(sketch.graph(a="end0", b="end1"), tmp_path / "m.tflite")
-    found = scripts.tflite_parts.operators(scripts.tflite_parts.read(tmp_path / "m.tflite"))
+    found = tflite_parts.operators(tflite_parts.read(tmp_path / "m.tflite"))
     by_name: dict[str, list[str]] = {}
     for each in found:
         by_name.setdefault(each.name, []).append(each.identity)
@@ -114,7 +116,7 @@ def test_operators_that_do_the_same_work_are_known(scripts: SimpleNamespace, tmp
 def test_constants_are_aligned(scripts: SimpleNamespace, path: Path) -> None:
     from ai_edge_litert import schema_py_generated as schema
 
-    parts = scripts.tflite_parts
+    parts = tflite_parts
     model = parts.read(path)
     convolution = next(each for each in parts.operators(model) if each.name == "CONV_2D 1 x 1")
     content = parts.cut(model, convolution.place)
@@ -127,11 +129,11 @@ def test_constants_are_aligned(scripts: SimpleNamespace, path: Path) -> None:
 
 
 def test_a_file_of_several_graphs_is_refused(scripts: SimpleNamespace, path: Path, tmp_path: Path) -> None:
-    model = scripts.tflite_parts.read(path)
+    model = tflite_parts.read(path)
     model.subgraphs *= 2
-    (tmp_path / "two.tflite").write_bytes(scripts.tflite_parts.packed(model))
-    with pytest.raises(ValueError, match=r"two.tflite has 2 subgraphs, expected 1: a part has no other to call"):
-        scripts.tflite_parts.read(tmp_path / "two.tflite")
+    (tmp_path / "two.tflite").write_bytes(tflite_parts.packed(model))
+    with pytest.raises(UnsupportedError, match=r"two.tflite has 2 subgraphs, expected 1: a part has no other to call"):
+        tflite_parts.read(tmp_path / "two.tflite")
 
 
 def test_litert_is_profiled_by_parts(scripts: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +157,7 @@ def test_litert_is_profiled_by_parts(scripts: SimpleNamespace, tmp_path: Path, m
 def test_the_empty_invocation_is_taken_off(
     scripts: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, path: Path
 ) -> None:
-    times, empty = scripts.litert_times, scripts.litert_times.empty()
+    times, empty = scripts.litert_times, tflite_parts.empty()
     taken = {empty: 1e-3}
     monkeypatch.setattr(times, "timed", lambda content: ([taken.get(content, 3e-3)] * 5, content != empty))
     file = times.LitertFile(path, "")

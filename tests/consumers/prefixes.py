@@ -8,7 +8,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
-import tflite_parts
+from kexport.formats.tflite import parts as tflite_parts
 
 
 def of(file: Path) -> OnnxPrefixes | TflitePrefixes:

@@ -1,4 +1,4 @@
-"""A TFLite file cut into one file per operator: what LiteRT's Python package, which has no profiler, can then time.
+"""A TFLite file cut into one file per operator, each of which runs alone: LiteRT's Python package has no profiler.
 
 A part has the tensors of its operator alone, with their quantization; its inputs are those that the file computes or
 is given, in the operator's order, each once; its outputs are the operator's; constants keep their bytes. Operators that
@@ -15,36 +15,53 @@ from typing import Any
 
 import numpy as np
 
+from kexport.errors import UnsupportedError
+from kexport.formats.tflite.contents import operator_name
+
 ALIGNMENT = 16  # of constants, as the runtime's kernels want them
 IDENTIFIER = b"TFL3"
 ABSENT = -1  # index of an optional input that is not there
+FEW = 8  # numbers of an almost empty file
 SMALL = 64  # integers without a scale up to this number are settings: axes, paddings, shapes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Operator:
-    """An operator of a file. Those of equal ``identity`` do the same work, on other numbers."""
+    """An operator of a file. Those of equal ``identity`` do the same work, on other numbers.
+
+    ``makes`` is the name of the tensor that it computes, ``kind`` that of its operator in the schema.
+    """
 
     place: int
     name: str
+    kind: str
+    makes: str
     identity: str
     in_float: bool
 
 
 def read(path: Path) -> Any:
-    """The file at ``path`` as the schema's ModelT; constants are views of its bytes. ValueError for several graphs."""
+    """The file at ``path`` as the schema's ModelT; constants are views of its bytes.
+
+    Raises UnsupportedError for several graphs, and for constants that lie behind the flatbuffer.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
     if len(model.subgraphs) != 1:
-        raise ValueError(f"{path.name} has {len(model.subgraphs)} subgraphs, expected 1: a part has no other to call")
+        raise UnsupportedError(
+            f"{path.name} has {len(model.subgraphs)} subgraphs, expected 1: a part has no other to call"
+        )
+    if any(each.offset > 1 for each in model.buffers):
+        raise UnsupportedError(f"{path.name} keeps constants outside its flatbuffer, as files over 2 GiB do")
     return model
 
 
 def operators(model: Any) -> tuple[Operator, ...]:
     """Every operator that runs with every inference, in the order of the file."""
-    prepared, all_operators = set(_prepared(model).values()), model.subgraphs[0].operators
-    return tuple(_operator(model, place) for place in range(len(all_operators)) if place not in prepared)
+    prepared = _prepared(model)
+    never, count = set(prepared.values()), len(model.subgraphs[0].operators)
+    return tuple(_operator(model, place, prepared) for place in range(count) if place not in never)
 
 
 def cut(model: Any, place: int) -> bytes:
@@ -71,16 +88,40 @@ def cut(model: Any, place: int) -> bytes:
 
 def inputs(model: Any, place: int) -> tuple[int, ...]:
     """The tensors of the file that the part of the operator at ``place`` is given, in its order."""
-    prepared = _prepared(model)
+    return _given(model, place, _prepared(model))
+
+
+def _given(model: Any, place: int, prepared: Mapping[int, int]) -> tuple[int, ...]:
     values = dict.fromkeys(_present(model.subgraphs[0].operators[place].inputs))
     return tuple(value for value in values if _constant(model, value) is None and value not in prepared)
+
+
+def empty() -> bytes:
+    """A file of one operator that does next to nothing: the absolute values of a few numbers."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model, graph, code, operator = schema.ModelT(), schema.SubGraphT(), schema.OperatorCodeT(), schema.OperatorT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.ABS
+    code.version = 1
+    operator.opcodeIndex, operator.inputs, operator.outputs = 0, [0], [1]
+    graph.tensors = [_few(schema), _few(schema)]
+    graph.inputs, graph.outputs, graph.operators = [0], [1], [operator]
+    model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, [code], [graph], [schema.BufferT()]
+    return packed(model)
+
+
+def _few(schema: Any) -> Any:
+    tensor = schema.TensorT()
+    tensor.shape, tensor.type, tensor.buffer = [1, FEW], schema.TensorType.FLOAT32, 0
+    return tensor
 
 
 def packed(model: Any) -> bytes:
     """A ModelT as the bytes of a file."""
     import flatbuffers
 
-    builder = flatbuffers.Builder(1 << 12)
+    constants = sum(len(each.data) for each in model.buffers if each.data is not None)
+    builder = flatbuffers.Builder(constants + (1 << 12))
     builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
     return bytes(builder.Output())
 
@@ -92,7 +133,7 @@ class _Buffer:
     schema: Any
     data: Any
 
-    def Pack(self, builder: Any) -> int:
+    def Pack(self, builder: Any) -> int:  # noqa: N802 - as the schema's tables call it
         place = None if self.data is None else self._vector(builder)
         self.schema.BufferStart(builder)
         if place is not None:
@@ -117,7 +158,8 @@ def _prepared(model: Any) -> dict[int, int]:
 
 def _preparing(model: Any, place: int) -> list[int]:
     """The operators that compute constants for the one at ``place``, in the order of the file."""
-    prepared, needed, pending = _prepared(model), set(), [place]
+    needed: set[int] = set()
+    prepared, pending = _prepared(model), [place]
     while pending:
         read = _present(model.subgraphs[0].operators[pending.pop()].inputs)
         makers = {prepared[value] for value in read if value in prepared} - needed
@@ -133,32 +175,35 @@ def _renumbered(operator: Any, code: int, numbers: Mapping[int, int]) -> Any:
     return _copy(schema.OperatorT, operator, opcodeIndex=code, inputs=read, outputs=made)
 
 
-def _operator(model: Any, place: int) -> Operator:
+def _operator(model: Any, place: int, prepared: Mapping[int, int]) -> Operator:
     operator, tensors = model.subgraphs[0].operators[place], model.subgraphs[0].tensors
     code = model.operatorCodes[operator.opcodeIndex]
     kernel = tensors[operator.inputs[1]] if len(operator.inputs) > 1 else None
     options = sorted(vars(operator.builtinOptions).items()) if operator.builtinOptions else []
     sides = [[_described(model, value) for value in values] for values in (operator.inputs, operator.outputs)]
-    name, custom, given = _name(code, kernel), operator.customOptions, inputs(model, place)
+    kind, custom, given = _kind(code), operator.customOptions, _given(model, place, prepared)
+    name = _name(kind, kernel)
     return Operator(
         place=place,
         name=name,
+        kind=kind,
+        makes=bytes(tensors[operator.outputs[0]].name or b"").decode(errors="replace") if len(operator.outputs) else "",
         identity=repr((name, code.version, options, custom, sides, [list(operator.inputs).index(v) for v in given])),
         in_float=all(_is_float(tensors[values[0]]) for values in (operator.inputs, operator.outputs)),
     )
 
 
-def _name(code: Any, kernel: Any) -> str:
-    """The operator's name in the schema; convolutions by the size of the kernel."""
-    from ai_edge_litert import schema_py_generated as schema
+def _kind(code: Any) -> str:
+    """The operator's name in the schema."""
+    name = operator_name(max(code.builtinCode, code.deprecatedBuiltinCode))
+    return f"custom:{bytes(code.customCode or b'').decode(errors='replace')}" if name == "CUSTOM" else name
 
-    names = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
-    name = names[max(code.builtinCode, code.deprecatedBuiltinCode)]
-    if name == "CUSTOM":
-        return str(code.customCode)
-    if name != "CONV_2D":
-        return name
-    return f"{name} 1 x 1" if tuple(kernel.shape[1:3]) == (1, 1) else f"{name} other"
+
+def _name(kind: str, kernel: Any) -> str:
+    """Convolutions by the size of the kernel."""
+    if kind != "CONV_2D":
+        return kind
+    return f"{kind} 1 x 1" if tuple(kernel.shape[1:3]) == (1, 1) else f"{kind} other"
 
 
 def _described(model: Any, value: int) -> tuple[Any, ...]:
