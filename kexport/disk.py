@@ -14,6 +14,7 @@ from kexport.errors import StoreError
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _WORDS = ("no space left on device", "disk quota exceeded")
 RESERVE_BYTES = 2**20
+_MOST_SHOWN = 400
 HINT = "free some space, or choose another directory with -o; --resume goes on from here"
 
 Value = TypeVar("Value")
@@ -93,3 +94,9 @@ class Reserve:
                 raise
             self.release()
         return write()
+
+
+def shown(path: Path) -> str:
+    """A path in a message: the middle of a very long one says nothing."""
+    text = str(path)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:100]}...{text[-60:]} ({len(text)} characters)"

@@ -6,9 +6,11 @@ JSON has no word for what is not finite: it is the string ``"nan"``, ``"inf"`` o
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +32,7 @@ _MEMBER_OF_A_UNION = re.compile(
 )
 _SCHEMA, _LARGE = re.compile(rb'"schema"\s*:\s*(\d{1,9})'), re.compile(rb"(?<![\d.])\d{19}")
 _DIGITS, _MANY = bytes.maketrans(b"123456789", b"000000000"), b"0" * 20
+_LEAVES = frozenset({str, int, bool, type(None)})
 _SHOWN = 60
 _MOST_DIGITS = 21
 _MAX_DOTS = 200
@@ -55,7 +58,30 @@ def encode_many(values: Any) -> str:
     """
     from pydantic_core import to_json
 
-    return to_json(plain(values), indent=2, ensure_ascii=True).decode("ascii") + "\n"
+    return to_json(_sorted(values), indent=2, ensure_ascii=True).decode("ascii") + "\n"
+
+
+def _sorted(value: Any) -> Any:
+    """As `plain`, in half the time: what is usual in records is not written as JSON and read again."""
+    kind: Any = type(value)
+    if kind in _LEAVES or (kind is float and math.isfinite(value)):
+        return value
+    if kind in (tuple, list):
+        return [each if type(each) in _LEAVES else _sorted(each) for each in value]
+    if kind is dict and all(type(key) is str for key in value):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    if isinstance(value, str):
+        return str(value)
+    if is_dataclass(value):
+        pairs = ((name, getattr(value, name)) for name in _names(kind))
+        return {name: each if type(each) in _LEAVES else _sorted(each) for name, each in pairs}
+    return plain(value)
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    """The fields of a dataclass, sorted."""
+    return tuple(sorted(each.name for each in fields(kind)))
 
 
 def decode_as(kind: Any, text: str | bytes, *, told: str = "the record") -> Any:

@@ -19,14 +19,14 @@ from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 
-from kexport import disk
+from kexport import disk, machine
 from kexport.errors import EnvironmentFailure, StoreError, UsageError
 
 STAGING = ".kexport-"
 NEEDED_BYTES = 64 * 2**20
 MOST_BYTES, SOME_BYTES = 2**34, 2**30
 """No artifact is larger than the first; one of less than the second is read although another size was expected."""
-_MOST_SHOWN = 400
+_SMALL_BYTES = 2**18
 PACKAGE = Path(__file__).parent
 
 
@@ -118,7 +118,8 @@ def file_digest(path: Path, *, limit_bytes: int | None = None) -> str:
     """
     with regular(path) as file:
         _require_at_most(path, os.fstat(file.fileno()).st_size, limit_bytes)
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        small = os.fstat(file.fileno()).st_size < _SMALL_BYTES  # to read in blocks has a cost of its own
+        return (hashlib.sha256(file.read()) if small else hashlib.file_digest(file, "sha256")).hexdigest()
 
 
 def _require_at_most(path: Path, size: int, limit_bytes: int | None) -> None:
@@ -177,7 +178,7 @@ def there(path: Path) -> bool:
         return path.exists()
     except OSError as error:
         raise UsageError(
-            f"{_shown(path)} cannot be looked at: {error.strerror}",
+            f"{disk.shown(path)} cannot be looked at: {error.strerror}",
             hint="check the path and the permissions of its folders",
         ) from error
 
@@ -197,6 +198,15 @@ def files_of(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
+def entries(folder: str | Path) -> list[os.DirEntry[str]]:
+    """What lies directly in a folder; nothing where it is no folder or may not be read."""
+    try:
+        with os.scandir(folder) as found:
+            return list(found)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
+
+
 def relative(path: Path, directory: Path) -> str:
     """A path inside the directory as records and manifests spell it: ``/`` between parts."""
     return path.relative_to(directory).as_posix()
@@ -210,17 +220,12 @@ def too_long(name: str) -> bool:
 
 def left_overs(directory: Path) -> Iterator[Path]:
     """Staging folders, and folders moved aside, whose process is dead."""
-    for path in (*directory.glob(f"{STAGING}*"), *directory.glob(f"*/{STAGING}*")):
-        owner = re.match(r"(\d+)-", path.name.removeprefix(STAGING))
-        if owner is not None and not alive(int(owner[1])):
-            yield path
-
-
-def alive(process_id: int) -> bool:
-    """Whether a process of that id runs, whoever owns it."""
-    import psutil
-
-    return bool(psutil.pid_exists(process_id))
+    places: list[str | Path] = [directory, *(entry.path for entry in entries(directory) if entry.is_dir())]
+    for place in places:
+        for entry in (each for each in entries(place) if each.name.startswith(STAGING)):
+            owner = re.match(r"(\d+)-", entry.name.removeprefix(STAGING))
+            if owner is not None and not machine.alive(int(owner[1])):
+                yield Path(entry.path)
 
 
 @contextmanager
@@ -237,7 +242,7 @@ def _foreign(error: OSError, path: Path, needed_bytes: int | None = None) -> Usa
     if disk.is_full(error):
         needed = "" if needed_bytes is None else f", {disk.told(needed_bytes)} needed"
         free = disk.told(disk.free_bytes(path))
-        return StoreError(f"cannot write to {_shown(path)}: no space left: {free} free{needed}", hint=disk.HINT)
+        return StoreError(f"cannot write to {disk.shown(path)}: no space left: {free} free{needed}", hint=disk.HINT)
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         return UsageError(f"{path} is not a folder, or leads through a file", hint="choose another directory with -o")
     causes = {
@@ -248,13 +253,7 @@ def _foreign(error: OSError, path: Path, needed_bytes: int | None = None) -> Usa
         errno.ENAMETOOLONG: "the name is too long for its file system",
     }
     cause = causes.get(error.errno or 0, error.strerror or str(error))
-    return StoreError(f"cannot write to {_shown(path)}: {cause}", hint="choose another directory with -o")
-
-
-def _shown(path: Path) -> str:
-    """A path in a message: the middle of a very long one says nothing."""
-    text = str(path)
-    return text if len(text) <= _MOST_SHOWN else f"{text[:100]}...{text[-60:]} ({len(text)} characters)"
+    return StoreError(f"cannot write to {disk.shown(path)}: {cause}", hint="choose another directory with -o")
 
 
 def _require_writable(directory: Path, needed_bytes: int) -> None:

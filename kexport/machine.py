@@ -75,6 +75,13 @@ def resident_bytes(process_id: int) -> int:
 _SHARE = re.compile(r"^Pss: +(\d+) kB$", re.MULTILINE)
 
 
+def alive(process_id: int) -> bool:
+    """Whether a process of that id runs, whoever owns it."""
+    import psutil
+
+    return bool(psutil.pid_exists(process_id))
+
+
 def kill_tree(process_id: int) -> None:
     """End a process, its group and all that it started, also what has left the group."""
     import psutil

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,43 +16,10 @@ from kexport.evidence import tolerances
 from kexport.files import SOME_BYTES, digest, files_of
 from kexport.records import Record
 from kexport.specs import Cell
-from kexport.store.directory import cell_path, read_record
+from kexport.store.directory import read_record
 from kexport.version import __version__
 
 REQUEST = "request"
-
-
-def fingerprint(cell: Cell) -> str:
-    """The sha256 of what a cell asks for and of what answers.
-
-    That is its canonical JSON, the bytes of model, weight and label files, the bounds, the versions of kexport, Keras
-    and TensorFlow. Images may be many: their names, sizes and times of change stand for their bytes.
-    The pipeline stores it as ``record.versions["request"]``.
-    """
-    model = cell.model
-    files = {
-        "weights": model.weights.path,
-        "model": model.file,
-        "labels": model.labels,
-        "stated": model.preprocessing,
-        "recipe": cell.recipe,
-    }
-    content = {name: _content(path) for name, path in files.items()}
-    request = {"cell": _told(cell), "files": content, "bounds": tolerances.digest(), "made with": _makers()}
-    images = {text: _state(Path(text)) for text in (cell.calibration, cell.evaluation) if text is not None}
-    request |= {"images": images} if images else {}
-    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
-
-
-def _told(value: Any) -> Any:
-    """As `dataclasses.asdict`, without copies: what is inside cannot be changed."""
-    return {each.name: _told(getattr(value, each.name)) for each in fields(value)} if is_dataclass(value) else value
-
-
-def _state(path: Path) -> list[tuple[str, int, int]]:
-    """Name, bytes and time of change of a file, or of every file in a folder; nothing where neither is there."""
-    files = [path] if path.is_file() else files_of(path)
-    return [(str(file), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
 
 
 def _makers() -> dict[str, str]:
@@ -60,18 +28,78 @@ def _makers() -> dict[str, str]:
     return {"kexport": __version__} | {name: v for name, v in machine.versions().items() if name in makers}
 
 
-def _content(path: str | None) -> str | None:
-    """The digest of a file that the request names. SourceError where it cannot be read."""
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What answers every cell of a run alike, found once: the bounds and the versions; and files, each read once."""
+
+    bounds: str = field(default_factory=tolerances.digest)
+    makers: Mapping[str, str] = field(default_factory=_makers)
+    _digests: dict[str, str | None] = field(default_factory=dict)
+
+    def digest(self, path: str | None) -> str | None:
+        """Of a file that requests name."""
+        if path is None:
+            return None
+        if path not in self._digests:
+            self._digests[path] = _content(Path(path))
+        return self._digests[path]
+
+
+def fingerprint(cell: Cell, around: Surroundings | None = None) -> str:
+    """The sha256 of what a cell asks for and of what answers; the latter is found now where it is not given.
+
+    That is its canonical JSON, the bytes of model, weight and label files, the bounds, the versions of kexport, Keras
+    and TensorFlow. Images may be many: their names, sizes and times of change stand for their bytes.
+    The pipeline stores it as ``record.versions["request"]``.
+    """
+    model, around = cell.model, around or Surroundings()
+    files = {
+        "weights": model.weights.path,
+        "model": model.file,
+        "labels": model.labels,
+        "stated": model.preprocessing,
+        "recipe": cell.recipe,
+    }
+    content = {name: around.digest(path) for name, path in files.items()}
+    request = {"cell": _told(cell), "files": content, "bounds": around.bounds, "made with": around.makers}
+    images = {text: _state(Path(text)) for text in (cell.calibration, cell.evaluation) if text is not None}
+    request |= {"images": images} if images else {}
+    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+
+
+def _told(value: Any) -> Any:
+    """As `dataclasses.asdict`, without copies: what is inside cannot be changed."""
+    kind: Any = type(value)
+    names = _names(kind)
+    return {name: _told(getattr(value, name)) for name in names} if names else value
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    """The fields of a dataclass; none of what is no dataclass."""
+    return tuple(each.name for each in fields(kind)) if is_dataclass(kind) else ()
+
+
+def _state(path: Path) -> list[tuple[str, int, int]]:
+    """Name, bytes and time of change of a file, or of every file in a folder; nothing where neither is there."""
+    files = [path] if path.is_file() else files_of(path)
+    return [(str(file), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
+
+
+def _content(path: Path) -> str | None:
+    """The digest of a file that the request names; None where it is not there. SourceError where it cannot be read."""
     try:
-        return digest(Path(path)) if path is not None and Path(path).exists() else None
+        return digest(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}", hint="kexport export --help") from error
 
 
 def complete(cells: Iterable[Cell], directory: Path) -> dict[Cell, Record]:
     """The cells that are complete already. A model of this program may have changed: it has none."""
-    asked = (cell for cell in cells if not cell.model.live)
-    found = {cell: resumable(directory, cell, fingerprint(cell)) for cell in asked}
+    asked, around = (cell for cell in cells if not cell.model.live), Surroundings()
+    found = {cell: resumable(directory, cell, fingerprint(cell, around)) for cell in asked}
     return {cell: record for cell, record in found.items() if record is not None}
 
 
@@ -80,8 +108,6 @@ def resumable(directory: Path, cell: Cell, fingerprint: str) -> Record | None:
 
     A record that cannot be read is no reason to stop: the cell is simply made again.
     """
-    if not cell_path(directory, cell).is_file():
-        return None
     try:
         record = read_record(directory, cell)
     except StoreError:
@@ -96,7 +122,8 @@ def _unchanged(directory: Path, record: Record) -> bool:
         return False
     path = directory / record.artifact.path
     try:
-        limit = max(record.artifact.size_bytes, SOME_BYTES)
-        return path.exists() and digest(path, limit_bytes=limit) == record.artifact.sha256
-    except OSError:  # a FIFO or a device has its name: the cell is made again, or told why it cannot be
+        return digest(path, limit_bytes=max(record.artifact.size_bytes, SOME_BYTES)) == record.artifact.sha256
+    except (
+        OSError
+    ):  # it is not there; a FIFO or a device has its name: the cell is made again, or told why it cannot be
         return False

@@ -75,9 +75,10 @@ def require_names(cells: Iterable[Cell], directory: Path) -> None:
     """UsageError for a name or path that is longer than the file system takes."""
     place = next((path for path in (directory, *directory.parents) if os.path.isdir(path)), Path("/"))  # noqa: PTH112
     name_limit, path_limit = os.pathconf(place, "PC_NAME_MAX"), os.pathconf(place, "PC_PATH_MAX")
+    start = f"{directory.absolute()}{_OWN}"
     for cell in cells:
         name = f"{cell.file_name}{_SUFFIX}"
-        longest = f"{directory.absolute()}{_OWN}{name}"
+        longest = f"{start}{name}"
         for text, limit, what in ((name, name_limit, "name"), (longest, path_limit, "path")):
             size = len(os.fsencode(text))
             if size > limit:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from kexport.files import too_long
 from kexport.records.source import Signature
@@ -41,8 +40,8 @@ class Artifact:
     allowed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        path = PurePosixPath(self.path)
-        if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in self.path:
+        parts = {part for part in self.path.split("/") if part not in ("", ".")}
+        if self.path.startswith("/") or ".." in parts or not parts or "\0" in self.path:
             raise ValueError(f"artifact path {self.path!r}: expected one inside the artifact directory")
         if too_long(self.path):
             raise ValueError(f"artifact path {self.path[:60]!r}...: {len(self.path)} characters, too long for a file")

@@ -26,8 +26,9 @@ from kexport.store.directory import (
     write_record,
 )
 from kexport.store.lock import HOLDER, LOCK, abandon, lock
-from kexport.store.manifest import MANIFEST, MANIFEST_SCHEMA, verify, write_manifest
+from kexport.store.manifest import MANIFEST, MANIFEST_SCHEMA, write_manifest
 from kexport.store.signature import BOM, SIGNATURE, check, sign
+from kexport.store.verification import verify
 
 __all__ = [
     "BOM",

@@ -12,6 +12,7 @@ from kexport.errors import StoreError, UsageError
 from kexport.files import read, relative, write
 from kexport.records import Record, decode, encode
 from kexport.specs import Cell, Format
+from kexport.store.listing import inner_files
 
 FAILED = ".failed"
 MAX_RECORD_BYTES = 64 * 2**20  # raw samples of many benchmarks and the labels of 100,000 classes are a tenth of it
@@ -84,8 +85,7 @@ def read_file(path: Path) -> Record:
 
 def record_paths(directory: Path) -> list[Path]:
     """Where records lie, sorted."""
-    endings = _endings()
-    return sorted(path for path in directory.glob("[!.]*/[!.]*.json") if path.name.endswith(endings))
+    return inner_files(directory, *_endings())
 
 
 def is_record(name: str) -> bool:

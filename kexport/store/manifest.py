@@ -1,34 +1,19 @@
-"""The manifest: sha256 and size of every record and artifact, written last; and what is not as it says."""
+"""The manifest: sha256 and size of every record and artifact, written last."""
 
 from __future__ import annotations
 
 import json
-import stat
-from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from kexport.documents import adapter, mistakes
-from kexport.errors import StoreError, UsageError
-from kexport.files import (
-    MOST_BYTES,
-    STAGING,
-    file_digest,
-    files_of,
-    left_overs,
-    listing_digest,
-    read,
-    relative,
-    too_long,
-    write,
-)
+from kexport.errors import StoreError
+from kexport.files import MOST_BYTES, file_digest, files_of, listing_digest, read, relative, write
 from kexport.records import Record
 from kexport.store import references
-from kexport.store.contradictions import contradiction
-from kexport.store.directory import read_all, read_file, record_paths
-from kexport.store.lock import HOLDER, LOCK
+from kexport.store.directory import read_all
 from kexport.version import __version__
 
 MANIFEST = "manifest.json"
@@ -36,12 +21,6 @@ MANIFEST_SCHEMA = 2
 """2 since 0.2: the manifest counts its entries, and chains them in a digest."""
 FIRST_CHAINED = 2
 MAX_BYTES = 64 * 2**20
-FOLDER = "a folder"
-_SHOWN = 60
-OWN = {MANIFEST, LOCK, HOLDER}
-GIT = ".gitignore"
-"""What keeps a directory of artifacts out of a repository; as `artifacts/` of this one has it."""
-REPORTS = {".csv", ".html", ".json", ".jsonl", ".log", ".md", ".pdf", ".png", ".sig", ".svg", ".toml", ".txt", ".xml"}
 
 
 def write_manifest(
@@ -102,7 +81,7 @@ def _folder(name: str) -> str:
 
 def entries(directory: Path) -> dict[str, dict[str, Any]]:
     """What the manifest states, by the files' names. StoreError where it cannot be read."""
-    return {name: asdict(entry) for name, entry in _read_manifest(directory / MANIFEST).files.items()}
+    return {name: asdict(entry) for name, entry in read_manifest(directory / MANIFEST).files.items()}
 
 
 def _before(directory: Path) -> dict[str, dict[str, Any]] | None:
@@ -113,64 +92,9 @@ def _before(directory: Path) -> dict[str, dict[str, Any]] | None:
         return None
 
 
-def verify(directory: Path) -> tuple[str, ...]:
-    """Every problem of the directory, one line each; empty if all is as it was written.
-
-    Looked for: missing, edited and extra files, links and what is no file, a damaged or newer manifest, damaged
-    records, records whose artifact is missing or another, and a PASS whose own checks say otherwise. What was changed
-    together with the manifest cannot be seen without a key. UsageError if there is no such directory.
-    """
-    if not directory.is_dir():
-        raise UsageError(f"{directory}: no such folder", hint=f"kexport all -o {directory}")
-    try:
-        manifest = _read_manifest(directory / MANIFEST)
-    except StoreError as error:
-        return (error.message,)
-    files = manifest.files
-    problems = list(_check_chain(manifest))
-    problems += [problem for name, entry in sorted(files.items()) for problem in _check_entry(directory, name, entry)]
-    for name in dict.fromkeys(_present(directory)):
-        if name not in files:
-            what = kind_of(directory / name, directory)
-            problems.append(f"{name}: not in the manifest{f': {what}' if what and what != FOLDER else ''}")
-    return tuple(problems + _check_records(directory, files))
-
-
 def named(directory: Path) -> tuple[str, ...]:
     """Every file that the manifest names. StoreError where it cannot be read."""
-    return tuple(_read_manifest(directory / MANIFEST).files)
-
-
-def _present(directory: Path) -> Iterator[str]:
-    """A line for everything that the manifest cannot speak for: links, FIFOs, and files that it does not name.
-
-    Reports, notes and a `GIT` directly in the directory are nobody's business, nor is the staging of live processes.
-    """
-    for left_over in left_overs(directory):
-        yield relative(left_over, directory)
-    for path in sorted(directory.rglob("*")):
-        name = relative(path, directory)
-        mode = path.lstat().st_mode
-        if _in_staging(name) or name in OWN or stat.S_ISDIR(mode):
-            continue
-        report = name == GIT or (path.suffix in REPORTS and not name.startswith("."))
-        if not ("/" not in name and stat.S_ISREG(mode) and report):
-            yield name
-
-
-def kind_of(path: Path, directory: Path) -> str | None:
-    """What a path is if it is not a plain file in plain folders; None if it is, or is not there."""
-    inside = path.relative_to(directory).parts
-    for place in (directory.joinpath(*inside[: end + 1]) for end in range(len(inside))):
-        if place.is_symlink():
-            return "a symbolic link"
-    if path.exists() and not path.is_file():
-        return FOLDER if path.is_dir() else "no regular file"
-    return None
-
-
-def _in_staging(name: str) -> bool:
-    return any(part.startswith(STAGING) for part in PurePosixPath(name).parts)
+    return tuple(read_manifest(directory / MANIFEST).files)
 
 
 def _entry(path: Path) -> dict[str, Any]:
@@ -191,7 +115,7 @@ def _artifact_entries(directory: Path, record: Record) -> dict[str, dict[str, An
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Entry:
+class Entry:
     """What the manifest states of a file."""
 
     sha256: str
@@ -199,23 +123,23 @@ class _Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Manifest:
+class Manifest:
     """``count`` and ``digest`` are of all entries; None in manifests of schema 1."""
 
     schema: int
-    files: dict[str, _Entry]
+    files: dict[str, Entry]
     count: int | None = None
     digest: str | None = None
 
 
-def _read_manifest(path: Path) -> _Manifest:
+def read_manifest(path: Path) -> Manifest:
     """The manifest; StoreError with one line if it is missing, damaged or newer."""
     from pydantic import ValidationError
 
     try:
         text = read(path, limit_bytes=MAX_BYTES)
         _refuse_newer(json.loads(text))
-        manifest: _Manifest = adapter(_Manifest).validate_json(text, strict=True)
+        manifest: Manifest = adapter(Manifest).validate_json(text, strict=True)
     except FileNotFoundError as error:
         raise StoreError(f"{MANIFEST}: missing: the last run did not end") from error
     except OSError as error:
@@ -228,71 +152,7 @@ def _read_manifest(path: Path) -> _Manifest:
     return manifest
 
 
-def _check_chain(manifest: _Manifest) -> Iterator[str]:
-    """Entries that were taken out of the manifest, or put into it, by hand."""
-    if manifest.schema < FIRST_CHAINED:
-        return
-    count, found = manifest.count, len(manifest.files)
-    if count != found:
-        yield f"{MANIFEST}: {found} entries, expected {count}: entries were removed or added"
-    elif listing_digest({name: entry.sha256 for name, entry in manifest.files.items()}) != manifest.digest:
-        yield f"{MANIFEST}: its entries were changed: their digest is not the one that it states"
-
-
 def _refuse_newer(value: object) -> None:
     schema = value.get("schema") if isinstance(value, dict) else None
     if isinstance(schema, int) and schema > MANIFEST_SCHEMA:
         raise StoreError(f"{MANIFEST}: schema {schema}, this kexport reads up to {MANIFEST_SCHEMA}")
-
-
-def _check_entry(directory: Path, name: str, entry: _Entry) -> Iterator[str]:
-    path, parts = directory / name, PurePosixPath(name).parts
-    if PurePosixPath(name).is_absolute() or ".." in parts or not parts or "\0" in name:
-        yield f"{name}: leads out of the directory"
-    elif too_long(name):
-        yield f"{name[:_SHOWN]}...: a name of {len(name)} characters, too long for a file"
-    elif what := kind_of(path, directory):
-        yield f"{name}: {what}, expected a file"
-    elif not path.is_file():
-        yield f"{name}: missing"
-    elif path.stat().st_size != entry.size_bytes:
-        yield f"{name}: {path.stat().st_size} bytes, expected {entry.size_bytes}"
-    elif entry.size_bytes > MOST_BYTES:
-        yield f"{name}: {entry.size_bytes} bytes, no artifact has more than {MOST_BYTES}"
-    elif file_digest(path) != entry.sha256:
-        yield f"{name}: edited: its sha256 is not the one in the manifest"
-
-
-def _check_records(directory: Path, listed: Mapping[str, _Entry]) -> list[str]:
-    """Records that cannot be read, or that speak of another artifact than the manifest does."""
-    problems, names = [], sorted(listed)
-    for path in record_paths(directory):
-        try:
-            record = read_file(path)
-            problem = contradiction(record) or _check_listed(directory, record, listed, names)
-            for kind in references.Kind:
-                references.find(directory, record, kind)
-        except StoreError as error:
-            problem = error.message
-        if problem:
-            problems.append(f"{relative(path, directory)}: {problem}")
-    return problems
-
-
-def _below(names: Sequence[str], start: str) -> Sequence[str]:
-    """Those of the sorted names that begin with ``start``, without a look at the others."""
-    first = bisect_left(names, start)
-    return names[first : bisect_right(names, start, lo=first, key=lambda name: name[: len(start)])]
-
-
-def _check_listed(directory: Path, record: Record, listed: Mapping[str, _Entry], names: Sequence[str]) -> str | None:
-    artifact = record.artifact
-    if artifact is None:
-        return f"says {record.status}, but has no artifact" if record.published else None
-    if (directory / artifact.path).is_dir():
-        start = f"{artifact.path}/"
-        inside = {name.removeprefix(start): listed[name].sha256 for name in _below(names, start)}
-        known = listing_digest(inside) == artifact.sha256
-    else:
-        known = artifact.path in listed and listed[artifact.path].sha256 == artifact.sha256
-    return None if known else f"its artifact {artifact.path} is missing or another one"

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kexport import disk, files
+from kexport import disk, files, machine
 from kexport.errors import KexportError, StoreError
 from kexport.options.place import Url
 from kexport.records import Record
@@ -183,6 +183,6 @@ def _temporary() -> Path:
     ours = f"kexport-mirror-{platform.node()}-"
     for left_over in Path(tempfile.gettempdir()).glob(f"{glob.escape(ours)}*"):
         owner = left_over.name.removeprefix(ours).partition("-")[0]
-        if owner.isdecimal() and not files.alive(int(owner)):
+        if owner.isdecimal() and not machine.alive(int(owner)):
             shutil.rmtree(left_over, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"{ours}{os.getpid()}-"))

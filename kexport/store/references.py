@@ -13,8 +13,9 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
 from kexport.errors import StoreError
-from kexport.files import STAGING, file_digest, publish
+from kexport.files import STAGING, file_digest, publish, relative
 from kexport.records import Record
+from kexport.store.listing import inner_files
 
 _SUFFIX, _DIGITS = ".npz", 12
 _MOST_BYTES = 2**32
@@ -35,7 +36,7 @@ def file_name(model: str, sha256: str, kind: Kind = Kind.REFERENCE) -> str:
 def keep(directory: Path, record: Record, made: Path, kind: Kind = Kind.REFERENCE) -> None:
     """Copy what ``record`` was judged by to its place, whole or not at all, unless it is there."""
     path = _path(directory, record, kind)
-    if path is None or (path.is_file() and file_digest(path) == _digest(record, kind)):
+    if path is None or (path.is_file() and file_digest(path) == digest_of(record, kind)):
         return
     staged = made.with_name(f"{STAGING}{record.format}-{record.scheme}-{path.name}")
     shutil.copyfile(made, staged)
@@ -54,9 +55,9 @@ def find(directory: Path, record: Record, kind: Kind = Kind.REFERENCE) -> Path |
         digest = file_digest(path, limit_bytes=_MOST_BYTES)
     except OSError as error:
         raise StoreError(f"{path.name} cannot be read: {error.strerror}", hint=f"kexport verify {directory}") from error
-    if digest != _digest(record, kind):
+    if digest != digest_of(record, kind):
         raise StoreError(
-            f"{path.name} was changed: its sha256 is {digest[:12]}, the record has {_digest(record, kind)[:12]}",
+            f"{path.name} was changed: its sha256 is {digest[:12]}, the record has {digest_of(record, kind)[:12]}",
             hint=f"kexport parity --with-keras {directory} makes it again",
         )
     return path
@@ -64,39 +65,50 @@ def find(directory: Path, record: Record, kind: Kind = Kind.REFERENCE) -> Path |
 
 def name_of(record: Record, kind: Kind) -> str | None:
     """What the file of a record is called, wherever its artifact lies; None where it has none."""
-    digest = _digest(record, kind)
+    digest = digest_of(record, kind)
     if not digest or record.artifact is None:
         return None
     return file_name(PurePosixPath(record.artifact.path).parent.name, digest, kind)
 
 
+def name(record: Record, kind: Kind) -> str | None:
+    """What the manifest calls the file of a record, there or not; None where it has none."""
+    called = name_of(record, kind)
+    if called is None or record.artifact is None:
+        return None
+    return (PurePosixPath(record.artifact.path).parent / called).as_posix()
+
+
 def names(directory: Path, record: Record) -> tuple[str, ...]:
     """What the manifest calls the files of a record: nothing for those that are not there."""
-    paths = (_path(directory, record, kind) for kind in Kind)
-    return tuple(path.relative_to(directory).as_posix() for path in paths if path is not None and path.is_file())
+    named = (name(record, kind) for kind in Kind)
+    return tuple(each for each in named if each is not None and (directory / each).is_file())
 
 
 def prune(directory: Path, records: Iterable[Record]) -> frozenset[str]:
     """Remove the files that none of a directory's ``records`` names any more; what the manifest called them."""
     removed: set[str] = set()
-    wanted = {_path(directory, record, kind) for record in records for kind in Kind}
-    for kind in Kind:
-        for path in directory.glob(f"[!.]*/[!.]*-{kind}-*{_SUFFIX}"):
-            ours = file_name(path.parent.name, path.stem.rpartition("-")[2], kind)
-            if path not in wanted and path.name == ours:
-                path.unlink()
-                removed.add(path.relative_to(directory).as_posix())
+    wanted = {name(record, kind) for record in records for kind in Kind}
+    for path in inner_files(directory, _SUFFIX):
+        called = relative(path, directory)
+        if called not in wanted and _is_ours(path):
+            path.unlink()
+            removed.add(called)
     return frozenset(removed)
 
 
-def _digest(record: Record, kind: Kind) -> str:
+def _is_ours(path: Path) -> bool:
+    """Whether a file is called as one of a model is."""
+    return any(path.name == file_name(path.parent.name, path.stem.rpartition("-")[2], kind) for kind in Kind)
+
+
+def digest_of(record: Record, kind: Kind) -> str:
+    """The sha256 that a record states of its file; empty where it has none."""
     if kind is Kind.ANSWERS:
         return record.accuracy.answers_sha256 if record.accuracy is not None else ""
     return record.parity.reference_sha256 if record.parity is not None else ""
 
 
 def _path(directory: Path, record: Record, kind: Kind) -> Path | None:
-    name = name_of(record, kind)
-    if name is None or record.artifact is None:
-        return None
-    return (directory / record.artifact.path).parent / name
+    called = name(record, kind)
+    return None if called is None else directory / called

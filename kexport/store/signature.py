@@ -18,8 +18,10 @@ from typing import Any
 
 from kexport.errors import MissingDependencyError, SourceError, StoreError
 from kexport.files import MOST_BYTES, STAGING, file_digest, foreign_errors, publish, read
+from kexport.store.listing import kind_of
 from kexport.store.lock import HOLDER, LOCK
-from kexport.store.manifest import MANIFEST, kind_of, named, verify
+from kexport.store.manifest import MANIFEST, named
+from kexport.store.verification import verify
 
 SIGNATURE = "kexport.sig"
 BOM = "bom.cdx.json"
