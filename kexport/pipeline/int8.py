@@ -147,6 +147,7 @@ def _bounded(
             integer_head=said.integer_head,
             portable=said.kernels is not LayerKernels.FULL,
             wishes=wanted,
+            folder=folder,
         )
 
     if cell.max_drop is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from kexport.errors import UnsupportedError
 from kexport.graph import Graph
@@ -32,6 +33,7 @@ def quantize(
     portable: bool = True,
     integer_head: bool = False,
     wishes: Wishes | None = None,
+    folder: Path | None = None,
 ) -> QuantPlan:
     """The int8 plan of an optimized graph.
 
@@ -39,12 +41,22 @@ def quantize(
     they become float32 too, and the plan is made again. ``fit`` False leaves kernels as they are before rounding, for
     images that are too much alike to judge a fit on. ``portable`` False takes the whole range of int8 for kernels:
     some CPUs compute with them otherwise (`kernels.pairs`). ``integer_head`` quantizes a last dense layer too, and
-    ``wishes`` are what a recipe wants. Images that are copies of others count once. Raises UnsupportedError if that
-    does not end.
+    ``wishes`` are what a recipe wants. Large values wait for their readers in ``folder``. Images that are copies of
+    others count once. Raises UnsupportedError if that does not end.
     """
     graph, batches = rewrites.rewrite(graph), distinct(batches)
     said = wishes or Wishes()
-    make = partial(_plan, graph, batches, compile_, fit=fit, portable=portable, integer_head=integer_head, wishes=said)
+    make = partial(
+        _plan,
+        graph,
+        batches,
+        compile_,
+        fit=fit,
+        portable=portable,
+        integer_head=integer_head,
+        wishes=said,
+        folder=folder,
+    )
     kept = {*keep_float, *said.in_float}
     for _ in range(ROUNDS):
         plan = make(keep_float=kept)
@@ -65,11 +77,14 @@ def _plan(
     portable: bool,
     integer_head: bool,
     wishes: Wishes,
+    folder: Path | None,
 ) -> QuantPlan:
     network = survey.survey(
         graph, batches, compile_, keep_float=keep_float, integer_head=integer_head, extremes=wishes.extremes
     )
-    decided = sequence.decide(network, batches, compile_, fit=fit, portable=portable, otherwise=wishes.other_kernels)
+    decided = sequence.decide(
+        network, batches, compile_, fit=fit, portable=portable, otherwise=wishes.other_kernels, folder=folder
+    )
     return noted(
         QuantPlan(
             graph=_with_biases(network.graph, decided),

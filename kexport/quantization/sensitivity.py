@@ -22,12 +22,13 @@ from kexport.graph import Graph, Node, TensorSpec
 from kexport.images.calibration import CalibrationSet
 from kexport.images.checks import Images
 from kexport.operations import Activate, Activation, Conv, Dense
-from kexport.quantization import Array, Batches, Compile, Stored
+from kexport.quantization import Array, Batches, Compile
 from kexport.quantization.prepare import rewrites
 from kexport.quantization.prepare.layer_groups import layer_groups
 from kexport.quantization.ranking import LayerDamage
 from kexport.quantization.sequence import BATCH_NUMBERS, Decided, Network, Walk, inputs_of
 from kexport.quantization.survey import survey
+from kexport.quantization.waiting import Waiting
 
 IMAGES, FEWEST = 16, 4
 BATCH, _PIXELS = 8, 224 * 224
@@ -74,7 +75,7 @@ def rank(graph: Graph, batches: Batches, compile_: Compile) -> tuple[LayerDamage
             left[value] -= 1
             if not left[value] and value not in _shown(network.graph):
                 del walk.stored[value]
-    expected = {value: walk.stored[value] for value in _shown(network.graph)}
+    expected = {value: walk.stored[value][:] for value in _shown(network.graph)}
     return tuple(
         _damage(network.graph, place, quantized[name], _sqnr_db(network.graph, expected, branches[name]))
         for place, name in enumerate(quantized)
@@ -85,7 +86,7 @@ def _float(network: Network) -> Network:
     return replace(network, precisions={})
 
 
-def _walk(network: Network, stored: Mapping[str, Stored], compile_: Compile, *, precise: Sequence[str]) -> Walk:
+def _walk(network: Network, stored: Mapping[str, Waiting], compile_: Compile, *, precise: Sequence[str]) -> Walk:
     """A walk on which the nodes named in ``precise`` are quantized, and no others."""
     chosen = {name: network.precisions[name] for name in precise}
     return Walk(
@@ -97,7 +98,7 @@ def _walk(network: Network, stored: Mapping[str, Stored], compile_: Compile, *, 
 
 
 def _branch(
-    network: Network, stored: Mapping[str, Stored], names: Sequence[str], start: int, compile_: Compile
+    network: Network, stored: Mapping[str, Waiting], names: Sequence[str], start: int, compile_: Compile
 ) -> Values:
     """The shown values if the nodes ``names``, the first of which stands at ``start``, are quantized."""
     nodes = network.graph.nodes
@@ -110,7 +111,7 @@ def _branch(
 
 
 def _real(walk: Walk, value: str) -> Array:
-    stored = walk.stored[value]
+    stored = walk.stored[value][:]
     if stored.dtype == np.int8:
         return walk.network.values[value].dequantize(stored)
     return stored

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from kexport.quantization.observe.targets import Target, targets
 from kexport.quantization.plan import Affine, Kernel, Precision
 from kexport.quantization.scales import silu
 from kexport.quantization.scales.bounds import split_gate
+from kexport.quantization.waiting import Waiting, room
 
 MOST_TAPS = 1200  # weights per output of a kernel that is fitted
 BATCH_NUMBERS = 1 << 22  # of a node's input or output that one run handles, about
@@ -72,11 +74,12 @@ def decide(
     fit: bool = True,
     portable: bool = True,
     otherwise: Collection[str] = (),
+    folder: Path | None = None,
 ) -> Decided:
     """Every kernel and bias, in the order of the graph.
 
     ``fit`` False rounds kernels as they are; ``portable`` False does not keep neighbours within 16 bits (`pairs`), but
-    those of the nodes ``otherwise``, which have the contrary of it.
+    those of the nodes ``otherwise``, which have the contrary of it. Large values wait in ``folder`` (`waiting`).
     """
     stored = inputs_of(network, batches)
     images = len(next(iter(stored.values())))
@@ -90,6 +93,7 @@ def decide(
         fit=fit,
         portable=portable,
         otherwise=otherwise,
+        folder=folder,
     )
     left = {name: len(readers) for name, readers in network.graph.consumers.items()}
     for node in network.graph:
@@ -124,7 +128,7 @@ def reads_cut(graph: Graph, node: Node) -> bool:
     return (gate is not None and gate.name == node.name) or silu.undoes(graph, node)
 
 
-def inputs_of(network: Network, batches: Batches) -> dict[str, Stored]:
+def inputs_of(network: Network, batches: Batches) -> dict[str, Waiting]:
     """What the graph's inputs hold, all images together: where a walk begins."""
     rows: dict[str, list[Stored]] = {spec.name: [] for spec in network.graph.inputs}
     for feeds in batches():
@@ -146,12 +150,13 @@ class Walk:
 
     network: Network
     compile_: Compile
-    stored: dict[str, Stored]
+    stored: dict[str, Waiting]
     decided: Decided
     targets: dict[str, Target] = field(default_factory=dict)
     fit: bool = True
     portable: bool = True
     otherwise: Collection[str] = ()
+    folder: Path | None = None
 
     def visit(self, node: Node, *, last: bool) -> None:
         """Decide the node's numbers, then store what it makes unless nobody reads it."""
@@ -216,7 +221,7 @@ class Walk:
         for rows, part in zip(self._slices(node), self._run(node), strict=True):
             packed = _packed(self.network, node.name, part)
             if made is None:
-                made = np.empty((images * node.copies, *packed.shape[1:]), packed.dtype)
+                made = room((images * node.copies, *packed.shape[1:]), packed.dtype, self.folder)
             made[_times(rows, node.copies)] = packed
         assert made is not None
         self.stored[node.name] = made

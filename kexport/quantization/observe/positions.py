@@ -16,6 +16,7 @@ import numpy.typing as npt
 from kexport.graph import Graph, Node
 from kexport.operations import Conv, Crop, Dense, Pool, PoolKind
 from kexport.quantization import Array, Stored
+from kexport.quantization.waiting import Waiting
 
 LEAST_ROWS, ROWS_PER_TAP, MOST_ROWS = 2048, 8, 4900  # windows of all images together
 BATCH_NUMBERS = 1 << 23  # of windows that are made at a time, about
@@ -29,7 +30,7 @@ class Inputs:
     For a convolution they are NHWC, for a dense layer ``(images, ..., C)``.
     """
 
-    stored: Stored
+    stored: Waiting
     real: Callable[[Stored], Array]
 
 
