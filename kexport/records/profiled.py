@@ -38,12 +38,14 @@ class Work:
 class Limits:
     """What this machine did in the same process with the same threads: matrix products, and a copy of memory.
 
-    A multiply-accumulate is one operation here. ``copy_bytes_per_second`` counts what was read and what was written.
+    A multiply-accumulate is one operation here. ``copy_bytes_per_second`` counts what was read and what was written,
+    ``copied_bytes`` of it at a time: as much as the network moves, so that both find it in the same cache.
     """
 
     float_macs_per_second: float
     integer_macs_per_second: float
     copy_bytes_per_second: float
+    copied_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)

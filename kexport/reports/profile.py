@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from kexport.evidence.latency import REMEDY, summarize
 from kexport.records import BenchRecord, Limits, OperatorTime, Profile, Record, Work
-from kexport.reports import origin
+from kexport.reports import origin, roofline
 from kexport.reports.tables import RUNTIMES, Table, milliseconds, number
 
 MOST = 12
@@ -65,18 +65,7 @@ def _share(name: str, group: Sequence[OperatorTime], whole: float) -> Share:
 def _with_work(share: Share, work: Work | None, limits: Limits | None) -> Share:
     if work is None or limits is None:
         return share
-    return replace(share, work=work, attainable=attainable(work, limits, share.seconds))
-
-
-def attainable(work: Work, limits: Limits, seconds: float) -> float | None:
-    """The time that this work takes at best, as a share of the time that it took; None of nothing.
-
-    Williams, Waterman and Patterson, Roofline, CACM 52(4), 2009: the larger of the time of its arithmetic at the speed
-    of a matrix product and of its bytes at the speed of a copy.
-    """
-    rate = limits.integer_macs_per_second if work.integers else limits.float_macs_per_second
-    best = max(work.macs / rate, work.moved_bytes / limits.copy_bytes_per_second)
-    return best / seconds if seconds and best else None
+    return replace(share, work=work, attainable=roofline.attainable(work, limits, share.seconds))
 
 
 def profiles(records: Iterable[Record]) -> Iterator[tuple[Record, BenchRecord, Profile]]:
@@ -106,11 +95,11 @@ def _layers(record: Record, session: BenchRecord, profile: Profile, most: int) -
     unit = "layer" if profile.layers else "operator"
     return Table(
         title=f"Where the time goes: {record.label}, {condition(session)}",
-        header=(unit, "operators", "ms", "share %"),
+        header=(unit, "operators", "ms", "share %", *roofline.HEADER),
         rows=tuple(_row(share) for share in most_of(by_place(profile), most)),
         text_columns=2,
         notes=tuple(notes(session, profile)),
-        spare=("operators",),
+        spare=("operators", "MB", "MMAC"),
     )
 
 
@@ -120,6 +109,7 @@ def most_of(shares: Sequence[Share], most: int) -> tuple[Share, ...]:
 
 
 def _rest(shares: Sequence[Share]) -> Share:
+    """Without a share of the attainable: it is no sum of theirs."""
     return Share(
         name=f"{len(shares)} others", kinds="-", count=sum(each.count for each in shares),
         seconds=sum(each.seconds for each in shares), share=sum(each.share for each in shares),
@@ -127,7 +117,13 @@ def _rest(shares: Sequence[Share]) -> Share:
 
 
 def _row(share: Share) -> tuple[str, ...]:
-    return share.name, share.kinds, milliseconds(share.seconds), number(100 * share.share, ".1f")
+    return (
+        share.name,
+        share.kinds,
+        milliseconds(share.seconds),
+        number(100 * share.share, ".1f"),
+        *roofline.cells(share.work, share.attainable),
+    )
 
 
 def _kinds(record: Record, session: BenchRecord, profile: Profile) -> Table:
@@ -158,5 +154,6 @@ def notes(session: BenchRecord, profile: Profile) -> Iterator[str]:
     yield f"Measured by {profile.method}. All operators together {milliseconds(total(profile))} ms{whole}."
     if latency is not None and latency.noisy:
         yield f"* not to be trusted to the digit: {'; '.join(latency.noise)}; {REMEDY}"
+    yield roofline.told(profile, total(profile))
     if not profile.layers:
         yield "The file is not kexport's own: which Keras layer an operator belongs to cannot be told."

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from kexport.records import BenchRecord, Profile, Record
-from kexport.reports import profile
+from kexport.reports import profile, roofline
 from kexport.reports.profile import Share
 from kexport.reports.tables import NONE, milliseconds, number
 
 MOST = 40
 """Layers of one file."""
 _WIDEST = 80
+_ROOFLINE = (("computes", "MMAC", "number"), ("moves", "MB", "number"), ("of the best", "%", "number"))
 _TIME = (("time", "ms", "number"), ("share", "%", "number"))
 
 
@@ -33,17 +34,24 @@ def _session(record: Record, session: BenchRecord, found: Profile) -> dict[str, 
 
 def _layers(found: Profile) -> dict[str, Any]:
     shares = profile.by_place(found)
-    rows = [_row(share, share.kinds) for share in profile.most_of(shares, MOST)]
+    rows = [(_width(share), _layer(share)) for share in profile.most_of(shares, MOST)]
     unit = "layer" if found.layers else "operator"
-    return {"columns": ((unit, "", "text"), ("operators", "", "text"), *_TIME), "rows": rows}
+    return {"columns": ((unit, "", "text"), ("operators", "", "text"), *_TIME, *_ROOFLINE), "rows": rows}
 
 
 def _kinds(found: Profile) -> dict[str, Any]:
-    rows = [_row(share, str(share.count)) for share in profile.by_kind(found)]
+    rows = [(_width(share), _cells(share, str(share.count))) for share in profile.by_kind(found)]
     return {"columns": (("kind of operator", "", "text"), ("count", "", "number"), *_TIME), "rows": rows}
 
 
-def _row(share: Share, second: str) -> tuple[int, tuple[str, ...]]:
-    """The width of the bar in pixels, and the cells."""
-    cells = (share.name, second or NONE, milliseconds(share.seconds), number(100 * share.share, ".1f"))
-    return round(_WIDEST * share.share), cells
+def _width(share: Share) -> int:
+    """Pixels of its bar."""
+    return round(_WIDEST * share.share)
+
+
+def _layer(share: Share) -> tuple[str, ...]:
+    return (*_cells(share, share.kinds), *roofline.cells(share.work, share.attainable))
+
+
+def _cells(share: Share, second: str) -> tuple[str, ...]:
+    return share.name, second or NONE, milliseconds(share.seconds), number(100 * share.share, ".1f")

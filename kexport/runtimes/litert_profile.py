@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from kexport.formats.places import knows_layers, layer_of
+from kexport.formats.places import layer_of
 from kexport.formats.tflite import parts
+from kexport.formats.tflite.work import is_own, work
+from kexport.formats.work import repeated
 from kexport.records import OperatorTime, Profile
 from kexport.runtimes import SessionOptions, Tensor, open_session
 from kexport.runtimes.litert import WITHOUT_DELEGATE, LitertSession
@@ -35,7 +37,7 @@ def operators(path: Path, inputs: Mapping[str, Tensor], *, options: SessionOptio
     model = parts.read(path)
     rows = len(next(iter(inputs.values())))
     shapes, times = _shapes(path, rows)
-    own = knows_layers(bytes(model.description or b"").decode(errors="replace"))
+    own = is_own(model)
     nothing = median(_samples(_opened(parts.empty(), (), options), fewest=_EMPTY_RUNS))
     seconds: dict[str, float] = {}
     found = []
@@ -46,7 +48,13 @@ def operators(path: Path, inputs: Mapping[str, Tensor], *, options: SessionOptio
             seconds[each.identity] = times * max(0.0, median(samples) - nothing)
         place = layer_of(each.makes) if own else each.makes
         found.append(OperatorTime(name=each.makes, place=place, kind=each.kind, seconds=seconds[each.identity]))
-    return Profile(method=METHOD, layers=own, runs=FEWEST_RUNS, operators=tuple(found))
+    return Profile(
+        method=METHOD,
+        layers=own,
+        runs=FEWEST_RUNS,
+        operators=tuple(found),
+        work=repeated(work(model, shapes), times),
+    )
 
 
 def _shapes(path: Path, rows: int) -> tuple[dict[int, tuple[int, ...]], int]:

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kexport.formats.onnx.work import place_of, work
 from kexport.formats.places import knows_layers, layer_of
+from kexport.formats.work import repeated
 from kexport.records import OperatorTime, Profile
-from kexport.runtimes import SessionOptions, Tensor
+from kexport.runtimes import SessionOptions, Tensor, static_batch
 from kexport.runtimes.ort import CPU_PROVIDER, OrtSession, create, session_options
 from kexport.runtimes.profiling import SECONDS, middle
 
@@ -42,13 +44,14 @@ def operators(path: Path, inputs: Mapping[str, Tensor], *, options: SessionOptio
     source = onnx.load(str(path), load_external_data=False)
     own = knows_layers(source.producer_name)
     with tempfile.TemporaryDirectory() as folder:
-        kernels = _kernels(path, inputs, folder=Path(folder), options=options, runs=runs)
+        kernels, times = _kernels(path, inputs, folder=Path(folder), options=options, runs=runs)
         optimized = onnx.load(str(Path(folder) / _OPTIMIZED), load_external_data=False).graph.node
     places = _places(optimized, _names(source.graph, own=own))
     return Profile(
         method=METHOD,
         layers=own,
         runs=runs,
+        work=repeated(work(source, {name: value.shape for name, value in inputs.items()}), times),
         operators=tuple(
             OperatorTime(name=each.name, place=place, kind=each.kind, seconds=_seconds(each, runs))
             for each, place in zip(kernels, _of_kernels(kernels, optimized, places), strict=True)
@@ -64,8 +67,8 @@ def _seconds(kernel: _Kernel, runs: int) -> float:
 
 def _kernels(
     path: Path, inputs: Mapping[str, Tensor], *, folder: Path, options: SessionOptions, runs: int
-) -> list[_Kernel]:
-    """Every kernel, in the order of execution."""
+) -> tuple[list[_Kernel], int]:
+    """Every kernel, in the order of execution, and how often the file ran for the rows of the inputs."""
     settings = session_options(options)
     settings.enable_profiling, settings.profile_file_prefix = True, str(folder / "profile")
     settings.optimized_model_filepath = str(folder / _OPTIMIZED)
@@ -76,7 +79,8 @@ def _kernels(
     for _ in range(WARM_RUNS + runs):
         session.run(inputs)
     events = json.loads(Path(made.end_profiling()).read_text(encoding="utf-8"))
-    return list(_gathered(events))
+    rows = len(next(iter(inputs.values())))
+    return list(_gathered(events)), rows // (static_batch(session.signature[0]) or rows)
 
 
 def _gathered(events: Sequence[Mapping[str, Any]]) -> Iterator[_Kernel]:
@@ -95,9 +99,7 @@ def _names(graph: Any, *, own: bool) -> dict[str, str]:
     """Name of a node or value of the file -> its place."""
     found = {value.name: layer_of(value.name) for value in graph.input} if own else {}
     for node in graph.node:
-        called = node.name or next(iter(node.output), "")
-        place = layer_of(called) if own else called
-        found.update(dict.fromkeys(filter(None, (node.name, *node.output)), place))
+        found.update(dict.fromkeys(filter(None, (node.name, *node.output)), place_of(node, own=own)))
     return found
 
 

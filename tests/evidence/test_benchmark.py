@@ -153,3 +153,13 @@ def test_a_process_that_hangs_is_stopped(factory: str) -> None:
 def test_a_request_names_one_source() -> None:
     with pytest.raises(UsageError, match="path and model were both given"):
         BenchRequest(runtime="keras", path="a", model=ModelSpec(application="ResNet50"))
+
+
+def test_limits_are_those_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    from kexport.evidence import roofline
+
+    monkeypatch.setattr(roofline, "SECONDS", 0.0)
+    found = roofline.limits(1, moved_bytes=10)
+    assert found.copied_bytes == roofline.LEAST_BYTES
+    for value in (found.float_macs_per_second, found.integer_macs_per_second, found.copy_bytes_per_second):
+        assert 1e8 < value < 1e14

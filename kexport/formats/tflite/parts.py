@@ -96,6 +96,17 @@ def _given(model: Any, place: int, prepared: Mapping[int, int]) -> tuple[int, ..
     return tuple(value for value in values if _constant(model, value) is None and value not in prepared)
 
 
+def constants(model: Any, place: int) -> dict[int, int]:
+    """The constants that the operator at ``place`` reads, directly or prepared, with their bytes in the file."""
+    read = {
+        value
+        for each in (*_preparing(model, place), place)
+        for value in _present(model.subgraphs[0].operators[each].inputs)
+    }
+    found = ((value, _constant(model, value)) for value in sorted(read))
+    return {value: len(data) for value, data in found if data is not None}
+
+
 def empty() -> bytes:
     """A file of one operator that does next to nothing: the absolute values of a few numbers."""
     from ai_edge_litert import schema_py_generated as schema
