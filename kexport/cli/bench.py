@@ -25,10 +25,10 @@ ORDER = 50
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path, exists=True), metavar="[DIR|ARTIFACT]...")
 @click.option(
     "--device",
-    type=click.Choice(["cpu", "cuda"]),
     default="cpu",
     show_default=True,
-    help="Where to run; refused, exit 3, where it would not really run there, e.g. --device cuda",
+    metavar="cpu|cuda|...",
+    help="A device of kexport list runtimes; refused, exit 3, where it would not really run there, e.g. --device cuda",
 )
 @click.option(
     "--threads", type=int, metavar="N", help="Compute threads; the usable cores unless said, e.g. --threads 1"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from kexport import machine
 from kexport.errors import UnknownNameError, UsageError
 from kexport.evidence.benchmark import BenchSettings
-from kexport.runtimes import DEFAULT_DEVICE
+from kexport.runtimes import DEFAULT_DEVICE, registry
 
 MOST_BATCH = 4096
 
@@ -45,7 +45,10 @@ def settings_of(
     profile: bool = False,
 ) -> tuple[BenchSettings, ...]:
     """One value for each batch. Raises UsageError for what cannot be measured here."""
-    if profile and device != DEFAULT_DEVICE:
+    known_devices = dict.fromkeys(name for kind in registry().values() for name in kind.devices)
+    if device not in known_devices:
+        raise UnknownNameError(kind="device", value=device, legal=known_devices, hint="kexport list runtimes")
+    if profile and not device.startswith(DEFAULT_DEVICE):
         raise UsageError(
             f"--profile on device {device}: a runtime tells there when it started an operator, not how long it ran",
             hint=f"--device {DEFAULT_DEVICE} --profile",
@@ -53,7 +56,7 @@ def settings_of(
     if protocol is not None and protocol not in PROTOCOLS:
         raise UnknownNameError(kind="protocol", value=protocol, legal=PROTOCOLS, hint="--protocol keras.io")
     known = PROTOCOLS.get(protocol or "")
-    usual = BenchSettings(threads=_threads(threads), device=device)
+    usual = BenchSettings(threads=threads_of(threads), device=device)
     return tuple(
         BenchSettings(
             device=device,
@@ -72,11 +75,14 @@ def _first(*values: int | None) -> int:
     return next(value for value in values if value is not None)
 
 
-def _threads(asked: int | None) -> int:
-    """At most as many as there are cores: more of them measure how the system switches between threads."""
+def threads_of(asked: int | None, option: str = "--threads") -> int:
+    """At most as many as there are cores: more of them measure how the system switches between threads.
+
+    Raises UsageError for more.
+    """
     cores = machine.cores()
     if asked is not None and not 1 <= asked <= cores:
-        raise UsageError(f"--threads {asked}: expected 1 to {cores}, the usable cores here", hint=f"--threads {cores}")
+        raise UsageError(f"{option} {asked}: expected 1 to {cores}, the usable cores here", hint=f"{option} {cores}")
     return cores if asked is None else asked
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from kexport import files, targets
 from kexport.errors import SourceError, UsageError
 from kexport.evidence.benchmark import BenchSettings
+from kexport.evidence.protocols import threads_of
 from kexport.images import calibration, evaluation
 from kexport.images.given import PREFIX
 from kexport.options import ExportOptions
@@ -139,6 +140,7 @@ def benchmark(options: ExportOptions) -> BenchSettings | None:
     wanted = [what for what in asked if what.bench]
     if not wanted:
         return None
+    threads_of(options.bench_threads, "--bench-threads")
     threads = next((what.bench_threads for what in wanted if what.bench_threads is not None), None)
     return BenchSettings() if threads is None else BenchSettings(threads=threads)
 

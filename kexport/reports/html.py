@@ -13,6 +13,7 @@ from typing import Any
 from kexport.evidence.latency import Latency, summarize
 from kexport.records import BenchRecord, Check, Record
 from kexport.reports import page, profile_page, trust
+from kexport.reports.auto import auto_table
 from kexport.reports.origin import origin, weights
 from kexport.reports.tables import NONE, RUNTIMES, megabytes, milliseconds, number, worst
 from kexport.reports.tradeoff import BASELINE
@@ -61,9 +62,15 @@ def render(records: Sequence[Record]) -> str:
         cells=cells,
         kinds={name: sorted({str(getattr(record, name)) for record in records}) for name in _FILTERS},
         points=[cell.point for cell in cells if cell.point is not None],
-        bars=[session for cell in cells for session in cell.sessions],
+        bars=any(cell.sessions for cell in cells),
+        drawn=[
+            {key: value for key, value in session.items() if key != "told"}
+            for cell in cells
+            for session in cell.sessions
+        ],
         axis=_axis(records),
         profiles=profile_page.shown(records),
+        tried=auto_table(records),
         plotly=page.plotly_script(),
     )
     return text.rstrip("\n") + "\n"
@@ -192,7 +199,19 @@ def _bar(record: Record, session: BenchRecord, latency: Latency) -> dict[str, An
         "high": 1000 * latency.high_seconds,
         "samples": [round(1000 * each, 4) for each in session.samples_seconds[:200]],
         "doubt": trust.of_latency(latency),
+        "told": _told(session, latency),
     }
+
+
+def _told(session: BenchRecord, latency: Latency) -> str:
+    """What the details say of a session: what really ran, how long it took to be ready, the memory of its process."""
+    first = "" if session.first_seconds is None else f"the first run {milliseconds(session.first_seconds)} ms, "
+    return (
+        f"{_condition(session)}: median {milliseconds(latency.median_seconds)} ms, p90 "
+        f"{milliseconds(latency.p90_seconds)}, p99 {milliseconds(latency.p99_seconds)}, {latency.count} samples; "
+        f"{first}loaded in {milliseconds(session.load_seconds)} ms, peak memory of the process "
+        f"{session.peak_memory_bytes / 2**20:.0f} MiB; ran on {session.effective}"
+    )
 
 
 def _point(record: Record) -> dict[str, Any] | None:

@@ -43,11 +43,9 @@ class LitertSession(Session):
     @classmethod
     def open(cls, source: Path, *, options: SessionOptions) -> LitertSession:
         """The file at ``source``, allocated. Raises ArtifactError when it does not load."""
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+        from ai_edge_litert.interpreter import Interpreter
 
-        kind = OpResolverType.BUILTIN
-        if options.device == WITHOUT_DELEGATE:
-            kind = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        kind = resolver(options.device)
         try:
             interpreter = Interpreter(str(source), num_threads=options.threads, experimental_op_resolver_type=kind)
         except (ValueError, RuntimeError) as error:
@@ -147,6 +145,14 @@ class LitertSession(Session):
                 f"{self._source} does not run in LiteRT with {rows} rows: {error}", hint="kexport verify DIR"
             ) from error
         self._rows = rows
+
+
+def resolver(device: str) -> Any:
+    """Which kernels an interpreter takes for a device: with the default delegate, or the built-in ones alone."""
+    from ai_edge_litert.interpreter import OpResolverType
+
+    plain = device == WITHOUT_DELEGATE
+    return OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if plain else OpResolverType.BUILTIN
 
 
 def delegated(path: Path, *, threads: int = 1) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """The time of every operator of a TFLite file in LiteRT: each runs alone, cut out of the file (`formats.tflite.parts`).
 
-With the default delegate and the threads of the whole file; the median, less that of an almost empty invocation that is
+With the delegate and the threads of the whole file; the median, less that of an almost empty invocation that is
 measured the same way. What a part does not show: its inputs lie warm in the cache, and nothing is joined with its
 neighbours. Operators that do the same work are timed once.
 """
@@ -21,7 +21,7 @@ from kexport.formats.tflite.work import is_own, work
 from kexport.formats.work import repeated
 from kexport.records import OperatorTime, Profile
 from kexport.runtimes import SessionOptions, Tensor, open_session
-from kexport.runtimes.litert import WITHOUT_DELEGATE, LitertSession
+from kexport.runtimes.litert import WITHOUT_DELEGATE, LitertSession, resolver
 
 METHOD = (
     "each operator run alone in LiteRT, cut out of the file: its Python package has no profiler; "
@@ -69,7 +69,8 @@ def _opened(content: bytes, shapes: Sequence[tuple[int, ...]], options: SessionO
     """An interpreter of a part, fed."""
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=content, num_threads=options.threads)
+    kind = resolver(options.device)
+    interpreter = Interpreter(model_content=content, num_threads=options.threads, experimental_op_resolver_type=kind)
     for detail, shape in zip(interpreter.get_input_details(), shapes, strict=False):
         if tuple(detail["shape"]) != shape:
             interpreter.resize_tensor_input(detail["index"], shape)

@@ -163,3 +163,11 @@ def test_limits_are_those_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.copied_bytes == roofline.LEAST_BYTES
     for value in (found.float_macs_per_second, found.integer_macs_per_second, found.copy_bytes_per_second):
         assert 1e8 < value < 1e14
+
+
+def test_every_device_of_the_runtimes_can_be_asked_for() -> None:
+    from kexport.evidence.protocols import settings_of
+
+    devices = {name for kind in runtimes.registry().values() for name in kind.devices}
+    assert {"cpu", "cuda", "tensorrt", "cpu-builtin"} <= devices
+    assert {settings_of(device=name)[0].device for name in devices} == devices

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kexport.errors import KexportError, UsageError
-from kexport.pipeline.requests import ExportOptions, cells
+from kexport.pipeline.requests import ExportOptions, benchmark, cells
 from kexport.sources.catalog import APPLICATIONS, select
 from kexport.specs import Cell, Engine, Format, Scheme
 
@@ -233,3 +234,13 @@ def test_bounds_that_nothing_could_be_held_to(typed: dict[str, object], said: st
     with pytest.raises(UsageError) as caught:
         plan(**typed)
     assert (caught.value.message, caught.value.hint) == (said, hint)
+
+
+def test_bench_threads_are_those_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kexport.machine.cores", lambda: 2)
+    asked = ExportOptions(bench=True, bench_threads=3)
+    with pytest.raises(UsageError, match="--bench-threads 3: expected 1 to 2, the usable cores here"):
+        benchmark(asked)
+    found = benchmark(replace(asked, bench_threads=1))
+    assert found is not None
+    assert found.threads == 1

@@ -121,3 +121,12 @@ def test_in_a_browser(text: str, tmp_path: Path, width: int) -> None:
     ]  # fmt: skip
     assert int(title.split(" | ")[6].removeprefix("drawn ")) >= 2
     assert title.endswith("fits true"), title
+
+
+def test_what_auto_tried_and_what_really_ran_is_on_the_page() -> None:
+    tried = [replace(each, auto="taken: the fastest" if each.scheme == "int8" else "left: 9.0 ms") for each in RECORDS]
+    found = render(tried, "html")
+    assert "Tried by --schemes auto" in found
+    assert "<dt>--schemes auto</dt><dd>taken: the fastest</dd>" in found
+    assert "peak memory of the process" in found
+    assert "Tried by" not in render(RECORDS, "html")
