@@ -40,6 +40,9 @@ MEMBERS: dict[str, tuple[str, int]] = {
     "efficientnet_v2": ("EfficientNetV2B0", 224),
     "convnext": ("ConvNeXtTiny", 96),
 }
+DEEP = {"inception_resnet_v2", "densenet"}
+"""The long run has them; inception_v3, resnet and nasnet have their operations."""
+PARAMS = [pytest.param(family, marks=pytest.mark.long if family in DEEP else ()) for family in MEMBERS]
 SMALLEST_SPREAD = 0.5
 """Of the logits, over inputs and over classes: the float tolerance is thousands of times smaller."""
 LARGEST_PROBABILITY = 0.95
@@ -58,7 +61,7 @@ class Member:
     expected: np.ndarray
 
 
-@pytest.fixture(scope="module", params=MEMBERS)
+@pytest.fixture(scope="module", params=PARAMS)
 def member(request) -> Iterator[Member]:
     name, side = MEMBERS[request.param]
     application = catalog.application(name)

@@ -44,7 +44,7 @@ class Subject:
     reference: Reference
 
 
-GATE = {"MobileNetV3Small", "ConvNeXtTiny", "MobileNet"}
+GATE = {"MobileNetV3Small", "MobileNet"}
 """The long run has the others too."""
 PARAMS = [pytest.param(name, marks=() if name in GATE else pytest.mark.long) for name in SIDES]
 

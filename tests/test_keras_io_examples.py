@@ -41,6 +41,7 @@ def test_features_of_vgg16(tmp_path: Path) -> None:
     assert records[0].artifact.outputs[0].shape == (None, 2, 2, 512)
 
 
+@pytest.mark.long
 def test_features_of_a_layer_of_vgg19(tmp_path: Path) -> None:
     records = exported(application("VGG19", include_top=False, layers=("block4_pool",)), tmp_path)
     passed(records)

@@ -120,6 +120,7 @@ def test_engines_get_a_savedmodel(tmp_path: Path) -> None:
     assert "call is not made of keras.ops alone" in onnx.artifact.engine_reason
 
 
+@pytest.mark.long
 def test_a_long_sequence_is_a_loop_of_the_converter(tmp_path: Path) -> None:
     """TFLite's own writer unrolls up to 512 steps; ONNX has a loop of its own, and which engine ran is said."""
     import keras

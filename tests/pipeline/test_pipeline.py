@@ -18,7 +18,8 @@ import pytest
 from kexport import pipeline, store, targets
 from kexport.errors import UsageError
 from kexport.evidence.benchmark import BenchSettings
-from kexport.pipeline import Request, resume
+from kexport.pipeline import Request, lone, resume
+from kexport.pipeline.artifacts import by_directory
 from kexport.pipeline.events import Event
 from kexport.pipeline.reproduce import cell_of, reproduce
 from kexport.records import QuantizationRecord, Record, Status, decode
@@ -234,7 +235,9 @@ def test_a_failed_measurement_leaves_the_record_as_it_was(made: Path) -> None:
 def test_paths(made: Path) -> None:
     artifact = made / "MobileNetV3Small-64x64/MobileNetV3Small-64x64-float32.onnx"
     for paths, count in (([made], 2), ([artifact.parent], 2), ([artifact], 1), ([made, artifact], 2)):
-        assert len(pipeline.bench(paths, QUICK, Events())) == count
+        stored, alone = lone.apart(paths)
+        assert (sum(len(found) for _, found in by_directory(stored)), list(alone)) == (count, [])
+    assert len(pipeline.bench([artifact], QUICK, Events())) == 1
     with pytest.raises(UsageError, match="neither an artifact directory"):
         pipeline.bench([made.parent], QUICK, Events())
     with pytest.raises(UsageError, match="has no artifact with a record"):

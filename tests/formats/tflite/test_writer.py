@@ -318,7 +318,7 @@ def test_hard_sigmoid_moves_into_the_convolution_that_only_it_reads(shown: bool,
     np.testing.assert_allclose(run(tmp_path / "model.tflite", [value]), wanted, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_native_file_equals_keras_and_the_converter(tmp_path: Path) -> None:
     import keras
     import tensorflow as tf

@@ -36,7 +36,7 @@ def same(model: Any, other: Any, shape: tuple[int, int, int], *, high: float = 1
     np.testing.assert_array_equal(np.asarray(other(images, training=False)), expected)
 
 
-@pytest.mark.parametrize("frozen", [False, True], ids=["trainable", "frozen"])
+@pytest.mark.parametrize("frozen", [pytest.param(False, marks=pytest.mark.long), True], ids=["trainable", "frozen"])
 def test_nested_mobilenet(tmp_path: Path, frozen: bool) -> None:
     """The usual fine-tuned model: with a frozen backbone all its weights are stored in another order."""
     import keras
