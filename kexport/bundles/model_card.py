@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from kexport.bundles.deployment import Deployment
@@ -88,14 +87,14 @@ def _accuracy(accuracy: AccuracyRecord | None) -> Iterator[str]:
     if accuracy.scores:
         yield from (f"{_score(score)} on {accuracy.images} images" for score in accuracy.scores)
         return
+    agreement = "none to tell" if accuracy.top1_agreement is None else f"{accuracy.top1_agreement:.4f}"
     if accuracy.top1 is None or accuracy.keras_top1 is None:
-        agreement = math.nan if accuracy.top1_agreement is None else accuracy.top1_agreement
-        yield f"top-1 agreement with Keras {agreement:.4f} on {accuracy.images} images without labels"
+        yield f"top-1 agreement with Keras {agreement} on {accuracy.images} images without labels"
         return
     yield f"top-1 {100 * accuracy.top1:.2f} % on {accuracy.images} images; Keras on the same {_percent(accuracy)}"
     yield (
         f"drop {accuracy.top1_drop_points:+.2f} points, 95 % interval {accuracy.low_points:+.2f} to "
-        f"{accuracy.high_points:+.2f}; agreement with Keras {accuracy.top1_agreement:.4f}"
+        f"{accuracy.high_points:+.2f}; agreement with Keras {agreement}"
     )
     if accuracy.overlap:
         yield f"{accuracy.overlap} of the images are in the calibration set too: accuracy is flattered"

@@ -49,9 +49,9 @@ def measure(pairs: Pairs, labels: Sequence[int] | None, *, softmax: bool) -> Acc
     """The record over blocks ``(Keras's outputs, the artifact's)``, each (images, classes), in the labels' order.
 
     A decision is the first of the largest values; an image whose values are all the same, or not all finite, has
-    none: it is never right and never agrees. A class that has the smallest value of all is not among the first
-    five, so that the many zeros of a rounded softmax count for nothing. What the images are and what ran is left
-    to the caller.
+    none: it is never right and never agrees. Where Keras says the same of all classes everywhere, there is no
+    agreement to tell. A class that has the smallest value of all is not among the first five, so that the many zeros
+    of a rounded softmax count for nothing. What the images are and what ran is left to the caller.
     Raises ArtifactError if shapes differ or the blocks do not have one row per label.
     """
     rows = _join(list(_blocks(pairs, labels, softmax=softmax)))
@@ -59,11 +59,12 @@ def measure(pairs: Pairs, labels: Sequence[int] | None, *, softmax: bool) -> Acc
     if labels is not None and len(labels) != count:
         raise ArtifactError(f"{count} answers for {len(labels)} images")
     visible = np.isfinite(rows.logits_power)
-    agree = (rows.keras == rows.artifact) & (rows.keras != NO_DECISION)
+    decided = rows.keras != NO_DECISION
+    agree = (rows.keras == rows.artifact) & decided
     general: dict[str, Any] = {
         "images": count,
         "labelled": labels is not None,
-        "top1_agreement": float(agree.mean()),
+        "top1_agreement": float(agree.mean()) if decided.any() or not rows.finite.all() else None,
         "output_sqnr_db": decibels(rows.power.sum(), rows.noise.sum()),
         "logits_sqnr_db": _logits_sqnr(rows, visible),
         "logits_images": int(visible.sum()),

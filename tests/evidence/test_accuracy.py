@@ -41,6 +41,14 @@ def test_the_same_answers() -> None:
     assert (record.top1_agreement, record.output_sqnr_db, record.logits_sqnr_db) == (1.0, math.inf, math.inf)
 
 
+@pytest.mark.parametrize(
+    "constant", [np.full((4, 6), 0.25), np.zeros((4, 6)), np.full((4, 6), -7.0)], ids=["equal", "zero", "below"]
+)
+def test_where_keras_decides_nowhere_there_is_no_agreement(constant: np.ndarray) -> None:
+    assert measure(blocks(constant, KERAS[:, :6]), None, softmax=False).top1_agreement is None
+    assert measure(blocks(KERAS[:, :6], constant), None, softmax=False).top1_agreement == 0.0
+
+
 def test_flips_are_paired() -> None:
     """Image 1 turns wrong, image 3 turns right: the same top-1, and half of the decisions differ."""
     outputs = KERAS.copy()
