@@ -23,13 +23,14 @@ def assign(
     What the float nodes ``stored`` make is read as int8, as if they were int8 themselves.
     What makes an output keeps its full resolution: a last dense layer has int8 weights and float logits, unless
     ``integer_head`` makes it int8 as all others are. What only moves numbers between float nodes stays float, as
-    conversions would cost more than they save. What is compared stays float with its kernels (`questions`).
+    conversions would cost more than they save. What is compared stays float with its kernels (`questions`), but for a
+    dense layer, which is as the last one is: float numbers of int8 weights.
     """
     chosen: dict[str, Precision] = {}
-    keep_float = {*keep_float, *questions.asked(graph)}
+    asked = questions.asked(graph)
     for node in graph:
         long_sum = isinstance(node.operation, Add) and len(node.inputs) != 2
-        if node.name not in keep_float and has_int8_form(node.operation) and not long_sum:
+        if node.name not in asked and node.name not in keep_float and has_int8_form(node.operation) and not long_sum:
             chosen[node.name] = Precision.INT8
     chosen = {name: how for name, how in chosen.items() if name not in _float_inputs(graph)}
     for name in _sharing_sigmoids(graph, chosen):
@@ -41,7 +42,8 @@ def assign(
         for node in idle:
             del chosen[node.name]
     if not integer_head:
-        chosen |= dict.fromkeys(heads(graph, chosen), Precision.WEIGHTS)
+        compared = [name for name in asked - {*keep_float} if isinstance(graph.producers[name].operation, Dense)]
+        chosen |= dict.fromkeys(heads(graph, chosen | dict.fromkeys(compared, Precision.WEIGHTS)), Precision.WEIGHTS)
     return chosen
 
 

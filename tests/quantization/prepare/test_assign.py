@@ -170,6 +170,32 @@ def test_peaks_are_where_a_number_is_the_largest_around_it():
     assert assign(net.graph()) == {"a": INT8}
 
 
+def pooled() -> Sketch:
+    """A dense layer over pooled features, and a question about what it gives."""
+    net = Sketch((8, 8, 3))
+    net("a", conv(3, 4, 3, activation=RELU), "in0")
+    net("pool", AVERAGE, "a")
+    net("score", dense(4, 2), "pool")
+    net("asked", Compare(kind=Comparison.GREATER, constant=zeros()), "score")
+    return net
+
+
+def test_a_dense_layer_that_is_compared_is_as_the_last_one_is():
+    net = pooled()
+    net("yes", Select(chosen=zeros(1), otherwise=zeros()), "asked")
+    assert assign(net.graph())["score"] is WEIGHTS
+    assert "score" not in assign(net.graph(), keep_float={"score"})
+    assert "score" not in assign(net.graph(), integer_head=True)
+
+
+def test_a_dense_layer_that_int8_reads_too_stays_float_where_it_is_compared():
+    net = pooled()
+    net("more", dense(2, 2), "score")
+    net("mask", Select(chosen=zeros(1), otherwise=zeros()), "asked")
+    net("shown", Multiply(), "mask", "more")
+    assert "score" not in assign(net.graph())
+
+
 def test_a_rectifier_written_by_hand_is_no_step():
     net = compared(Comparison.GREATER)
     net("small", ScaleShift(scale=np.full(4, 0.1, np.float32), offset=np.zeros(4, np.float32)), "b")
