@@ -52,7 +52,10 @@ def own(kind: str, folder: Path) -> ModelSpec:
     return saved(model, folder)
 
 
-@pytest.fixture(scope="module", params=[*APPLICATIONS, *KINDS])
+SUBJECTS = ["MobileNetV3Small", pytest.param("ResNet50", marks=pytest.mark.long), *KINDS]
+
+
+@pytest.fixture(scope="module", params=SUBJECTS)
 def ready(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelSpec, Path]:
     """A model with its reference and graph on disk, as the cells find it."""
     folder = tmp_path_factory.mktemp("prepared")

@@ -106,6 +106,7 @@ def test_inception_fine_tuned_on_photographs(tmp_path: Path) -> None:
     assert (facts.kind, len(facts.source_sha256), facts.labels) == ("file", 64, ())
 
 
+@pytest.mark.long
 def test_a_small_backbone_fine_tuned(tmp_path: Path) -> None:
     backbone = source.build(application("MobileNetV2", 64, include_top=False, alpha=0.35))
     passed(exported(saved(tuned(backbone, *synthetic(16, 64)), tmp_path), tmp_path, DEEP))

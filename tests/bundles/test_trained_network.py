@@ -78,7 +78,7 @@ def test_a_head_that_micro_reads_wrongly_is_refused(digits: Digits, tmp_path: Pa
 
 
 @needs_tools
-@pytest.mark.parametrize("name", ["float32.tflite", "int8.tflite"])
+@pytest.mark.parametrize("name", [pytest.param("float32.tflite", marks=pytest.mark.long), "int8.tflite"])
 def test_it_is_built_and_run(name: str, prepared: demo.Demo, digits: Digits, made: Made, tmp_path: Path) -> None:
     folder, python = made(digits(name), "cpp"), made(digits(name), "python")
     program = built(folder, litert())

@@ -78,7 +78,7 @@ def test_an_old_folder_is_reported_and_verified(folder: Path, call: Any, monkeyp
     ]  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_old_folder_is_proved_and_measured_again(folder: Path, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     proved = call("parity", "artifacts-0.1", "--json")

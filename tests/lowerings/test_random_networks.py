@@ -25,7 +25,7 @@ LEAST_SIGNAL = 1e-3
 NOISE = 3e-7
 """A few units in the last place of float32: networks that turn so much into a third of the bound prove nothing."""
 BATCH = 2
-EXAMPLES = 45 if os.environ.get("KEXPORT_LONG") else 15
+EXAMPLES = 45 if os.environ.get("KEXPORT_LONG") else 10
 """The long run has three times as many."""
 SETTINGS = settings(
     max_examples=EXAMPLES,

@@ -106,21 +106,23 @@ def test_a_keras_process_that_hangs(tmp_path: Path, faulty: Faulty) -> None:
     assert staged(tmp_path) == []
 
 
-def test_one_crashed_cell_takes_no_other_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = ask.command
+def test_one_crashed_cell_takes_no_other_with_it(tmp_path: Path, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, crashing = ask.command, [True]
 
     def worker(kind: str, request: Path, result: Path) -> tuple[str, ...]:
-        if kind == "cell" and Path(request).name == "cell0.json":
+        if kind == "prepare":
+            return (sys.executable, "-c", f"SAVED = {str(saved)!r}\n{COPY}", kind, str(request), str(result))
+        if kind == "cell" and Path(request).name == "cell0.json" and crashing:
             return (sys.executable, "-c", "import os; os.abort()")
         return real(kind, request, result)
 
     monkeypatch.setattr(ask, "command", worker)
-    first, second = make(tmp_path)
+    first, second = make(tmp_path, *CELLS)
     assert (first.status, second.status) == (Status.ERROR, Status.PASS)
     assert "SIGABRT" in first.reason
     assert store.verify(tmp_path) == ()
-    monkeypatch.setattr(ask, "command", real)
-    records = make(tmp_path, resume=True)
+    crashing.clear()
+    records = make(tmp_path, *CELLS, resume=True)
     assert [record.status for record in records] == [Status.PASS] * 2
     assert store.verify(tmp_path) == ()
 

@@ -22,7 +22,13 @@ def usual(tmp_path_factory: pytest.TempPathFactory, saved: Path) -> Undisturbed:
 
 @pytest.mark.parametrize(
     ("who", "part"),
-    [("all", 0.85), ("parent", 0.6), ("worker", 0.7), ("server", 0.75), ("worker, fresh", 0.7)],
+    [
+        pytest.param("all", 0.85, marks=pytest.mark.long),
+        ("parent", 0.6),
+        ("worker", 0.7),
+        ("server", 0.75),
+        ("worker, fresh", 0.7),
+    ],
 )
 def test_a_killed_run_leaves_whole_files_and_goes_on(
     tmp_path: Path, saved: Path, usual: Undisturbed, who: str, part: float

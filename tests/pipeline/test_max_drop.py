@@ -112,9 +112,9 @@ def test_a_bound_that_int8_alone_meets(calm: Toy, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "asked",
     [
-        {"formats": "onnx"},
+        pytest.param({"formats": "onnx"}, marks=pytest.mark.long),
         {"formats": "tflite", "io": "uint8"},
-        {"formats": "onnx", "preprocessing": "caffe"},
+        pytest.param({"formats": "onnx", "preprocessing": "caffe"}, marks=pytest.mark.long),
     ],
     ids=["shared plan", "integers out", "reversed channels"],
 )

@@ -167,6 +167,7 @@ def test_nan_weights(saved: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_a_seed_means_the_same_in_every_process() -> None:
     def here(weights: str) -> str:
         values = source.build(spec(weights, **SMALL)).weights
