@@ -18,6 +18,9 @@ from kexport.runtimes import precheck
 from kexport.sources import catalog
 from kexport.specs import ModelSpec, WeightsSpec
 
+PREPARING_SECONDS = 600.0
+"""For building or loading the network, and for its inputs: beyond what the settings let the runs take."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
@@ -32,16 +35,18 @@ class Measurement:
     trusted: tuple[str, ...] = ()
 
 
-def alone(request: BenchRequest, *, timeout_seconds: float = 600.0) -> BenchRecord:
+def alone(request: BenchRequest, *, timeout_seconds: float | None = None) -> BenchRecord:
     """Measure in a fresh process. Its deliberate errors are raised here again, with their own type.
 
-    A crash or a process over ``timeout_seconds`` raises KexportError with the end of its standard error.
+    A crash or a process over ``timeout_seconds`` raises KexportError with the end of its standard error; unless said,
+    that is `PREPARING_SECONDS` on top of what the settings let warming up and sampling take.
     """
+    usual = PREPARING_SECONDS + 2 * request.settings.max_seconds
     found: BenchRecord = ask(
         "bench",
         request,
         what=f"the benchmark of {request.label}",
-        timeout_seconds=timeout_seconds,
+        timeout_seconds=usual if timeout_seconds is None else timeout_seconds,
         environment=environment(request.settings),
     )
     return found

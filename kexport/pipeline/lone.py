@@ -19,7 +19,7 @@ from kexport.evidence.artifact_file import ArtifactFile
 from kexport.evidence.benchmark import BenchRequest, BenchSettings, environment
 from kexport.evidence.versus import Versus, VersusRequest
 from kexport.pipeline.ask import ask
-from kexport.pipeline.bench import alone
+from kexport.pipeline.bench import PREPARING_SECONDS, alone
 from kexport.records import Artifact, Record, Status
 from kexport.registry import Format
 from kexport.store import references
@@ -85,7 +85,8 @@ def versus(first: Path, second: Path, settings: BenchSettings) -> Versus:
     rows = {each.settings.batch for each in (request.first, request.second)}
     assert len(rows) == 1
     answer: Versus = ask(
-        "versus", request, what=f"{request.first.label} against {request.second.label}", timeout_seconds=600.0,
+        "versus", request, what=f"{request.first.label} against {request.second.label}",
+        timeout_seconds=PREPARING_SECONDS + 4 * settings.max_seconds,
         environment=environment(settings),
     )  # fmt: skip
     return answer

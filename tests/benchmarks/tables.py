@@ -1,12 +1,12 @@
 """Fills the generated parts of the documentation, and keeps the measurements that they show.
 
     python tests/benchmarks/tables.py [--records DIR]... [--peers FILE] [--tflite FILE] [--int8 FILE]
-        [--records-int8 DIR]... [--run FORMATS=LOG]... [--check]
+        [--records-int8 DIR]... [--pytorch FILE] [--keras-io FILE] [--run FORMATS=LOG]... [--check]
 
 ``--records``: artifact directories of `kexport all` and `kexport bench` -> parity/float32-forty.json.
 ``--records-int8``: artifact directories of `kexport all --schemes int8` -> parity/int8-forty.json.
 ``--peers``, ``--tflite``, ``--int8``: ``--json`` of export_vs_peers.py, of tflite_vs_converter.py, of int8_vs_peers.py
--> the same names in parity/.
+-> the same names in parity/; ``--pytorch``, ``--keras-io``: of pytorch_peer.py, of keras_io.py.
 ``--run onnx,tflite=FILE``: the standard error of a whole `kexport all` -> parity/runs.json.
 What is not given stays as it is committed. Tables are always made again; ``--check`` writes nothing and
 exits 1 where a document differs from what the code and the committed JSON say.
@@ -25,8 +25,10 @@ import code_blocks
 import evidence
 import int8_blocks
 import int8_forty
+import keras_io_blocks
 import md_text
 import measured_blocks
+import pytorch_blocks
 import record_block
 
 from kexport.errors import KexportError
@@ -36,6 +38,7 @@ DOCUMENTS = (
     "README.md", "docs/cli.md", "docs/formats.md", "docs/flow.md", "docs/record.md", "parity/README.md",
     "parity/bar.md", "parity/runs.md",
     "parity/export-vs-peers.md", "parity/tflite-vs-converter.md", "parity/int8-vs-peers.md", "parity/int8-forty.md",
+    "parity/pytorch-peer.md", "parity/keras-io.md",
 )  # fmt: skip
 FORTY = "parity/float32-forty.json"
 FORTY_REPORT = "parity/float32-forty.md"
@@ -43,6 +46,8 @@ PEERS = "parity/export-vs-peers.json"
 TFLITE = "parity/tflite-vs-converter.json"
 INT8 = "parity/int8-vs-peers.json"
 INT8_FORTY = "parity/int8-forty.json"
+PYTORCH = "parity/pytorch-peer.json"
+KERAS_IO = "parity/keras-io.json"
 RUNS = "parity/runs.json"
 AGAIN = "python tests/benchmarks/tables.py"
 
@@ -70,7 +75,10 @@ def store_given(options: argparse.Namespace, root: Path) -> None:
         found[FORTY] = evidence.beside(evidence.from_records(options.records), load(root / FORTY))
     if options.records_int8:
         found[INT8_FORTY] = evidence.from_records(options.records_int8, "int8")
-    for name, path in ((PEERS, options.peers), (TFLITE, options.tflite), (INT8, options.int8)):
+    for name, path in (
+        (PEERS, options.peers), (TFLITE, options.tflite), (INT8, options.int8), (PYTORCH, options.pytorch),
+        (KERAS_IO, options.keras_io),
+    ):  # fmt: skip
         if path is not None:
             found[name] = evidence.from_comparison(path)
     logs = dict(map(_run, options.run))
@@ -93,7 +101,7 @@ def blocks(root: Path) -> dict[str, str]:
     """Every block by name."""
     forty, peers, tflite, int8, runs = (load(root / name) for name in (FORTY, PEERS, TFLITE, INT8, RUNS))
     forty_int8 = load(root / INT8_FORTY)
-    more = (*int8_blocks.bar(int8), *int8_forty.bar(forty_int8, forty))
+    more = (*int8_blocks.bar(int8), *int8_forty.bar(forty_int8, forty), *pytorch_blocks.bar(load(root / PYTORCH)))
     rows = measured_blocks.bar_rows(forty, peers, tflite, runs, more=more)
     return {name: make() for name, make in code_blocks.BLOCKS.items()} | {
         "bar": measured_blocks.bar(rows),
@@ -105,6 +113,8 @@ def blocks(root: Path) -> dict[str, str]:
         "int8-vs-peers": int8_blocks.accuracy(int8),
         "int8-speed": int8_blocks.speed(int8),
         "int8-forty": int8_forty.whole(forty_int8, forty),
+        "pytorch-peer": pytorch_blocks.whole(load(root / PYTORCH)),
+        "keras-io": keras_io_blocks.whole(load(root / KERAS_IO)),
     }
 
 
@@ -141,10 +151,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--peers", type=Path, help="--json of export_vs_peers.py")
     parser.add_argument("--tflite", type=Path, help="--json of tflite_vs_converter.py")
     parser.add_argument("--int8", type=Path, help="--json of int8_vs_peers.py")
+    parser.add_argument("--pytorch", type=Path, help="--json of pytorch_peer.py")
+    parser.add_argument("--keras-io", type=Path, help="--json of keras_io.py")
     parser.add_argument("--run", action="append", default=[], metavar="FORMATS=LOG", help="log of a kexport all")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 on drift")
     options = parser.parse_args(arguments)
-    if options.check and any((options.records, options.peers, options.tflite, options.int8, options.run)):
+    given = {name: value for name, value in vars(options).items() if name != "check" and value}
+    if options.check and given:
         parser.error("--check looks at what is committed: expected no measurements beside it")
     return options
 

@@ -19,7 +19,7 @@ from tests.benchmarks.script_modules import script_modules
 SCRIPTS = (
     "tables", "code_blocks", "measured_blocks", "evidence", "md_text", "harness", "side_by_side", "processes",
     "int8_blocks", "int8_forty", "int8_speed", "int8_accuracy", "int8_networks", "int8_peers", "profile_block",
-    "record_block",
+    "record_block", "pytorch_blocks", "keras_io_blocks",
 )  # fmt: skip
 MACHINE = {"processor": "P", "cores": "2", "memory_gib": "24.0", "version keras": "3.15.1"}
 NAMES = ("bar", "runs", "export-vs-peers", "tflite-vs-converter", "bounds")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import textwrap
 from pathlib import Path
@@ -14,6 +15,7 @@ from kexport import runtimes
 from kexport.errors import ArtifactError, DeviceError, KexportError, UsageError
 from kexport.evidence.benchmark import BenchRequest, BenchSettings, make_inputs, measure
 from kexport.evidence.latency import summarize
+from kexport.evidence.protocols import settings_of
 from kexport.pipeline.bench import alone
 from kexport.records import Signature
 from kexport.specs import ModelSpec
@@ -131,6 +133,15 @@ def factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def keras_request(application: str, *, factory: str) -> BenchRequest:
     return BenchRequest(runtime="keras", model=ModelSpec(application=application), factory=factory, settings=QUICK)
+
+
+def test_a_long_protocol_has_the_time_that_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = []
+    module = importlib.import_module("kexport.pipeline.bench")  # the package has a function of that name
+    monkeypatch.setattr(module, "ask", lambda *_, timeout_seconds, **__: limits.append(timeout_seconds))
+    for settings in (QUICK, *settings_of("keras.io")):
+        alone(BenchRequest(runtime="null", settings=settings))
+    assert limits == [600 + 2 * 5, 600 + 2 * 6 * 3600]
 
 
 def test_keras_is_built_and_measured_with_the_threads_asked_for(factory: str) -> None:
