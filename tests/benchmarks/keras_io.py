@@ -5,8 +5,9 @@
 FOLDERs are those of `kexport all --formats onnx,tflite --schemes float32,int8`. Every cell is measured in a process of
 its own, as `kexport bench --protocol keras.io` does: batch 32, and the first run is the warm-up. Ten batches are kept,
 or as many as `SECONDS` take, at least three; ``--full`` keeps all 300 of the protocol. Models go from the cheapest to
-the dearest. ROWS gets one line of JSON per cell when it is measured and nothing is measured twice, so that a run can be
-ended and goes on later; a model whose files are not there yet is left for the end. No cell begins after ``--until``.
+the dearest; one whose files are not there yet is left for the end. ROWS gets one line of JSON per cell when it is
+measured, and only what failed is measured twice, so that a run can be ended and goes on later. No cell begins after
+``--until``.
 """
 
 from __future__ import annotations
@@ -88,7 +89,9 @@ def _clock(text: str) -> datetime:
 
 
 def _read(path: Path) -> list[Json]:
-    return list(map(json.loads, path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
+    """What is measured already; a cell that failed is not."""
+    rows = map(json.loads, path.read_text(encoding="utf-8").splitlines()) if path.exists() else ()
+    return [row for row in rows if not row["reason"]]
 
 
 def _measured(options: argparse.Namespace, rows: Sequence[Json]) -> Iterator[Json]:
@@ -141,7 +144,7 @@ def _row(name: str, cell: Cell, protocol: str, files: Files) -> Json:
         return row | {"reason": error.message}
     others = (_spent() - before) / (time.monotonic() - start) / (psutil.cpu_count() or 1)
     return row | {
-        "others": round(max(0.0, others), 3),
+        "others": round(min(1.0, max(0.0, others)), 3),
         "samples_seconds": [float(f"{each:.5g}") for each in record.samples_seconds],
         "first_seconds": record.first_seconds,
         "threads": record.threads,
