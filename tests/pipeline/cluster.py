@@ -1,12 +1,13 @@
 """A Dask cluster of separate worker processes, one killed in the middle of a run, against the run of one machine.
 
-    python -m tests.pipeline.cluster [--models 200] [--workers 4] [--md parity/cluster.md] [--json parity/cluster.json]
+    python -m tests.pipeline.cluster [--models 200] [--formats onnx] [--workers 4] [--md parity/cluster.md]
+        [--json parity/cluster.json]
 
-So many small models of random weights become ONNX files twice: by ``kexport export`` on this machine, and with
-``--cluster`` by workers that are processes of their own. When a quarter of the records are there one of these is killed
-(SIGKILL). Then every cell has to be there, no process of the dead worker may be left, ``kexport verify`` has to find
-nothing in both folders, all artifacts have to have the same bytes, and all records have to say the same but for what
-each run has of its own: times, costs, machine, and the names of the folders. Exit 1 where anything does not hold.
+So many small models of random weights become files of these formats twice: by ``kexport export`` on this machine, and
+with ``--cluster`` by workers that are processes of their own. When a quarter of the records are there one of these is
+killed (SIGKILL). Then every cell has to be there, no process of the dead worker may be left, ``kexport verify`` has to
+find nothing in both folders, all artifacts have to have the same bytes, and all records have to say the same but for
+what each run has of its own: times, costs, machine, and the names of the folders. Exit 1 where anything does not hold.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import psutil
 
 from kexport import machine, store
 from kexport.records import Record, encode
+from kexport.store.directory import record_paths
 
 MODELS = """
 import sys, keras, numpy as np
@@ -49,6 +51,7 @@ class Result:
     """What was seen; ``problems`` is empty if all holds."""
 
     models: int
+    formats: str
     workers: int
     local_seconds: float
     cluster_seconds: float
@@ -57,32 +60,34 @@ class Result:
     problems: tuple[str, ...]
 
 
-def run(*, models: int, workers: int) -> Result:
+def run(*, models: int, workers: int, formats: str = "onnx") -> Result:
+    cells = models * len(formats.split(","))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "models").mkdir()
         subprocess.run([sys.executable, "-c", MODELS, str(folder / "models"), str(models)], check=True, timeout=600)
         start = time.monotonic()
-        export(folder, "local").wait()
+        export(folder, "local", formats).wait()
         local = time.monotonic() - start
         with cluster(folder, workers) as (address, processes):
             start = time.monotonic()
-            made = export(folder, "cluster", "--cluster", address)
-            killed_at = kill_one(made, folder / "cluster", processes, after=models // 4)
+            made = export(folder, "cluster", formats, "--cluster", address)
+            killed_at = kill_one(made, folder / "cluster", processes, after=cells // 4)
             time.sleep(2.0)
             orphans = [each for each in killed_at[1] if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
             made.wait()
             seconds = time.monotonic() - start
-        problems = compare(folder / "local", folder / "cluster", models)
+        problems = compare(folder / "local", folder / "cluster", cells)
         problems += [f"{len(orphans)} processes of the dead worker are left"] * bool(orphans)
         return Result(
-            models=models, workers=workers, local_seconds=round(local, 1), cluster_seconds=round(seconds, 1),
-            killed_at_records=killed_at[0], orphans=len(orphans), problems=tuple(problems),
+            models=models, formats=formats, workers=workers, local_seconds=round(local, 1),
+            cluster_seconds=round(seconds, 1), killed_at_records=killed_at[0], orphans=len(orphans),
+            problems=tuple(problems),
         )  # fmt: skip
 
 
-def export(folder: Path, output: str, *more: str) -> subprocess.Popen[bytes]:
-    words = ["export", str(folder / "models" / "*.keras"), "--formats", "onnx", "-o", str(folder / output), *more]
+def export(folder: Path, output: str, formats: str, *more: str) -> subprocess.Popen[bytes]:
+    words = ["export", str(folder / "models" / "*.keras"), "--formats", formats, "-o", str(folder / output), *more]
     log = (folder / f"{output}.log").open("wb")
     return subprocess.Popen([sys.executable, "-m", "kexport", *words], stdout=log, stderr=log)
 
@@ -116,7 +121,7 @@ def kill_one(
 ) -> tuple[int, list[psutil.Process]]:
     """Kill the first worker that has processes, once so many records are there; how many, and those processes."""
     while made.poll() is None:
-        there = len(list(folder.glob("*/*.onnx.json")))
+        there = len(record_paths(folder))
         for process in processes if there >= after else ():
             inner = psutil.Process(process.pid).children(recursive=True)
             if inner:
@@ -128,7 +133,7 @@ def kill_one(
 
 def compare(ours: Path, theirs: Path, count: int) -> list[str]:
     problems = [f"{folder.name}: {problem}" for folder in (ours, theirs) for problem in store.verify(folder)]
-    local, remote = ({record.model: record for record in store.read_records(folder)} for folder in (ours, theirs))
+    local, remote = ({record.label: record for record in store.read_records(folder)} for folder in (ours, theirs))
     problems += [f"{len(found)} records, expected {count}" for found in (local, remote) if len(found) != count]
     for name in sorted(set(local) & set(remote)):
         first, second = said(local[name]), said(remote[name])
@@ -147,10 +152,10 @@ def page(result: Result) -> str:
     verdict = "all of it holds" if not result.problems else "**does not hold**: " + "; ".join(result.problems[:5])
     return f"""# A cluster, and a worker that is killed
 
-`python -m tests.pipeline.cluster --models {result.models} --workers {result.workers}` writes this page:
-{result.models} small models to ONNX, each with its parity, by a run on this machine and by a Dask cluster of
-{result.workers} worker processes of one thread each, into a folder that they share. One of them was killed (SIGKILL)
-when {result.killed_at_records} records were there.
+`python -m tests.pipeline.cluster --models {result.models} --formats {result.formats} --workers {result.workers}` writes
+this page: {result.models} small models to {result.formats}, each with its parity, by a run on this machine and by a
+Dask cluster of {result.workers} worker processes of one thread each, into a folder that they share. One of them was
+killed (SIGKILL) when {result.killed_at_records} records were there.
 
 | way | wall s |
 | --- | ---: |
@@ -168,11 +173,12 @@ Machine: {told}.
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=int, default=200)
+    parser.add_argument("--formats", default="onnx")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--md", type=Path)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args(arguments)
-    result = run(models=asked.models, workers=asked.workers)
+    result = run(models=asked.models, workers=asked.workers, formats=asked.formats)
     text = json.dumps({**result.__dict__, "machine": machine.hardware()}, indent=2, sort_keys=True) + "\n"
     print(text, end="")
     if asked.json is not None:
