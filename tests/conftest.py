@@ -22,7 +22,11 @@ Arrays = list[np.ndarray]
 
 
 def pytest_configure() -> None:
-    """A shell that starts its jobs in the background has them ignore SIGINT, and their children with them."""
+    """A shell that starts its jobs in the background has them ignore SIGINT, and their children with them.
+
+    No test finds what another, or the user, has left behind: planning int8 remembers nothing unless a test wants it.
+    """
+    os.environ["KEXPORT_CACHE"] = ""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

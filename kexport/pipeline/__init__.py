@@ -178,6 +178,7 @@ def _make(request: Request, cells: tuple[Cell, ...], staging: Path, observer: Ob
         data=request.data,
         own=request.own,
         isolate=request.isolate,
+        force=request.force,
         skip_unsupported=request.skip_unsupported,
         mirror=request.mirror,
         memory_bytes=request.memory_bytes,

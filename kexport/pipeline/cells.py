@@ -47,11 +47,10 @@ ALONE = 2**62
 class CellRun:
     """Runs the cells of a request: one Keras process per model, then one process per cell.
 
-    ``live`` are models of this program, by name: they are prepared here, before any process is started. ``data`` are
-    the files of its arrays, and ``own`` is a figure of its own, with which cells are made here as well.
-    ``recheck`` compares the published artifacts again instead of making new ones; those whose reference is ``kept``
-    beside them need no Keras. ``isolate``: every process imports its modules itself. Failures that lie with the request
-    or with this environment are not stored at once: `keep_failures` does, unless they are the whole run.
+    ``live`` are models of this program, by name: they are prepared here, before any process. ``data`` are the files of
+    its arrays, ``own`` is a figure of its own: cells are then made here as well. ``recheck`` compares published
+    artifacts again; those whose reference is ``kept`` need no Keras. ``force``: nothing is taken from earlier runs.
+    ``isolate``: processes import their modules themselves. Failures of the request or the environment: `keep_failures`.
     """
 
     directory: Path
@@ -60,6 +59,7 @@ class CellRun:
     timeout_seconds: float = 1800.0
     recheck: bool = False
     isolate: bool = False
+    force: bool = False
     live: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Path] = field(default_factory=dict)
     own: Measure | None = None
@@ -93,8 +93,7 @@ class CellRun:
         if self.live and self.own is None and not self.isolate:  # they start while the models are prepared here
             local.warm((WITH_RUNTIMES,), jobs=count, cores=cores)
         first = [job for group in groups for job in self._first(group)]
-        again = (self._cell(self._furnished(cell), 0, "") for cell in cells if cell in self.kept)
-        first += [job for job in again if job is not None]
+        first += filter(None, (self._cell(self._furnished(cell), 0, "") for cell in cells if cell in self.kept))
         local.run(
             first,
             jobs=count,
@@ -183,6 +182,7 @@ class CellRun:
             directory=str(self.directory),
             reproduce=reproduce(cell, self._place),
             threads=self._threads,
+            reuse=not self.force,
         )
         if self.own is not None:
             self._made_here(group, request)

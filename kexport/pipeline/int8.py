@@ -15,10 +15,11 @@ from kexport.evidence.scores import Measure
 from kexport.evidence.scoring import open_calibration_for
 from kexport.graph import Graph
 from kexport.images.calibration import CalibrationSet
-from kexport.pipeline import recipe
+from kexport.pipeline import recipe, remembered
 from kexport.pipeline.max_drop import Bound, Tell
 from kexport.quantization import Compile, Run, mixed, plan_file
 from kexport.quantization.kernels.pairs import sums_of
+from kexport.quantization.known import Memory
 from kexport.quantization.plan import QuantPlan
 from kexport.quantization.quantize import quantize, weights_only
 from kexport.quantization.scales.limits import scale_limits
@@ -44,10 +45,11 @@ def plan_of(
     threads: int,
     tell: Tell = lambda _: None,
     own: Measure | None = None,
+    reuse: bool = True,
 ) -> tuple[QuantPlan, QuantizationRecord]:
     """The plan of a quantized cell and what its record says of it. ``graph`` is optimized; ``tell`` hears of trials.
 
-    Their drop is that of ``own``, if it is given.
+    Their drop is that of ``own``, if it is given. ``reuse``: what earlier runs have found out is not found out again.
 
     Raises UsageError and SourceError for images that cannot be right, UnsupportedError where no scales are found.
     """
@@ -57,7 +59,7 @@ def plan_of(
     place = folder / _folder(cell)
     with _locked(folder / LOCK):
         if not plan_file.exists(place):
-            _make(cell, graph, ready, place, threads=threads, tell=tell, own=own)
+            _make(cell, graph, ready, place, threads=threads, tell=tell, own=own, reuse=reuse)
     record: QuantizationRecord = decode_as(QuantizationRecord, (place / FACTS).read_bytes())
     return plan_file.load(place), record
 
@@ -85,12 +87,24 @@ def _locked(path: Path) -> AbstractContextManager[object]:
 
 
 def _make(
-    cell: Cell, graph: Graph, ready: Prepared, place: Path, *, threads: int, tell: Tell, own: Measure | None
+    cell: Cell,
+    graph: Graph,
+    ready: Prepared,
+    place: Path,
+    *,
+    threads: int,
+    tell: Tell,
+    own: Measure | None,
+    reuse: bool,
 ) -> None:
     assert cell.calibration is not None
     start = time.perf_counter()
     images = open_calibration_for(ready.facts, cell.calibration, place.parent)
-    plan, search = _bounded(cell, graph, ready, place.parent, images, threads=threads, tell=tell, own=own)
+    memory = remembered.memory(threads) if reuse else None
+    plan, search = _bounded(
+        cell, graph, ready, place.parent, images, threads=threads, tell=tell, own=own, memory=memory
+    )
+    remembered.trim()
     place.mkdir(exist_ok=True)
     facts = _facts(
         plan,
@@ -129,6 +143,7 @@ def _bounded(
     threads: int,
     tell: Tell,
     own: Measure | None,
+    memory: Memory | None,
 ) -> tuple[QuantPlan, DropSearch | None]:
     """The plan in int8, or with as many float layers as the cell's bound takes."""
     compile_ = compiler(threads)
@@ -148,6 +163,7 @@ def _bounded(
             portable=said.kernels is not LayerKernels.FULL,
             wishes=wanted,
             folder=folder,
+            memory=memory,
         )
 
     if cell.max_drop is None:

@@ -13,6 +13,7 @@ from kexport.operations import Conv, Dense
 from kexport.quantization import Batches, Compile, sequence, survey
 from kexport.quantization.kernels.int8 import nearest, scales_of
 from kexport.quantization.kernels.pairs import LARGEST_SUM, sums_of
+from kexport.quantization.known import Memory
 from kexport.quantization.observe.distinct import distinct
 from kexport.quantization.plan import Kernel, Precision, QuantPlan
 from kexport.quantization.prepare import rewrites
@@ -34,6 +35,7 @@ def quantize(
     integer_head: bool = False,
     wishes: Wishes | None = None,
     folder: Path | None = None,
+    memory: Memory | None = None,
 ) -> QuantPlan:
     """The int8 plan of an optimized graph.
 
@@ -41,8 +43,9 @@ def quantize(
     they become float32 too, and the plan is made again. ``fit`` False leaves kernels as they are before rounding, for
     images that are too much alike to judge a fit on. ``portable`` False takes the whole range of int8 for kernels:
     some CPUs compute with them otherwise (`kernels.pairs`). ``integer_head`` quantizes a last dense layer too, and
-    ``wishes`` are what a recipe wants. Large values wait for their readers in ``folder``. Images that are copies of
-    others count once. Raises UnsupportedError if that does not end.
+    ``wishes`` are what a recipe wants. Large values wait for their readers in ``folder``. What the
+    ``memory`` has of the same nodes is not decided again (`known`). Images that are copies of others count once. Raises
+    UnsupportedError if that does not end.
     """
     graph, batches = rewrites.rewrite(graph), distinct(batches)
     said = wishes or Wishes()
@@ -56,6 +59,7 @@ def quantize(
         integer_head=integer_head,
         wishes=said,
         folder=folder,
+        memory=memory,
     )
     kept = {*keep_float, *said.in_float}
     for _ in range(ROUNDS):
@@ -78,12 +82,20 @@ def _plan(
     integer_head: bool,
     wishes: Wishes,
     folder: Path | None,
+    memory: Memory | None,
 ) -> QuantPlan:
     network = survey.survey(
         graph, batches, compile_, keep_float=keep_float, integer_head=integer_head, extremes=wishes.extremes
     )
     decided = sequence.decide(
-        network, batches, compile_, fit=fit, portable=portable, otherwise=wishes.other_kernels, folder=folder
+        network,
+        batches,
+        compile_,
+        fit=fit,
+        portable=portable,
+        otherwise=wishes.other_kernels,
+        folder=folder,
+        memory=memory,
     )
     return noted(
         QuantPlan(

@@ -23,10 +23,11 @@ from kexport.images.calibration import CalibrationSet
 from kexport.images.checks import Images
 from kexport.operations import Activate, Activation, Conv, Dense
 from kexport.quantization import Array, Batches, Compile
+from kexport.quantization.network import Network
 from kexport.quantization.prepare import rewrites
 from kexport.quantization.prepare.layer_groups import layer_groups
 from kexport.quantization.ranking import LayerDamage
-from kexport.quantization.sequence import BATCH_NUMBERS, Decided, Network, Walk, inputs_of
+from kexport.quantization.sequence import BATCH_NUMBERS, Decided, Walk, inputs_of
 from kexport.quantization.survey import survey
 from kexport.quantization.waiting import Waiting
 

@@ -9,7 +9,7 @@ the float network makes is held for all kernels from the beginning, at some posi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,40 +22,19 @@ from kexport.quantization.kernels.int8 import bias_of, nearest, scales_in_pairs,
 from kexport.quantization.kernels.pairs import pairs_of
 from kexport.quantization.kernels.refit import refit
 from kexport.quantization.kernels.rounding import round_kernel
+from kexport.quantization.known import MADE, REAL_BIAS, Arrays, Known, Memory, Nothing, Seen, entry, kernel_of, recall
+from kexport.quantization.network import Network
 from kexport.quantization.observe.moments import Moments, gather
 from kexport.quantization.observe.positions import Inputs, image_size, taps_of
-from kexport.quantization.observe.statistics import Observed, apart
+from kexport.quantization.observe.statistics import apart
 from kexport.quantization.observe.targets import Target, targets
-from kexport.quantization.plan import Affine, Kernel, Precision
+from kexport.quantization.plan import Kernel
 from kexport.quantization.scales import silu
 from kexport.quantization.scales.bounds import split_gate
 from kexport.quantization.waiting import Waiting, room
 
 MOST_TAPS = 1200  # weights per output of a kernel that is fitted
 BATCH_NUMBERS = 1 << 22  # of a node's input or output that one run handles, about
-
-
-@dataclass(frozen=True, kw_only=True)
-class Network:
-    """What is decided before the walk: the graph, each node's precision, each value's scale, what float sees.
-
-    Kernels of the ``heads`` have one scale: runtimes of integers alone may read no more of a dense layer.
-    """
-
-    graph: Graph
-    precisions: Mapping[str, Precision]
-    values: Mapping[str, Affine]
-    observed: Mapping[str, Observed]
-    heads: frozenset[str] = frozenset()
-
-    def int8(self, name: str) -> bool:
-        """Whether the node computes in int8."""
-        return self.precisions.get(name) is Precision.INT8
-
-    def waits_as_int8(self, value: str) -> bool:
-        """Whether the value is made, or read by all its readers, as int8."""
-        readers = self.graph.consumers[value]
-        return self.int8(value) or (bool(readers) and all(self.int8(node.name) for node in readers))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,15 +54,28 @@ def decide(
     portable: bool = True,
     otherwise: Collection[str] = (),
     folder: Path | None = None,
+    memory: Memory | None = None,
 ) -> Decided:
     """Every kernel and bias, in the order of the graph.
 
     ``fit`` False rounds kernels as they are; ``portable`` False does not keep neighbours within 16 bits (`pairs`), but
-    those of the nodes ``otherwise``, which have the contrary of it. Large values wait in ``folder`` (`waiting`).
+    those of the nodes ``otherwise``, which have the contrary of it. Large values wait in ``folder`` (`waiting`). What
+    the ``memory`` has is not decided again (`known`).
     """
-    stored = inputs_of(network, batches)
+    seen = Seen(batches, [spec.name for spec in network.graph.inputs])
+    stored = inputs_of(network, seen)
     images = len(next(iter(stored.values())))
-    wanted = targets(network.graph, batches, compile_, names=_fitted(network), images=images)
+    memory = memory or Nothing()
+
+    def asked(node: Node) -> object:
+        pairs = pairs_of(network.graph, node) if _has_kernel(network, node) else ()
+        narrow = portable != (node.name in otherwise)
+        return fit, narrow, pairs, node.name in fitted, node.name in network.heads, _cut(network, node)
+
+    fitted = frozenset(_fitted(network))
+    known = recall(network, memory, seen.digest, asked=asked, kernels=lambda node: _has_kernel(network, node))
+    names = tuple(name for name in _fitted(network) if not known.kernel(name))
+    wanted = targets(network.graph, batches, compile_, names=names, images=images)
     walk = Walk(
         network=network,
         compile_=compile_,
@@ -97,12 +89,33 @@ def decide(
     )
     left = {name: len(readers) for name, readers in network.graph.consumers.items()}
     for node in network.graph:
-        walk.visit(node, last=not left[node.name])
+        _step(walk, node, known, memory)
         for value in dict.fromkeys(node.inputs):
             left[value] -= 1
             if not left[value]:
-                del walk.stored[value]
+                walk.stored.pop(value, None)
     return walk.decided
+
+
+def _step(walk: Walk, node: Node, known: Known, memory: Memory) -> None:
+    """Decide a node, or take what is known of it; what the next nodes do not need is not made."""
+    found, last = known.found.get(node.name, {}), node.name not in known.needed
+    if found and (known.kernel(node.name) or not _has_kernel(walk.network, node)):
+        walk.take(node, found, last=last)
+        return
+    walk.visit(node, last=last)
+    if node.name in known.keys:
+        kernel, bias = walk.decided.kernels.get(node.name), walk.decided.biases.get(node.name)
+        if kept := entry(kernel, bias, walk.stored.get(node.name)):
+            memory.put(known.keys[node.name], kept)
+
+
+def _has_kernel(network: Network, node: Node) -> bool:
+    return isinstance(node.operation, (Conv, Dense)) and node.name in network.precisions
+
+
+def _cut(network: Network, node: Node) -> bool:
+    return _has_kernel(network, node) and reads_cut(network.graph, node)
 
 
 def _fitted(network: Network) -> tuple[str, ...]:
@@ -165,6 +178,15 @@ class Walk:
             node = replace(node, operation=self._quantized(node, operation))
         if not last:
             self._store(node)
+
+    def take(self, node: Node, found: Arrays, *, last: bool) -> None:
+        """As `visit`, with what was decided before for the same node."""
+        if isinstance(node.operation, (Conv, Dense)) and node.name in self.network.precisions:
+            kernel, bias = kernel_of(found), found[REAL_BIAS]
+            self.decided.kernels[node.name], self.decided.biases[node.name] = kernel, bias
+            node = replace(node, operation=replace(node.operation, kernel=kernel.dequantize(), bias=bias))
+        if not last:
+            self._store(node) if MADE not in found else self.stored.update({node.name: found[MADE]})
 
     def _quantized(self, node: Node, operation: Conv | Dense) -> Conv | Dense:
         moments = self._moments(node, operation)

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from kexport.graph import Graph
 from kexport.quantization import Batches, Compile
+from kexport.quantization.network import Network
 from kexport.quantization.observe import statistics as observe
 from kexport.quantization.prepare import assign, equalize, stem
 from kexport.quantization.scales import ranges
 from kexport.quantization.scales.ties import without_ties
-from kexport.quantization.sequence import Network
 
 
 def survey(

@@ -35,13 +35,17 @@ from kexport.store.references import Kind
 
 @dataclass(frozen=True, kw_only=True)
 class CellRequest:
-    """Make ``cell`` from the prepared ``folder``, publish it under ``directory``."""
+    """Make ``cell`` from the prepared ``folder``, publish it under ``directory``.
+
+    ``reuse``: what earlier runs have found out of the same layers is not found out again (`pipeline.remembered`).
+    """
 
     cell: Cell
     folder: str
     directory: str
     reproduce: str
     threads: int = 1
+    reuse: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +118,14 @@ def quantize(state: Making) -> Making:
     assert state.graph is not None
     threads, tell = state.request.threads, state.clock.tell
     plan, quantized = int8.plan_of(
-        state.cell, state.graph, state.ready, state.folder, threads=threads, tell=tell, own=state.own
+        state.cell,
+        state.graph,
+        state.ready,
+        state.folder,
+        threads=threads,
+        tell=tell,
+        own=state.own,
+        reuse=state.request.reuse,
     )
     return replace(state, plan=plan, quantized=quantized)
 

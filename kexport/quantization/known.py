@@ -1,0 +1,172 @@
+"""What was decided before for the same nodes: found again by the content of everything that it follows from.
+
+The key of a node is a digest of its operation, of the scales and precisions around it, of what the float network and
+the quantized one make of the calibration images up to there, and of what was asked. So a network with another head
+shares the keys of all nodes before the head, and of no other; nothing is found by a name. What is found is what would
+be computed, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from kexport.graph import Node
+from kexport.quantization import Batches, Feeds
+from kexport.quantization.plan import Kernel
+
+if TYPE_CHECKING:
+    from kexport.quantization.network import Network
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+MOST_KEPT_BYTES = 1 << 20
+"""Of what a node makes of all images: larger values are made again where they are needed."""
+MADE, NUMBERS, SCALES, BIAS, REAL_BIAS = "made", "numbers", "scales", "bias", "real_bias"
+
+
+class Memory(Protocol):
+    """Where arrays are kept between runs by their keys; it may forget any of them at any time."""
+
+    def get(self, key: str) -> Arrays | None:
+        """What was put there, or None."""
+        ...
+
+    def put(self, key: str, arrays: Arrays) -> None:
+        """Keep it, if that can be."""
+        ...
+
+
+class Nothing:
+    """Remembers nothing."""
+
+    def get(self, key: str) -> Arrays | None:
+        """Never there."""
+        del key
+        return None
+
+    def put(self, key: str, arrays: Arrays) -> None:
+        """Forgotten at once."""
+        del key, arrays
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What is known before a walk: the ``keys`` of nodes, what was ``found`` by them, and which values are ``needed``.
+
+    A value is needed where a node that reads it has to be run.
+    """
+
+    keys: Mapping[str, str]
+    found: Mapping[str, Arrays]
+    needed: frozenset[str]
+
+    def kernel(self, name: str) -> bool:
+        """Whether the kernel of a node is known."""
+        return NUMBERS in self.found.get(name, {})
+
+
+class Seen:
+    """Batches that are told apart by their content: a digest of all that came by."""
+
+    def __init__(self, batches: Batches, names: Sequence[str]) -> None:
+        self._batches, self._names, self._digest = batches, names, blake2b(digest_size=32)
+
+    def __call__(self) -> Iterator[Feeds]:
+        """The batches."""
+        for feeds in self._batches():
+            _feed(self._digest, [feeds[name] for name in self._names])
+            yield feeds
+
+    @property
+    def digest(self) -> str:
+        """Of what has come by so far."""
+        return self._digest.hexdigest()
+
+
+def recall(
+    network: Network, memory: Memory, images: str, *, asked: Callable[[Node], object], kernels: Callable[[Node], bool]
+) -> Known:
+    """What the memory has of a network that sees these ``images``; ``asked`` is what else a node follows from.
+
+    ``kernels`` says which nodes get one.
+    """
+    keys = {} if isinstance(memory, Nothing) else _keys(network, images, asked)
+    got = ((name, memory.get(key)) for name, key in keys.items())
+    found = {name: arrays for name, arrays in got if arrays is not None}
+    needed: set[str] = set()
+    for node in reversed(network.graph.nodes):
+        has = found.get(node.name, {})
+        if (kernels(node) and NUMBERS not in has) or (node.name in needed and MADE not in has):
+            needed.update(node.inputs)
+    return Known(keys=keys, found=found, needed=frozenset(needed))
+
+
+def entry(kernel: Kernel | None, bias: npt.NDArray[Any] | None, made: Any) -> Arrays:
+    """What is to be remembered of a node; nothing of large values, which wait on disk or take too much of it."""
+    kept: dict[str, npt.NDArray[Any]] = {}
+    if kernel is not None and bias is not None:
+        kept = {NUMBERS: kernel.numbers, SCALES: kernel.scales, REAL_BIAS: bias}
+        kept |= {} if kernel.bias is None else {BIAS: kernel.bias}
+    if isinstance(made, np.ndarray) and made.nbytes <= MOST_KEPT_BYTES:
+        kept[MADE] = made
+    return kept
+
+
+def kernel_of(arrays: Arrays) -> Kernel:
+    """The kernel of an entry. Raises GraphError for what is none."""
+    return Kernel(numbers=arrays[NUMBERS], scales=arrays[SCALES], bias=arrays.get(BIAS))
+
+
+def _keys(network: Network, images: str, asked: Callable[[Node], object]) -> dict[str, str]:
+    graph, values = network.graph, network.values
+    real, walked = {}, {}
+    for place, spec in enumerate(graph.inputs):
+        real[spec.name] = walked[spec.name] = _digest(images, place)
+    for node in graph:
+        name = node.name
+        real[name] = _digest(node.operation, node.shape, node.copies, [real[value] for value in node.inputs])
+        seen = network.observed.get(name)
+        walked[name] = _digest(
+            real[name],
+            [(walked[v], graph.shapes[v], values.get(v), network.waits_as_int8(v)) for v in node.inputs],
+            values.get(name),
+            network.waits_as_int8(name),
+            network.precisions.get(name),
+            None if seen is None else seen.linear,
+            asked(node),
+        )
+    return {node.name: walked[node.name] for node in graph}
+
+
+def _digest(*parts: object) -> str:
+    found = blake2b(digest_size=32)
+    _feed(found, parts)
+    return found.hexdigest()
+
+
+def _feed(found: blake2b, value: Any) -> None:
+    """Every value in one way that no other has: its type, its size, its content. TypeError for what has no such way."""
+    if isinstance(value, np.ndarray):
+        found.update(f"array {value.dtype.str} {value.shape};".encode())
+        found.update(np.ascontiguousarray(value).data.cast("B") if value.size else b"")
+    elif is_dataclass(value):
+        found.update(f"{type(value).__qualname__} {len(fields(value))};".encode())
+        for each in fields(value):
+            _feed(found, getattr(value, each.name))
+    elif isinstance(value, (tuple, list)):
+        found.update(f"list {len(value)};".encode())
+        for each in value:
+            _feed(found, each)
+    elif isinstance(value, Mapping):
+        _feed(found, [list(each) for each in value.items()])
+    else:
+        if not isinstance(value, (str, int, float, Enum, np.generic, type(None))):
+            raise TypeError(f"{type(value).__qualname__} cannot be part of a key")
+        text = repr(value).encode()
+        found.update(f"{type(value).__qualname__} {len(text)};".encode() + text)
