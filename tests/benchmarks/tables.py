@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import code_blocks
+import consumers_block
 import evidence
 import int8_blocks
 import int8_forty
@@ -49,6 +50,7 @@ INT8_FORTY = "parity/int8-forty.json"
 PYTORCH = "parity/pytorch-peer.json"
 KERAS_IO = "parity/keras-io.json"
 RUNS = "parity/runs.json"
+CONSUMERS = "parity/consumers.json"
 AGAIN = "python tests/benchmarks/tables.py"
 
 
@@ -106,6 +108,7 @@ def blocks(root: Path) -> dict[str, str]:
     return {name: make() for name, make in code_blocks.BLOCKS.items()} | {
         "bar": measured_blocks.bar(rows),
         "measured": measured_blocks.highlights(rows),
+        "consumers": consumers_block.summary(load(root / CONSUMERS)),
         "record": record_block.record(),
         "runs": measured_blocks.runs(runs),
         "export-vs-peers": measured_blocks.comparison(peers, "--peers"),
