@@ -18,7 +18,7 @@ def summary(data: Json | None) -> str:
     consumers, networks = ({cell[name] for cell in data["cells"]} for name in ("consumer", "network"))
     parts = "; ".join(_part(data["cells"], *pair) for pair in SHOWN)
     return (
-        f"{len(consumers)} programs that read such files were asked about {len(networks)} networks; right on all of them: "
+        f"{len(consumers)} programs that read such files were asked about {len(networks)} networks; right on all: "
         f"{parts}. Versions, other schemes, and the cause of each wrong one: [{PAGE}]({PAGE})."
     )
 
