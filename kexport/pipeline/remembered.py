@@ -43,13 +43,17 @@ def folder() -> Path | None:
     told = os.environ.get(MEMORY_VARIABLE)
     if told == "":
         return None
-    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kexport"
-    place = (Path(told) if told else usual) / "int8"
     try:
+        place = (Path(told) if told else _usual()) / "int8"
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         return place if _is_own(place) else None
-    except OSError:  # a home that cannot be written: nothing is remembered
+    except (OSError, RuntimeError):  # no home, or one that cannot be written: nothing is remembered
         return None
+
+
+def _usual() -> Path:
+    """RuntimeError for a user whom the system does not know, and without ``HOME``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kexport"
 
 
 def _is_own(place: Path) -> bool:

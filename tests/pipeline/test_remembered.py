@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,6 +71,17 @@ def test_the_usual_folder_is_that_of_the_user(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert remembered.folder() == tmp_path / "kexport" / "int8"
     assert (tmp_path / "kexport" / "int8").stat().st_mode & 0o077 == 0
+
+
+def test_a_user_without_a_home_remembers_nothing(monkeypatch):
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv(remembered.MEMORY_VARIABLE)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    assert remembered.memory(2) is None
+    remembered.trim()
 
 
 def test_what_was_used_longest_ago_goes_first(place, monkeypatch):
