@@ -7,6 +7,7 @@ at: nothing is loaded here.
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +42,11 @@ def select(sources: Sequence[str | Live]) -> tuple[Named, ...]:
     tell them apart (`apart`). Raises UnknownNameError for a name that names nothing, SourceError for a file that is
     not there, UsageError where two sources would give artifacts of the same name all the same.
     """
-    chosen = apart.named(tuple(dict.fromkeys(named for source in sources for named in _resolve(source))))
+    once: dict[object, Named] = {}
+    for source in sources:
+        for named in _resolve(source):
+            once.setdefault(_place(named), named)
+    chosen = apart.named(tuple(once.values()))
     names: dict[str, Named] = {}
     for named in chosen:
         if named.name in names:
@@ -52,6 +57,11 @@ def select(sources: Sequence[str | Live]) -> tuple[Named, ...]:
             )
         names[named.name] = named
     return chosen
+
+
+def _place(named: Named) -> object:
+    """What two words for one source share: the place of a file, without following links; else the source itself."""
+    return os.path.abspath(named.path) if isinstance(named, ModelFile) else named  # noqa: PTH100
 
 
 def command(named: Named) -> str:

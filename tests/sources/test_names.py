@@ -109,6 +109,17 @@ def test_sources_of_one_name_are_told_apart(folder: Path, sources: list[str], na
 
 
 @pytest.mark.parametrize(
+    "other", ["./a.keras", "{folder}/a.keras", "nested/../a.keras", "*.keras", "."], ids=lambda text: text.strip("{}")
+)
+def test_one_file_in_two_words_is_one_source(folder: Path, other: str) -> None:
+    (folder / "nested").mkdir(exist_ok=True)
+    first, *others = named.select(["a.keras", other.format(folder=folder)])
+    assert named.told(first) == "a.keras"
+    places = [Path(named.told(each)).resolve() for each in (first, *others) if isinstance(each, ModelFile)]
+    assert len(places) == len(set(places))
+
+
+@pytest.mark.parametrize(
     ("sources", "kind", "message"),
     [
         (["missing.keras"], SourceError, "missing.keras does not exist; expected a .keras file, a .h5 file that"),
