@@ -40,8 +40,8 @@ MEMBERS: dict[str, tuple[str, int]] = {
     "efficientnet_v2": ("EfficientNetV2B0", 224),
     "convnext": ("ConvNeXtTiny", 96),
 }
-DEEP = {"inception_resnet_v2", "densenet"}
-"""The long run has them; inception_v3, resnet and nasnet have their operations."""
+DEEP = {"inception_resnet_v2", "densenet", "nasnet", "convnext", "efficientnet"}
+"""The long run has them: they are the slowest to build; the zoo and the table of layers have their operations."""
 PARAMS = [pytest.param(family, marks=pytest.mark.long if family in DEEP else ()) for family in MEMBERS]
 SMALLEST_SPREAD = 0.5
 """Of the logits, over inputs and over classes: the float tolerance is thousands of times smaller."""

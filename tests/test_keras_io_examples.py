@@ -27,6 +27,7 @@ def application(name: str, side: int = 64, **options: Any) -> ModelSpec:
     return ModelSpec(application=name, weights=RANDOM, input_shape=(side, side, 3), **options)
 
 
+@pytest.mark.long
 def test_classify_with_resnet50(tmp_path: Path) -> None:
     records = exported(application("ResNet50"), tmp_path, DEEP)
     passed(records)

@@ -178,8 +178,8 @@ def test_every_cell_refused_alike_is_told_once(tmp_path: Path, faulty: Faulty) -
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_and_resumed(tmp_path: Path, number: signal.Signals) -> None:
     """Children are dead, nothing half done is left, and --resume completes the run."""
-    arguments = ["export", "MobileNetV3Small", "MobileNet", "--weights", "random:0", "--input-shape", "64,64,3",
-                 "--formats", "onnx", "--jobs", "1", "-o", str(tmp_path / "out")]  # fmt: skip
+    arguments = ["export", "MobileNet", "--alpha", "0.25", "--weights", "random:0", "--input-shape", "64,64,3",
+                 "--formats", "onnx,tflite", "--jobs", "1", "-o", str(tmp_path / "out")]  # fmt: skip
     command = [sys.executable, "-m", "kexport", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
