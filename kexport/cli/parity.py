@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
@@ -11,6 +12,9 @@ from kexport.cli import output, progress
 from kexport.cli.options import json_option, trusted_option
 from kexport.cli.run_cells import tell
 from kexport.errors import UsageError
+
+if TYPE_CHECKING:
+    from kexport.evidence.by_layer import ByLayer
 
 ARTIFACTS = (Path("artifacts"),)
 
@@ -47,7 +51,7 @@ ORDER = 40
     "reproduce",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
-    help="With --by-layer: inputs, the layer's values and a script that shows the first difference, e.g. -o difference",
+    help="With --by-layer: a page, error over depth; the first layer that differs as a file, with script, e.g. -o why",
 )
 @trusted_option
 @json_option
@@ -86,12 +90,25 @@ def command(
     return tell(records, as_json=as_json, seconds=time.monotonic() - started)
 
 
+def _page(found: ByLayer, folder: Path) -> Path:
+    """The drawing and the table as a page."""
+    from kexport import files
+    from kexport.reports import depth
+
+    files.prepare(folder)
+    files.write(folder / "by-layer.html", depth.render_html(found))
+    return folder / "by-layer.html"
+
+
 def _by_layer(paths: tuple[Path, ...], reference: Path | None, reproduce: Path | None, *, as_json: bool) -> int:
     """The tables to stdout, the verdicts to stderr; 1 where a layer leaves its tolerance."""
     from kexport.pipeline.by_layer import by_layer
     from kexport.records import encode
-    from kexport.reports import terminal
+    from kexport.reports import page, terminal
     from kexport.reports.by_layer import layer_table, verdict
+
+    if reproduce is not None:
+        page.check()
 
     with progress.create() as observer:
         found = by_layer(paths, observer, reference=reference, reproduce=reproduce)
@@ -101,7 +118,9 @@ def _by_layer(paths: tuple[Path, ...], reference: Path | None, reproduce: Path |
         output.renderables([item for each in found for item in terminal.shown(layer_table(each))])
     for each in found:
         output.message(verdict(each))
-        if each.first and reproduce is not None:
-            script = reproduce / Path(each.artifact).name / "reproduce.py"
-            output.message(f"{script} shows it again without kexport")
+        if reproduce is not None:
+            folder = reproduce / Path(each.artifact).name
+            output.message(f"{_page(each, folder)}: error over depth, to look at in a browser")
+            if each.first:
+                output.message(f"{folder / 'reproduce.py'} shows it again without kexport")
     return 1 if any(each.first for each in found) else 0

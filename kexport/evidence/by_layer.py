@@ -66,6 +66,11 @@ class ByLayer:
     unseen: int
     notes: tuple[str, ...] = ()
 
+    @property
+    def roots(self) -> tuple[LayerError, ...]:
+        """The tensors that leave the tolerance while all that they read keeps it; ``first`` are their layers."""
+        return tuple(each for each in self.layers if each.leaves and each.given_db >= self.tolerance_db)
+
 
 def compare(
     values: Iterable[Inner],
@@ -87,7 +92,7 @@ def compare(
             continue
         free = (own and scheme not in TOLERANCE_DB) or fact.kind in _SCALING
         given = [factors[name] for name in _read(fact, every, seen)[1] if name in factors] if free else []
-        found = _differ(inner, fact, samples[fact.name], given=given if free else None)
+        found = _differ(inner, fact, samples[fact.name], every, given=given if free else None)
         if free and len(samples[fact.name]) < FEWEST_PLACES and not found.sqnr >= QUANTIZED_DB:
             continue  # one number a channel, with factors of which nothing is known
         seen[fact.name] = (_without_value(inner), found.error, found.sqnr, found.rescaled)
@@ -176,14 +181,21 @@ class _Found:
     rescaled: bool = False
 
 
-def _differ(inner: Inner, fact: LayerFact, expected: Samples, *, given: Sequence[Factors] | None) -> _Found:
+def _differ(
+    inner: Inner,
+    fact: LayerFact,
+    expected: Samples,
+    every: Mapping[str, LayerFact],
+    *,
+    given: Sequence[Factors] | None,
+) -> _Found:
     """How far a value is off, in the layout of a feature map that fits.
 
     ``given`` are the factors of what it reads, where the file may have factors of its own; None where it may not. They
     are fitted where there are enough numbers a channel, else one of those given is taken.
     """
     plain = np.ones(expected.shape[-1])
-    layouts = _layouts(inner.value, fact)
+    layouts = _layouts(inner.value, fact, every)
     best = max((_figured(actual, expected, plain) for actual in layouts), key=_rank)
     if given is None:
         return best
@@ -213,7 +225,8 @@ _FITTED_DB = 3.0
 """How much better channels have to fit with factors of their own before these are believed."""
 
 
-def _layouts(value: npt.NDArray[np.float32], fact: LayerFact) -> list[Samples]:
+def _layouts(value: npt.NDArray[np.float32], fact: LayerFact, every: Mapping[str, LayerFact]) -> list[Samples]:
+    """Channels last or first; of a feature map made flat too, whose order a dense layer's kernel can take over."""
     axes = value.shape[1:]
     turned = (fact.shape[-1], *fact.shape[:-1])
     found = []
@@ -221,7 +234,18 @@ def _layouts(value: npt.NDArray[np.float32], fact: LayerFact) -> list[Samples]:
         found.append(sample(value, fact.shape))
     if axes == turned and len(fact.shape) == _FEATURE_MAP:
         found.append(sample(np.moveaxis(value, 1, -1), fact.shape))
+    height, width, channels = _flattened(fact, every)
+    if channels:
+        flat = np.moveaxis(value.reshape(-1, channels, height, width), 1, -1)
+        found.append(sample(flat, fact.shape))
     return found or [np.full((1, 1), np.nan, np.float32)]
+
+
+def _flattened(fact: LayerFact, every: Mapping[str, LayerFact]) -> tuple[int, int, int]:
+    """Height, width and channels of the feature map that a layer makes flat; zeros where it makes none."""
+    read = every.get(fact.inputs[0]) if len(fact.inputs) == 1 else None
+    flat = read is not None and len(fact.shape) == 1 and math.prod(read.shape) == fact.shape[0]
+    return read.shape if read is not None and flat and len(read.shape) == _FEATURE_MAP else (0, 0, 0)  # type: ignore[return-value]  # three sizes
 
 
 _FEATURE_MAP = 3  # height, width, channels

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kexport import files, machine
+from kexport import files, machine, store
 from kexport.errors import StoreError, UsageError
 from kexport.evidence import artifact_file
 from kexport.evidence.by_layer import ByLayer
@@ -16,7 +17,8 @@ from kexport.pipeline.events import Event, Observer
 from kexport.pipeline.kept import Kept
 from kexport.pipeline.runners.jobs import Progress
 from kexport.pipeline.tasks.by_layer import ByLayerRequest
-from kexport.records import Record
+from kexport.pipeline.workspace import workspace
+from kexport.records import LayerNoise, LayersRecord, Record
 from kexport.registry import Engine
 from kexport.sources import stored
 from kexport.specs import Format
@@ -24,26 +26,57 @@ from kexport.specs import Format
 SHOWN = ("onnx", "tflite")
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """A question, and the record that the answer belongs to; None where nothing can be written."""
+
+    request: ByLayerRequest
+    directory: Path | None = None
+    record: Record | None = None
+
+
 def by_layer(
     paths: Sequence[Path], observer: Observer, *, reference: Path | None = None, reproduce: Path | None = None
 ) -> tuple[ByLayer, ...]:
     """Every ONNX and TFLite artifact that ``paths`` name; with a ``reference`` the files themselves, of any maker.
 
+    What was found of an artifact in a folder that can be written goes into its record, unless the file was changed.
     What shows the first difference again goes into a folder of the artifact's name in ``reproduce``.
 
     Raises UsageError where there is nothing to compare, StoreError where nothing was stored of Keras's layers.
     """
-    asked = [_alone(path, reference) for path in paths] if reference is not None else list(_stored(paths))
+    asked = [_Asked(request=_alone(path, reference)) for path in paths] if reference else list(_stored(paths))
     if not asked:
         raise UsageError(
             f"{', '.join(map(str, paths))}: no ONNX or TFLite artifact, and only those show inner values",
             hint="kexport export MODEL --formats onnx,tflite",
         )
-    found = tuple(_answer(request, observer) for request in asked)
-    if reproduce is not None:
-        for request, each in zip(asked, found, strict=True):
-            reproduction.write(request, each, reproduce / Path(each.artifact).name)
+    found = tuple(_answer(each.request, observer) for each in asked)
+    for each, answer in zip(asked, found, strict=True):
+        if reproduce is not None:
+            reproduction.write(each.request, answer, reproduce / Path(answer.artifact).name)
+    _keep([(each, answer) for each, answer in zip(asked, found, strict=True) if each.record and not answer.notes])
     return found
+
+
+def _keep(judged: Sequence[tuple[_Asked, ByLayer]]) -> None:
+    """Into the records, directory by directory."""
+    for directory in dict.fromkeys(each.directory for each, _ in judged):
+        assert directory is not None
+        here = [(each.record, answer) for each, answer in judged if each.directory == directory and each.record]
+        with workspace(directory):
+            for record, answer in here:
+                store.write_record(directory, replace(record, by_layer=_kept(answer)), Path(answer.artifact).name)
+            store.write_manifest(directory, only=[answer.artifact for _, answer in here])
+
+
+def _kept(found: ByLayer) -> LayersRecord:
+    begins = {each.layer: blamed for each, blamed in zip(found.roots, found.first, strict=True)}
+    noises = (
+        LayerNoise(layer=each.layer, sqnr_db=each.sqnr_db, added=each.added, begins=begins.get(each.layer, ""))
+        for each in found.layers
+    )
+    return LayersRecord(tolerance_db=found.tolerance_db, layers=tuple(noises))
 
 
 def _answer(request: ByLayerRequest, observer: Observer) -> ByLayer:
@@ -61,17 +94,18 @@ def _answer(request: ByLayerRequest, observer: Observer) -> ByLayer:
     return found
 
 
-def _stored(paths: Sequence[Path]) -> Iterator[ByLayerRequest]:
+def _stored(paths: Sequence[Path]) -> Iterator[_Asked]:
     stored_ones, alone = lone.apart(paths)
     for directory, records in by_directory(stored_ones):
         for record in records:
             if record.artifact is not None and record.format in SHOWN:
                 path = directory / record.artifact.path
-                yield _request(path, record, kept.of(directory, record))
+                request = _request(path, record, kept.of(directory, record))
+                yield _Asked(request=request, directory=directory, record=record)
     for path in alone:
         found = artifact_file.read(path).record
         if found is not None and found.format in SHOWN:
-            yield _request(path, found, kept.beside(path, found))
+            yield _Asked(request=_request(path, found, kept.beside(path, found)))
 
 
 def _request(path: Path, record: Record, known: Kept | None) -> ByLayerRequest:

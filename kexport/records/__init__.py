@@ -15,6 +15,7 @@ from typing import Any
 from kexport.documents import SCHEMA_VERSION, decode_as, encode
 from kexport.records.artifact import Artifact, WrittenFile
 from kexport.records.gates import Gates
+from kexport.records.layers import LayerNoise, LayersRecord
 from kexport.records.measured import BenchRecord, Cost
 from kexport.records.profiled import Limits, OperatorTime, Profile, Work
 from kexport.records.proof import AccuracyRecord, Check, Compared, OutputParity, ParityRecord, Rounding, Score
@@ -34,6 +35,8 @@ __all__ = [
     "DropSearch",
     "DropTrial",
     "Gates",
+    "LayerNoise",
+    "LayersRecord",
     "Limits",
     "OperatorTime",
     "OutputParity",
@@ -80,6 +83,7 @@ class Record:
     was known not to be supported and is `skipped`. ``made`` is
     the day (UTC) on which, and ``machine`` what, the artifact was judged on; empty in records of 0.1.
     ``auto`` is what ``--schemes auto`` says of the file, which begins with ``taken`` for the one to take of its format.
+    ``by_layer`` is what ``parity --by-layer`` found in it; None where that was not asked.
     ``provenance`` is an in-toto statement about the artifact with SLSA's predicate; None in records of 0.1.
     """
 
@@ -106,6 +110,7 @@ class Record:
     variant: str = ""
     gates: Gates | None = None
     auto: str = ""
+    by_layer: LayersRecord | None = None
     schema: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:

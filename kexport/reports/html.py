@@ -12,7 +12,7 @@ from typing import Any
 
 from kexport.evidence.latency import Latency, summarize
 from kexport.records import BenchRecord, Check, Record
-from kexport.reports import page, profile_page, trust
+from kexport.reports import depth, page, profile_page, trust
 from kexport.reports.auto import auto_table
 from kexport.reports.origin import origin, weights
 from kexport.reports.tables import NONE, RUNTIMES, megabytes, milliseconds, number, worst
@@ -71,6 +71,7 @@ def render(records: Sequence[Record]) -> str:
         axis=_axis(records),
         profiles=profile_page.shown(records),
         tried=auto_table(records),
+        depths=depth.lines(records),
         plotly=page.plotly_script(),
     )
     return text.rstrip("\n") + "\n"

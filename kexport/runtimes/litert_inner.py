@@ -18,6 +18,22 @@ def values(
     path: Path, inputs: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]], *, threads: int
 ) -> Iterator[Inner]:
     """The values, in the order of the file. Raises ArtifactError where the file does not run."""
+    interpreter = _run(path, inputs, threads=threads)
+    tensors = {detail["name"]: detail for detail in _computed(interpreter)}
+    for name, layer in chosen(list(tensors), shapes).items():
+        yield _inner(interpreter, tensors[name], layer)
+
+
+def every_tensor(
+    path: Path, inputs: Mapping[str, Tensor], indices: Sequence[int], *, threads: int
+) -> dict[int, Tensor]:
+    """The tensors of these numbers as they are stored, for one row. Raises ArtifactError as `values` does."""
+    interpreter = _run(path, inputs, threads=threads)
+    return {index: interpreter.get_tensor(index) for index in indices}
+
+
+def _run(path: Path, inputs: Mapping[str, Tensor], *, threads: int) -> Any:
+    """An interpreter that keeps every tensor, after one run."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     try:
@@ -31,9 +47,7 @@ def values(
         raise ArtifactError(f"{path} does not load in LiteRT: {error}", hint="kexport verify DIR") from error
     session = LitertSession(interpreter, source=path, options=SessionOptions(threads=threads))
     session.run_real(filled(session, inputs))
-    tensors = {detail["name"]: detail for detail in _computed(interpreter)}
-    for name, layer in chosen(list(tensors), shapes).items():
-        yield _inner(interpreter, tensors[name], layer)
+    return interpreter
 
 
 def _computed(interpreter: Any) -> list[dict[str, Any]]:

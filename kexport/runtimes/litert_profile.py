@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from kexport.formats.places import layer_of
 from kexport.formats.tflite import parts
-from kexport.formats.tflite.work import is_own, work
+from kexport.formats.tflite.work import known_values, place_of, work
 from kexport.formats.work import repeated
 from kexport.records import OperatorTime, Profile
 from kexport.runtimes import SessionOptions, Tensor, open_session
@@ -37,7 +36,7 @@ def operators(path: Path, inputs: Mapping[str, Tensor], *, options: SessionOptio
     model = parts.read(path)
     rows = len(next(iter(inputs.values())))
     shapes, times = _shapes(path, rows)
-    own = is_own(model)
+    known = known_values(model)
     nothing = median(_samples(_opened(parts.empty(), (), options), fewest=_EMPTY_RUNS))
     seconds: dict[str, float] = {}
     found = []
@@ -46,11 +45,11 @@ def operators(path: Path, inputs: Mapping[str, Tensor], *, options: SessionOptio
             given = [shapes[value] for value in parts.inputs(model, each.place)]
             samples = _samples(_opened(parts.cut(model, each.place), given, options), fewest=FEWEST_RUNS)
             seconds[each.identity] = times * max(0.0, median(samples) - nothing)
-        place = layer_of(each.makes) if own else each.makes
+        place = place_of(each.makes, known)
         found.append(OperatorTime(name=each.makes, place=place, kind=each.kind, seconds=seconds[each.identity]))
     return Profile(
         method=METHOD,
-        layers=own,
+        layers=known is not None,
         runs=FEWEST_RUNS,
         operators=tuple(found),
         work=repeated(work(model, shapes), times),

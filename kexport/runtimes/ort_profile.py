@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kexport.formats.onnx.work import place_of, work
-from kexport.formats.places import knows_layers, layer_of
+from kexport.formats.onnx.work import known_values, place_of, work
+from kexport.formats.places import layer_of
 from kexport.formats.work import repeated
 from kexport.records import OperatorTime, Profile
 from kexport.runtimes import SessionOptions, Tensor, static_batch
@@ -42,14 +42,14 @@ def operators(path: Path, inputs: Mapping[str, Tensor], *, options: SessionOptio
 
     runs = max(FEWEST_RUNS, min(MOST_RUNS, int(SECONDS / max(run_seconds, 1e-6))))
     source = onnx.load(str(path), load_external_data=False)
-    own = knows_layers(source.producer_name)
+    known = known_values(source)
     with tempfile.TemporaryDirectory() as folder:
         kernels, times = _kernels(path, inputs, folder=Path(folder), options=options, runs=runs)
         optimized = onnx.load(str(Path(folder) / _OPTIMIZED), load_external_data=False).graph.node
-    places = _places(optimized, _names(source.graph, own=own))
+    places = _places(optimized, _names(source.graph, known))
     return Profile(
         method=METHOD,
-        layers=own,
+        layers=known is not None,
         runs=runs,
         work=repeated(work(source, {name: value.shape for name, value in inputs.items()}), times),
         operators=tuple(
@@ -95,11 +95,11 @@ def _gathered(events: Sequence[Mapping[str, Any]]) -> Iterator[_Kernel]:
     yield from found.values()
 
 
-def _names(graph: Any, *, own: bool) -> dict[str, str]:
+def _names(graph: Any, known: Collection[str] | None) -> dict[str, str]:
     """Name of a node or value of the file -> its place."""
-    found = {value.name: layer_of(value.name) for value in graph.input} if own else {}
+    found = {} if known is None else {value.name: layer_of(value.name) for value in graph.input}
     for node in graph.node:
-        found.update(dict.fromkeys(filter(None, (node.name, *node.output)), place_of(node, own=own)))
+        found.update(dict.fromkeys(filter(None, (node.name, *node.output)), place_of(node, known)))
     return found
 
 

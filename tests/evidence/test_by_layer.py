@@ -143,3 +143,15 @@ def test_one_number_a_channel_takes_the_factors_of_what_it_reads() -> None:
     assert [each.layer for each in right.layers if each.rescaled] == ["sum", "flat"]
     wrong = found({**scaled, "sum": scaled["sum"], "flat": scaled["flat"][:, ::-1]}, quantized=True)
     assert "flat" not in [each.layer for each in wrong.layers], "its own factors are not known"
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_feature_map_made_flat_may_have_its_channels_first(wrong: bool) -> None:
+    """A dense layer's kernel takes the order over: VGG16's flatten in an ONNX file."""
+    walked = (fact("conv", "Conv2D", "input"), fact("flat", "Flatten", "conv", shape=(6 * 5 * 8,)))
+    value = RNG.normal(size=(1, *SHAPE)).astype(np.float32)
+    samples = {"conv": sample(value, SHAPE), "flat": sample(value.reshape(1, -1), (240,))}
+    turned = np.moveaxis(value, -1, 1).reshape(1, -1) + np.float32(wrong) * RNG.normal(size=(1, 240))
+    inner = [Inner(name="conv", layer="conv", value=value), Inner(name="flat", layer="flat", value=turned)]
+    judged = compare(inner, samples, walked, artifact="a.onnx", scheme="float32", own=True)
+    assert judged.first == (("flat",) if wrong else ())

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import kexport
-from kexport import pipeline, store
+from kexport import pipeline, reports, store
 from kexport.api import Quiet
 from kexport.images.seeded import seeded_images
 from kexport.pipeline import Request
@@ -216,6 +216,14 @@ def test_by_layer_finds_nothing_in_a_right_file(made: Path) -> None:
         assert len(found.layers) > 90
         assert min(layer.sqnr_db for layer in found.layers) > 90
         assert found.unseen < 10
+    kept = {str(record.format): record.by_layer for record in store.read_records(made)}
+    for form, found in (("onnx", onnx), ("tflite", tflite)):
+        record = kept[form]
+        assert record is not None
+        assert [each.layer for each in record.layers] == [each.layer for each in found.layers]
+        assert not any(each.begins for each in record.layers)
+    assert store.verify(made) == ()
+    assert '"depths": [{' in reports.render(store.read_records(made), "html")
 
 
 @pytest.mark.parametrize(
@@ -230,6 +238,7 @@ def test_by_layer_names_the_damaged_kernel(made: Path, suffix: str, damage: Call
     assert first in (*row.group, row.layer), "the layer whose kernel it is"
     assert "conv" in first
     assert found.notes == ("the file was changed since its record was written",)
+    assert all(record.by_layer is None for record in store.read_records(made)), "it is not the record's file"
 
 
 def test_by_layer_without_keras(made: Path, without_keras: Callable[..., tuple[int, str, str]]) -> None:
@@ -246,6 +255,10 @@ def test_by_layer_without_keras(made: Path, without_keras: Callable[..., tuple[i
         [sys.executable, script.name, str(path)], cwd=script.parent, capture_output=True, text=True, check=True
     )
     assert re.search(r"expanded_conv_\w+ \(expanded_conv_\w+\): largest difference .* SQNR \d+\.\d dB", done.stdout)
+    alone = subprocess.run([sys.executable, script.name], cwd=script.parent, capture_output=True, text=True, check=True)
+    assert alone.stdout == done.stdout, "one layer shows what the whole file does"
+    assert "noise added" in (script.parent / "by-layer.html").read_text(encoding="utf-8")
+    assert (script.parent / "layer.onnx").stat().st_size < path.stat().st_size / 5
     (copy,) = (made / "elsewhere.onnx",)
     shutil.copyfile(path, copy)
     code, _, told = without_keras("parity", str(copy), "--by-layer", "--reference", str(reference_of(made)))
@@ -261,3 +274,19 @@ def test_what_no_record_names_goes_with_the_next_manifest(made: Path) -> None:
     own.write_bytes(b"mine")
     store.write_manifest(made)
     assert (kept.exists(), stray.exists(), own.exists()) == (True, False, True)
+
+
+def test_one_tflite_layer_shows_what_the_file_does(made: Path) -> None:
+    path = next(made.glob("*/*.tflite"))
+    _scale_a_tflite_kernel(path)
+    (found,) = by_layer([path], Quiet(), reproduce=made.parent / "why")
+    folder = made.parent / "why" / path.name
+    said = [
+        subprocess.run(
+            [sys.executable, "reproduce.py", *more], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout
+        for more in ([], [str(path)])
+    ]
+    assert said[0] == said[1]
+    assert said[0].startswith(f"{found.roots[0].layer} (")
+    assert (folder / "layer.tflite").stat().st_size < path.stat().st_size / 5

@@ -81,11 +81,12 @@ def test_a_file_of_one_row_runs_as_often_as_there_are_rows(tmp_path: Path) -> No
     ("name", "layer"),
     [
         ("re_lu:linear", "re_lu"), ("conv:stored", "conv"), ("conv:3", "conv"), ("act/sixth:bias", "act"),
-        ("block/conv", "block/conv"), ("act/line/int8", "act"), ("image:nchw", "image"), ("/line", "/line"),
+        ("block/conv", "block/conv"), ("act/line/int8", "act"),
+        ("norm/centred", "norm"), ("block/centred", "block/centred"), ("image:nchw", "image"), ("/line", "/line"),
     ],
 )  # fmt: skip
 def test_what_writers_add_is_not_of_the_layers_name(name: str, layer: str) -> None:
-    assert layer_of(name) == layer
+    assert layer_of(name, {"norm", "conv"}) == layer
 
 
 def test_a_kernel_that_was_added_has_the_place_of_what_it_reads() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -23,10 +23,16 @@ def work(model: Any, shapes: Mapping[str, Sequence[int]]) -> tuple[Work, ...]:
     return _File(_inferred(model, shapes), sizes).works()
 
 
-def place_of(node: Any, *, own: bool) -> str:
-    """The Keras layer of a node of kexport's own file; in others its own name."""
+def place_of(node: Any, known: Collection[str] | None) -> str:
+    """The Keras layer of a node of kexport's own file, whose values are ``known``; in others (None) its own name."""
     called = str(node.name or next(iter(node.output), ""))
-    return layer_of(called) if own else called
+    return called if known is None else layer_of(called, known)
+
+
+def known_values(model: Any) -> frozenset[str] | None:
+    """The values of kexport's own file; None for a file of another maker."""
+    made = (name for node in model.graph.node for name in node.output)
+    return frozenset(made) if knows_layers(model.producer_name) else None
 
 
 def _stored(tensor: Any) -> int:
@@ -63,7 +69,7 @@ class _File:
 
     def __init__(self, model: Any, stored: Mapping[str, int]) -> None:
         graph = model.graph
-        self._own = knows_layers(model.producer_name)
+        self._known = known_values(model)
         self._nodes = list(graph.node)
         self._outputs = {value.name for value in graph.output}
         self._constants: dict[str, dict[str, int]] = {name: {name: size} for name, size in stored.items()}
@@ -90,7 +96,7 @@ class _File:
             if node.op_type == "DequantizeLinear" and node.input[0] not in self._constants:
                 continue  # what reads it reads the integers
             yield Step(
-                place=place_of(node, own=self._own),
+                place=place_of(node, self._known),
                 reads=tuple(self._read(name) for name in inputs if name not in self._constants),
                 makes=tuple(filter(None, node.output)),
                 constants={key: size for name in inputs for key, size in self._constants.get(name, {}).items()},

@@ -8,7 +8,7 @@ they are no parts, and go along with the operators that read them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,18 +66,40 @@ def operators(model: Any) -> tuple[Operator, ...]:
 
 def cut(model: Any, place: int) -> bytes:
     """The file that holds only the operator at ``place``, and what prepares constants for it."""
+    places = [*_preparing(model, place), place]
+    return _part(model, places, inputs(model, place), model.subgraphs[0].operators[place].outputs)
+
+
+def cut_layer(model: Any, made: int, border: Collection[int]) -> tuple[bytes, tuple[int, ...]]:
+    """The file between tensors of the ``border``, or inputs, and the tensor ``made``; and which of them it is given."""
+    operators = model.subgraphs[0].operators
+    makers = {int(value): place for place, each in enumerate(operators) for value in each.outputs}
+    given: dict[int, None] = {}
+    pending, places = [made], set()
+    while pending:
+        value = pending.pop()
+        place = makers.get(value)
+        if value != made and (value in border or place is None):
+            given.update({value: None} if _constant(model, value) is None else {})
+        elif place is not None and place not in places:
+            places.add(place)
+            pending += _present(operators[place].inputs)
+    return _part(model, sorted(places), tuple(given), [made]), tuple(given)
+
+
+def _part(model: Any, places: Sequence[int], given: Sequence[int], made: Sequence[int]) -> bytes:
+    """The file of the operators at ``places``."""
     from ai_edge_litert import schema_py_generated as schema
 
     source = model.subgraphs[0]
-    places = [*_preparing(model, place), place]
     chosen = [source.operators[each] for each in places]
     used = list(dict.fromkeys(value for each in chosen for value in _present([*each.inputs, *each.outputs])))
     numbers = {old: new for new, old in enumerate(used)} | {ABSENT: ABSENT}
     graph = schema.SubGraphT()
     graph.name = "part"
     graph.tensors = [_copy(schema.TensorT, source.tensors[old], buffer=1 + new) for new, old in enumerate(used)]
-    graph.inputs = [numbers[value] for value in inputs(model, place)]
-    graph.outputs = [numbers[value] for value in chosen[-1].outputs]
+    graph.inputs = [numbers[value] for value in given]
+    graph.outputs = [numbers[value] for value in made]
     graph.operators = [_renumbered(each, code, numbers) for code, each in enumerate(chosen)]
     part = schema.ModelT()
     part.version, part.subgraphs = model.version, [graph]
@@ -125,6 +147,11 @@ def _few(schema: Any) -> Any:
     tensor = schema.TensorT()
     tensor.shape, tensor.type, tensor.buffer = [1, FEW], schema.TensorType.FLOAT32, 0
     return tensor
+
+
+def called(tensor: Any) -> str:
+    """The name of a tensor."""
+    return bytes(tensor.name or b"").decode(errors="replace")
 
 
 def packed(model: Any) -> bytes:
@@ -198,7 +225,7 @@ def _operator(model: Any, place: int, prepared: Mapping[int, int]) -> Operator:
         place=place,
         name=name,
         kind=kind,
-        makes=bytes(tensors[operator.outputs[0]].name or b"").decode(errors="replace") if len(operator.outputs) else "",
+        makes=called(tensors[operator.outputs[0]]) if len(operator.outputs) else "",
         identity=repr((name, code.version, options, custom, sides, [list(operator.inputs).index(v) for v in given])),
         in_float=all(_is_float(tensors[values[0]]) for values in (operator.inputs, operator.outputs)),
     )

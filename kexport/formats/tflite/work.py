@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -23,13 +23,20 @@ def work(model: Any, shapes: Shapes) -> tuple[Work, ...]:
     return works(_steps(model, shapes), sizes, {str(index) for index in graph.outputs})
 
 
-def is_own(model: Any) -> bool:
-    """Whether kexport wrote the file, so that its tensors are called as layers."""
-    return knows_layers(bytes(model.description or b"").decode(errors="replace"))
+def known_values(model: Any) -> frozenset[str] | None:
+    """The tensors of kexport's own file, which are called as layers; None for a file of another maker."""
+    if not knows_layers(bytes(model.description or b"").decode(errors="replace")):
+        return None
+    return frozenset(parts.called(tensor) for tensor in model.subgraphs[0].tensors)
+
+
+def place_of(made: str, known: Collection[str] | None) -> str:
+    """The Keras layer of what an operator makes; in a file of another maker that itself."""
+    return made if known is None else layer_of(made, known)
 
 
 def _steps(model: Any, shapes: Shapes) -> Iterator[Step]:
-    own, graph = is_own(model), model.subgraphs[0]
+    known, graph = known_values(model), model.subgraphs[0]
     for each in parts.operators(model):
         operator = graph.operators[each.place]
         given = parts.inputs(model, each.place)
@@ -38,7 +45,7 @@ def _steps(model: Any, shapes: Shapes) -> Iterator[Step]:
         constants = parts.constants(model, each.place)
         count = _COUNTS.get(each.kind)
         yield Step(
-            place=layer_of(each.makes) if own else each.makes,
+            place=place_of(each.makes, known),
             reads=tuple(map(str, given)),
             makes=tuple(map(str, outputs)),
             constants={str(value): size for value, size in constants.items()},
