@@ -1,11 +1,13 @@
-"""A disk that is full: how it is told, and the little that is held back so that the end of a run can be written."""
+"""A disk that is full: how it is told, what is held back for the end of a run. And files that are files, read whole."""
 
 from __future__ import annotations
 
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -100,3 +102,29 @@ def shown(path: Path) -> str:
     """A path in a message: the middle of a very long one says nothing."""
     text = str(path)
     return text if len(text) <= _MOST_SHOWN else f"{text[:100]}...{text[-60:]} ({len(text)} characters)"
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[int, int]]:
+    """The descriptor of a regular file and its size."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, f"it is {_kind(status.st_mode)}, not a file", str(path))
+        yield descriptor, status.st_size
+    finally:
+        os.close(descriptor)
+
+
+def whole(descriptor: int, size: int) -> bytes:
+    """What is there now, one byte more than ``size`` at most."""
+    parts = [os.read(descriptor, size + 1)]
+    while parts[-1] and (left := size + 1 - sum(map(len, parts))) > 0:
+        parts.append(os.read(descriptor, left))
+    return b"".join(parts) if any(parts[1:]) else parts[0]
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")

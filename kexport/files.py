@@ -12,7 +12,6 @@ import hashlib
 import os
 import re
 import shutil
-import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -116,10 +115,12 @@ def file_digest(path: Path, *, limit_bytes: int | None = None) -> str:
     OSError for what is no regular file (`regular`), and for more than ``limit_bytes``: a hole of a terabyte is made in
     no time, and read in an hour.
     """
-    with regular(path) as file:
-        _require_at_most(path, os.fstat(file.fileno()).st_size, limit_bytes)
-        small = os.fstat(file.fileno()).st_size < _SMALL_BYTES  # to read in blocks has a cost of its own
-        return (hashlib.sha256(file.read()) if small else hashlib.file_digest(file, "sha256")).hexdigest()
+    with disk.opened(path) as (descriptor, size):
+        _require_at_most(path, size, limit_bytes)
+        if size < _SMALL_BYTES:  # to read in blocks has a cost of its own
+            return hashlib.sha256(disk.whole(descriptor, size)).hexdigest()
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _require_at_most(path: Path, size: int, limit_bytes: int | None) -> None:
@@ -141,12 +142,7 @@ def listing_digest(digests: Mapping[str, str]) -> str:
 @contextmanager
 def regular(path: Path) -> Iterator[BufferedReader]:
     """A regular file opened for reading; a folder, FIFO, device or socket is an OSError at once, never a hang."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, f"it is {_kind(mode)}, not a file", str(path))
-    with os.fdopen(descriptor, "rb") as file:
+    with disk.opened(path) as (descriptor, _), os.fdopen(descriptor, "rb", closefd=False) as file:
         yield file
 
 
@@ -155,18 +151,12 @@ def read(path: Path, *, limit_bytes: int) -> bytes:
 
     Python makes room for all that is asked for before it reads, so that it is asked for what the file has.
     """
-    with regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
+    with disk.opened(path) as (descriptor, size):
         _require_at_most(path, size, limit_bytes)
-        content = file.read(size)
-        if file.read(1):
-            raise OSError(errno.EBUSY, f"it had {size} bytes and is being written to", str(path))
+        content = disk.whole(descriptor, size)
+    if len(content) > size:
+        raise OSError(errno.EBUSY, f"it had {size} bytes and is being written to", str(path))
     return content
-
-
-def _kind(mode: int) -> str:
-    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
-    return kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def there(path: Path) -> bool:
