@@ -134,7 +134,7 @@ def page(found: dict[str, Any]) -> str:
         "# From a live model to its records",
         "",
         "`kexport.export(model)` with a live MobileNetV3Small, ONNX and TFLite, from the call to both records;",
-        "0.1 and this version in turn, on a machine that others used as well (`tests/benchmarks/live_model.py`).",
+        "0.1 and this version in turn, nothing else running (`tests/benchmarks/live_model.py`).",
         "",
         "| version | first call, s | later calls, median s | all of them, s |",
         "| --- | ---: | ---: | --- |",
