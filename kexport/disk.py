@@ -1,4 +1,7 @@
-"""A disk that is full: how it is told, what is held back for the end of a run. And files that are files, read whole."""
+"""The disk itself: when it is full, how that is told, what is held back for the end of a run; regular files, read.
+
+`kexport.files` has what is written, published and told by its digest.
+"""
 
 from __future__ import annotations
 

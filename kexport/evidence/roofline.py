@@ -1,10 +1,9 @@
 """What this machine does at best: a matrix product and a copy of memory, measured where a file is profiled.
 
 With the threads of the profile, in its process. The products are ONNX Runtime's (MatMul in float32, MatMulInteger of
-uint8 by int8), the copy is numpy's, each thread its part,
-of as many bytes as the network moves: both run over the same memory again and again.
-The fastest of several counts: a limit is what was reached once. Source of the model: Williams, Waterman and Patterson,
-Roofline: an insightful visual performance model for multicore architectures, CACM 52(4), 2009.
+uint8 by int8), the copy is numpy's, each thread its part, of as many bytes as the network moves: both run over the same
+memory again and again. The fastest of several counts: a limit is what was reached once. Source of the model: Williams,
+Waterman and Patterson, Roofline: an insightful visual performance model for multicore architectures, CACM 52(4), 2009.
 """
 
 from __future__ import annotations

@@ -123,7 +123,5 @@ def _unchanged(directory: Path, record: Record) -> bool:
     path = directory / record.artifact.path
     try:
         return digest(path, limit_bytes=max(record.artifact.size_bytes, SOME_BYTES)) == record.artifact.sha256
-    except (
-        OSError
-    ):  # it is not there; a FIFO or a device has its name: the cell is made again, or told why it cannot be
+    except OSError:  # not there, or a FIFO has its name: the cell is made again, or told why it cannot be
         return False

@@ -74,5 +74,6 @@ def _unseen(found: ByLayer) -> tuple[str, ...]:
     if any(each.rescaled for each in found.layers):
         notes.append("r: the file has the channels of this value with factors of their own, which are taken out here")
     if found.unseen:
-        notes.append(f"{found.unseen} layers have no tensor of their own in the file, and none that stands for them")
+        layers = "1 layer has" if found.unseen == 1 else f"{found.unseen} layers have"
+        notes.append(f"{layers} no tensor of the file to itself, and none that stands for it")
     return tuple(notes)

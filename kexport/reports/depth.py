@@ -12,6 +12,8 @@ from kexport.reports import page
 from kexport.reports.by_layer import HEADER, layer_table, verdict
 
 _LABELLED = 60
+_RULED = {"gridcolor": "rgba(122,134,153,0.3)", "zerolinecolor": "rgba(122,134,153,0.6)", "exponentformat": "power"}
+"""Lines that can be seen on light and on dark, and no letters for millionths."""
 MOST_DB = 120.0
 """What is drawn of values that are equal."""
 
@@ -71,7 +73,7 @@ def _figure(found: ByLayer) -> Any:
         height=560, showlegend=False, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
         font={"color": "#7a8699"}, margin={"l": 60, "r": 20, "t": 20, "b": 120},
         xaxis={"showticklabels": len(names) <= _LABELLED, "automargin": True},
-        yaxis={"title": {"text": "SQNR against Keras, dB"}, "domain": [0.45, 1]},
-        yaxis2={"title": {"text": "noise added, %"}, "domain": [0, 0.38], "anchor": "x"},
+        yaxis={"title": {"text": "SQNR against Keras, dB"}, "domain": [0.45, 1], **_RULED},
+        yaxis2={"title": {"text": "noise added, %"}, "domain": [0, 0.38], "anchor": "x", **_RULED},
     )  # fmt: skip
     return figure
