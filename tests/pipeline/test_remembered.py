@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import kexport
 from kexport.pipeline import remembered
 from kexport.pipeline.remembered import OnDisk
+from tests.own_models import saved
 
 ARRAYS = {"numbers": np.arange(6, dtype=np.int8).reshape(2, 3), "scales": np.float32([0.5, 1.0, 2.0])}
 
@@ -98,3 +100,32 @@ def test_what_was_used_longest_ago_goes_first(place, monkeypatch):
     monkeypatch.setattr(remembered, "MOST_BYTES", 4 * size - 1)
     remembered.trim()
     assert [str(number) for number in range(4) if memory.get(str(number)) is not None] == ["0", "3"]
+
+
+def test_a_run_finds_its_kernels_again_and_force_does_without(place, tmp_path):
+    """An entry that is found is as if it were written now (`OnDisk.get`)."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(4)
+    image = keras.Input((24, 24, 3))
+    value = layers.Conv2D(16, 3, activation="relu")(layers.Rescaling(1 / 255)(image))
+    value = layers.GlobalAveragePooling2D()(layers.Conv2D(16, 3, activation="relu")(value))
+    model, shas = saved(keras.Model(image, layers.Dense(4)(value)), tmp_path).file, set()
+
+    def found(**options: bool) -> int:
+        for path in place.rglob("*.npz"):
+            os.utime(path, (1, 1))
+        (record,) = kexport.export(
+            model, formats="onnx", schemes="int8", calibration="synthetic:0", directory=tmp_path / "out", **options
+        )
+        assert record.artifact is not None, record.reason
+        shas.add(record.artifact.sha256)
+        return sum(path.stat().st_mtime > 1 for path in place.rglob("*.npz"))
+
+    written = found()
+    assert written > 0
+    (tmp_path / "out").rename(tmp_path / "first")
+    assert found() == written
+    assert found(force=True) == 0
+    assert len(shas) == 1
