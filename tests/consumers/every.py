@@ -6,7 +6,8 @@ CACHE is a folder outside the repository: environments (about 3 GB), artifacts (
 so that a run that was ended goes on where it was. On two cores the files take 60 minutes, most of it for int8 and
 int16x8, the installations 5, all cells 30. Node 20 and Chromium are wanted for the browsers; a consumer that cannot be
 installed is told.
-``--page`` writes the pages from what is kept, and asks nobody.
+``--page`` writes the pages from what is kept, and asks nobody. Cells of the committed parity/consumers.json stay, each
+with its consumer's version, until the consumer is asked about the same network, format and scheme anew.
 """
 
 from __future__ import annotations

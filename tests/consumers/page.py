@@ -10,6 +10,7 @@ from typing import Any
 
 from kexport import machine
 from kexport.version import __version__
+from tests.consumers import committed
 from tests.consumers.artifacts import NETWORKS, SCHEMES, Exported
 from tests.consumers.cells import Cell
 from tests.consumers.consumer import CONSUMERS, Consumer
@@ -20,25 +21,36 @@ UNTOLD, MOST_LETTERS = ("version", "sha256"), 240
 SHORT = {"float32": "f32", "float16": "f16", "dynamic": "dyn", "int8, integer head": "int8, integer head"}
 
 
-def write(cells: Sequence[Cell], exported: Sequence[Exported]) -> None:
-    """Both files."""
-    facts = machine.describe()
-    told = {"kexport": __version__, "machine": facts["processor"], "networks": [one.name for one in NETWORKS]}
-    missing = [f"{file.network.name} {file.format} {file.scheme}: {file.missing}"
-               for one in exported for file in one.files if file.missing]  # fmt: skip
+def write(found: Sequence[Cell], exported: Sequence[Exported], place: Path = PLACE) -> None:
+    """Both files: what was found now, and of what stands there all that was not asked anew."""
+    before = committed.read(place / "consumers.json")
+    cells = before.with_cells(found)
+    missing = before.with_missing(*_missing(exported))
+    processor = before.with_machine(machine.describe()["processor"]) if found else before.machines
     versions = {cell.consumer: cell.version for cell in cells}
+    told = {"kexport": __version__, "machine": processor, "networks": [one.name for one in NETWORKS]}
     head = json.dumps({**told, "versions": versions, "not_written": missing}, indent=1).removesuffix("\n}")
-    found = ",\n  ".join(json.dumps(_bare(cell)) for cell in cells)
-    (PLACE / "consumers.json").write_text(f'{head},\n "cells": [\n  {found}\n ]\n}}\n', encoding="utf-8")
-    (PLACE / "consumers.md").write_text("\n".join(lines(cells, missing)) + "\n", encoding="utf-8")
+    rows = ",\n  ".join(json.dumps(_bare(cell, versions)) for cell in cells)
+    (place / "consumers.json").write_text(f'{head},\n "cells": [\n  {rows}\n ]\n}}\n', encoding="utf-8")
+    (place / "consumers.md").write_text("\n".join(lines(cells, missing)) + "\n", encoding="utf-8")
 
 
-def _bare(cell: Cell) -> dict[str, Any]:
-    """What is known of a cell, and why it is not right."""
+def _missing(exported: Sequence[Exported]) -> tuple[list[str], list[str]]:
+    """What was not written and why, and the networks of which that is known."""
+    made = [one for one in exported if one.files]
+    told = [f"{file.network.name} {file.format} {file.scheme}: {file.missing}"
+            for one in made for file in one.files if file.missing]  # fmt: skip
+    return told, [one.network.name for one in made]
+
+
+def _bare(cell: Cell, versions: dict[str, str]) -> dict[str, Any]:
+    """What is known of a cell, its version where that is not the consumer's other one, and why it is not right."""
     known = {name: value for name, value in asdict(cell).items() if value is not None and name not in UNTOLD}
+    if cell.version != versions[cell.consumer]:
+        known["version"] = cell.version
     if cell.state == "right":
         return {name: value for name, value in known.items() if name != "told"}
-    return {**known, "told": " ".join(cell.told.split())[:MOST_LETTERS], "why": why(cell)}
+    return {**known, "told": " ".join(cell.told.split())[:MOST_LETTERS].rstrip(), "why": why(cell)}
 
 
 def lines(cells: Sequence[Cell], missing: Sequence[str]) -> Iterator[str]:
@@ -59,6 +71,7 @@ def lines(cells: Sequence[Cell], missing: Sequence[str]) -> Iterator[str]:
     )
     for form, title in (("onnx", "ONNX"), ("tflite", "TFLite")):
         yield from _table(form, title, cells)
+    yield from (line for sentence in committed.mixed(cells) for line in (sentence, ""))
     yield from ("## Not right, and why", "", "| consumer | files | networks | why |", "|---|---|---|---|")
     yield from _reasons(cells)
     if missing:
