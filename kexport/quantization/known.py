@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
+from functools import cached_property
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from kexport.graph import Node
+from kexport.graph import Graph, Node
 from kexport.quantization import Batches, Feeds
 from kexport.quantization.plan import Kernel
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 Arrays = Mapping[str, npt.NDArray[Any]]
 MOST_KEPT_BYTES = 1 << 20
 """Of what a node makes of all images: larger values are made again where they are needed."""
+MOST_HELD_BYTES = 1 << 26
+"""Of the images that are read once: more of them are read again where they are needed."""
 MADE, NUMBERS, SCALES, BIAS, REAL_BIAS = "made", "numbers", "scales", "bias", "real_bias"
 
 
@@ -72,31 +75,61 @@ class Known:
 
 
 class Seen:
-    """Batches that are told apart by their content: a digest of all that came by."""
+    """Batches that are told apart by their content: a digest of all of them.
+
+    They are read once and held where that takes little; larger sets are read each time.
+    """
 
     def __init__(self, batches: Batches, names: Sequence[str]) -> None:
-        self._batches, self._names, self._digest = batches, names, blake2b(digest_size=32)
+        self._batches, self._names = batches, names
+        self._held: list[Feeds] = []
+        self._whole = False
 
     def __call__(self) -> Iterator[Feeds]:
         """The batches."""
+        if self._whole:
+            yield from self._held
+            return
+        held: list[Feeds] = []
+        room = MOST_HELD_BYTES
         for feeds in self._batches():
-            _feed(self._digest, [feeds[name] for name in self._names])
+            room -= sum(array.nbytes for array in feeds.values())
+            held = [*held, feeds] if room >= 0 else []
             yield feeds
+        self._held, self._whole = held, room >= 0
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """Of what has come by so far."""
-        return self._digest.hexdigest()
+        """Of all batches."""
+        found = blake2b(digest_size=32)
+        for feeds in self():
+            _feed(found, [feeds[name] for name in self._names])
+        return found.hexdigest()
+
+
+class OfImages:
+    """A memory of what follows from some images: their digest is a part of every key."""
+
+    def __init__(self, memory: Memory, images: Seen) -> None:
+        self._memory, self._images = memory, images
+
+    def get(self, key: str) -> Arrays | None:
+        """What was put there for these images."""
+        return self._memory.get(digest(self._images.digest, key))
+
+    def put(self, key: str, arrays: Arrays) -> None:
+        """Keep it for these images."""
+        self._memory.put(digest(self._images.digest, key), arrays)
 
 
 def recall(
-    network: Network, memory: Memory, images: str, *, asked: Callable[[Node], object], kernels: Callable[[Node], bool]
+    network: Network, memory: Memory, *, asked: Callable[[Node], object], kernels: Callable[[Node], bool]
 ) -> Known:
-    """What the memory has of a network that sees these ``images``; ``asked`` is what else a node follows from.
+    """What the memory has of a network on its images; ``asked`` is what else a node follows from.
 
     ``kernels`` says which nodes get one.
     """
-    keys = {} if isinstance(memory, Nothing) else _keys(network, images, asked)
+    keys = {} if isinstance(memory, Nothing) else _keys(network, asked)
     got = ((name, memory.get(key)) for name, key in keys.items())
     found = {name: arrays for name, arrays in got if arrays is not None}
     needed: set[str] = set()
@@ -123,16 +156,21 @@ def kernel_of(arrays: Arrays) -> Kernel:
     return Kernel(numbers=arrays[NUMBERS], scales=arrays[SCALES], bias=arrays.get(BIAS))
 
 
-def _keys(network: Network, images: str, asked: Callable[[Node], object]) -> dict[str, str]:
-    graph, values = network.graph, network.values
-    real, walked = {}, {}
-    for place, spec in enumerate(graph.inputs):
-        real[spec.name] = walked[spec.name] = _digest(images, place)
+def made_by(graph: Graph) -> dict[str, str]:
+    """A digest of all that every value of a float network follows from, but for what the network is fed."""
+    found = {spec.name: digest(place, spec.shape) for place, spec in enumerate(graph.inputs)}
+    for node in graph:
+        found[node.name] = digest(node.operation, node.shape, node.copies, [found[value] for value in node.inputs])
+    return found
+
+
+def _keys(network: Network, asked: Callable[[Node], object]) -> dict[str, str]:
+    graph, values, real = network.graph, network.values, made_by(network.graph)
+    walked = {spec.name: real[spec.name] for spec in graph.inputs}
     for node in graph:
         name = node.name
-        real[name] = _digest(node.operation, node.shape, node.copies, [real[value] for value in node.inputs])
         seen = network.observed.get(name)
-        walked[name] = _digest(
+        walked[name] = digest(
             real[name],
             [(walked[v], graph.shapes[v], values.get(v), network.waits_as_int8(v)) for v in node.inputs],
             values.get(name),
@@ -144,7 +182,8 @@ def _keys(network: Network, images: str, asked: Callable[[Node], object]) -> dic
     return {node.name: walked[node.name] for node in graph}
 
 
-def _digest(*parts: object) -> str:
+def digest(*parts: object) -> str:
+    """Of values by their content, as a key."""
     found = blake2b(digest_size=32)
     _feed(found, parts)
     return found.hexdigest()

@@ -13,7 +13,7 @@ from kexport.operations import Conv, Dense
 from kexport.quantization import Batches, Compile, sequence, survey
 from kexport.quantization.kernels.int8 import nearest, scales_of
 from kexport.quantization.kernels.pairs import LARGEST_SUM, sums_of
-from kexport.quantization.known import Memory
+from kexport.quantization.known import Memory, OfImages, Seen
 from kexport.quantization.observe.distinct import distinct
 from kexport.quantization.plan import Kernel, Precision, QuantPlan
 from kexport.quantization.prepare import rewrites
@@ -47,19 +47,20 @@ def quantize(
     ``memory`` has of the same nodes is not decided again (`known`). Images that are copies of others count once. Raises
     UnsupportedError if that does not end.
     """
-    graph, batches = rewrites.rewrite(graph), distinct(batches)
+    graph = rewrites.rewrite(graph)
+    images = Seen(distinct(batches), [spec.name for spec in graph.inputs])
     said = wishes or Wishes()
     make = partial(
         _plan,
         graph,
-        batches,
+        images,
         compile_,
         fit=fit,
         portable=portable,
         integer_head=integer_head,
         wishes=said,
         folder=folder,
-        memory=memory,
+        memory=None if memory is None else OfImages(memory, images),
     )
     kept = {*keep_float, *said.in_float}
     for _ in range(ROUNDS):
@@ -85,7 +86,13 @@ def _plan(
     memory: Memory | None,
 ) -> QuantPlan:
     network = survey.survey(
-        graph, batches, compile_, keep_float=keep_float, integer_head=integer_head, extremes=wishes.extremes
+        graph,
+        batches,
+        compile_,
+        keep_float=keep_float,
+        integer_head=integer_head,
+        extremes=wishes.extremes,
+        memory=memory,
     )
     decided = sequence.decide(
         network,

@@ -22,7 +22,7 @@ from kexport.quantization.kernels.int8 import bias_of, nearest, scales_in_pairs,
 from kexport.quantization.kernels.pairs import pairs_of
 from kexport.quantization.kernels.refit import refit
 from kexport.quantization.kernels.rounding import round_kernel
-from kexport.quantization.known import MADE, REAL_BIAS, Arrays, Known, Memory, Nothing, Seen, entry, kernel_of, recall
+from kexport.quantization.known import MADE, REAL_BIAS, Arrays, Known, Memory, Nothing, entry, kernel_of, recall
 from kexport.quantization.network import Network
 from kexport.quantization.observe.moments import Moments, gather
 from kexport.quantization.observe.positions import Inputs, image_size, taps_of
@@ -62,9 +62,6 @@ def decide(
     those of the nodes ``otherwise``, which have the contrary of it. Large values wait in ``folder`` (`waiting`). What
     the ``memory`` has is not decided again (`known`).
     """
-    seen = Seen(batches, [spec.name for spec in network.graph.inputs])
-    stored = inputs_of(network, seen)
-    images = len(next(iter(stored.values())))
     memory = memory or Nothing()
 
     def asked(node: Node) -> object:
@@ -73,9 +70,14 @@ def decide(
         return fit, narrow, pairs, node.name in fitted, node.name in network.heads, _cut(network, node)
 
     fitted = frozenset(_fitted(network))
-    known = recall(network, memory, seen.digest, asked=asked, kernels=lambda node: _has_kernel(network, node))
-    names = tuple(name for name in _fitted(network) if not known.kernel(name))
-    wanted = targets(network.graph, batches, compile_, names=names, images=images)
+    known = recall(network, memory, asked=asked, kernels=lambda node: _has_kernel(network, node))
+    read = any(spec.name in known.needed for spec in network.graph.inputs)
+    stored = inputs_of(network, batches) if read else {}
+    images = sum(len(next(iter(feeds.values()))) for feeds in batches())
+    found = {name for name in _fitted(network) if known.kernel(name)}
+    wanted = targets(
+        network.graph, batches, compile_, names=_fitted(network), images=images, known=found, memory=memory
+    )
     walk = Walk(
         network=network,
         compile_=compile_,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
+from functools import partial
 
 from kexport.graph import Graph
 from kexport.quantization import Batches, Compile
+from kexport.quantization.known import Memory
 from kexport.quantization.network import Network
-from kexport.quantization.observe import statistics as observe
+from kexport.quantization.observe.sections import observe
+from kexport.quantization.observe.statistics import Observed
 from kexport.quantization.prepare import assign, equalize, stem
 from kexport.quantization.scales import ranges
 from kexport.quantization.scales.ties import without_ties
@@ -22,36 +25,36 @@ def survey(
     keep_float: Collection[str] = (),
     integer_head: bool = False,
     extremes: Collection[str] = (),
+    memory: Memory | None = None,
 ) -> Network:
     """The network of a rewritten graph: equal to it in float32, and ready to be quantized node by node.
 
     Channels are equalised as if nothing were kept in float: what a float layer makes is rounded as soon as an int8
     layer reads it, and needs it as much. ``integer_head``: a last dense layer is int8 too, its kernel with one scale.
-    What the nodes ``extremes`` make has ranges as wide as what was seen.
+    What the nodes ``extremes`` make has ranges as wide as what was seen. What the ``memory`` has is not observed again.
     """
-    head = integer_head
+    look = partial(observe, batches=batches, compile_=compile_, memory=memory)
+    chosen = partial(_survey, look=look, head=integer_head, wide=extremes)
     first = stem.find(graph)
     if first is None:
-        return _survey(graph, batches, compile_, keep_float=keep_float, stored=(), head=head, wide=extremes)
-    seen = observe.observe(_up_to(graph, first.product), batches, compile_, values=(first.image, first.product))
+        return chosen(graph, keep_float=keep_float, stored=())
+    seen = look(_up_to(graph, first.product), values=(first.image, first.product))
     opened = stem.on_levels(graph, first, seen)
-    kept = {*keep_float, *first.in_float}
-    network = _survey(opened, batches, compile_, keep_float=kept, stored=(first.depthwise,), head=head, wide=extremes)
+    network = chosen(opened, keep_float={*keep_float, *first.in_float}, stored=(first.depthwise,))
     return _exact(network, first, extremes)
 
 
 def _survey(
     graph: Graph,
-    batches: Batches,
-    compile_: Compile,
     *,
+    look: Callable[..., dict[str, Observed]],
     keep_float: Collection[str],
     stored: Collection[str],
     head: bool,
     wide: Collection[str],
 ) -> Network:
     everything = assign.assign(graph, integer_head=head)
-    seen = observe.observe(graph, batches, compile_, values=ranges.needed(graph, everything))
+    seen = look(graph, values=ranges.needed(graph, everything))
     graph, seen = equalize.equalize(graph, everything, seen)
     precisions = assign.assign(graph, keep_float=keep_float, stored=stored, integer_head=head)
     values = ranges.choose(graph, precisions, seen, extremes=wide)

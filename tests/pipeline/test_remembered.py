@@ -123,9 +123,10 @@ def test_a_run_finds_its_kernels_again_and_force_does_without(place, tmp_path):
         shas.add(record.artifact.sha256)
         return sum(path.stat().st_mtime > 1 for path in place.rglob("*.npz"))
 
-    written = found()
-    assert written > 0
+    assert found() > 0
+    written = {path: path.stat().st_ino for path in place.rglob("*.npz")}
     (tmp_path / "out").rename(tmp_path / "first")
-    assert found() == written
+    assert found() > 0
+    assert {path: path.stat().st_ino for path in place.rglob("*.npz")} == written, "nothing was found out again"
     assert found(force=True) == 0
     assert len(shas) == 1

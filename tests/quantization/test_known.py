@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from kexport.graph import Graph
-from kexport.operations import Conv, Dense
-from kexport.quantization import known, sequence
+from kexport.operations import Activation, Conv, Dense
+from kexport.quantization import Run, known, sequence
 from kexport.quantization.plan import QuantPlan
 from kexport.quantization.quantize import quantize
-from tests.quantization.networks import RELU, batches_of, compile_, feeds_of, mobile
+from tests.quantization.networks import RELU, RELU6, batches_of, compile_, feeds_of, mobile
 
 
 class Kept:
@@ -80,6 +80,50 @@ def test_a_new_head_needs_a_new_head_alone(fits, monkeypatch, smallest):
     assert 1 <= len(fits) < len(expected.kernels)
 
 
+@pytest.mark.parametrize("held", [0, known.MOST_HELD_BYTES])
+@pytest.mark.parametrize("function", [RELU, RELU6, Activation.HARD_SWISH])
+def test_what_stands_before_a_new_head_is_not_observed_again(function, held, monkeypatch):
+    """Neither for its statistics nor for what the head should make of it; larger sets of images are not held."""
+    monkeypatch.setattr(known, "MOST_HELD_BYTES", held)
+    graph, memory, made = mobile(function), Kept(), []
+    feeds = feeds_of(graph, count=24)
+    batches = batches_of(feeds)
+
+    def watching(part: Graph) -> Run:
+        made.append(part)
+        return compile_(part)
+
+    quantize(graph, batches, watching, memory=memory)
+    assert any(spec.name == "in0" for part in made for spec in part.inputs)
+    made.clear()
+    tuned = other_weights(graph, "logits")
+    found = quantize(tuned, batches, watching, memory=memory)
+    assert [part for part in made for spec in part.inputs if spec.name == "in0"] == []
+    assert same(found, quantize(tuned, batches, compile_))
+
+
+def test_a_run_that_is_needed_asks_for_what_is_known_too():
+    """Another question could be answered with another rounding."""
+    graph, memory = mobile(RELU), Kept()
+    batches = batches_of(feeds_of(graph, count=24))
+    asked: set[frozenset[str]] = set()
+
+    def watching(part: Graph) -> Run:
+        if len(part.nodes) > 2 and part.inputs[0].name == "in0":
+            asked.add(frozenset(part.outputs))
+        return compile_(part)
+
+    quantize(graph, batches, watching, memory=memory)
+    first = set(asked)
+    for key in [key for key, arrays in memory.entries.items() if known.NUMBERS not in arrays]:
+        del memory.entries[key]
+    del memory.entries[next(iter(memory.entries))]
+    asked.clear()
+    quantize(graph, batches, watching, memory=memory)
+    assert len(asked) == 2, "for the statistics and for the targets"
+    assert asked == first
+
+
 @pytest.mark.parametrize("name", ["depth"])
 def test_what_comes_before_a_change_is_found_and_what_follows_is_not(name):
     graph, memory = mobile(RELU), Kept()
@@ -112,9 +156,9 @@ def test_other_images_find_nothing():
 def test_a_key_is_made_of_content_and_of_nothing_that_hides_it():
     one, other = np.arange(3, dtype=np.float32), np.arange(3, dtype=np.float64)
     told = {
-        known._digest(value) for value in (one, other, (1, 2), (1, (2,)), "12", 12, None, 12.0, {"a": 1}, {"a": "1"})
+        known.digest(value) for value in (one, other, (1, 2), (1, (2,)), "12", 12, None, 12.0, {"a": 1}, {"a": "1"})
     }
     assert len(told) == 10
-    assert known._digest(one) == known._digest(one.copy())
+    assert known.digest(one) == known.digest(one.copy())
     with pytest.raises(TypeError, match="object cannot be part of a key"):
-        known._digest(object())
+        known.digest(object())

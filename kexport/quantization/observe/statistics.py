@@ -7,7 +7,7 @@ kept does not grow with the size of the images.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,17 +62,32 @@ def observe(graph: Graph, batches: Batches, compile_: Compile, *, values: Collec
 
     Raises SourceError if a value is not finite: int8 cannot hold what float cannot.
     """
+    return observed(graph, batches, compile_, names=wanted(graph, values))[0]
+
+
+def wanted(graph: Graph, values: Collection[str]) -> list[str]:
+    """What `observe` looks at, in the order of the graph: an error names where it began."""
     asked = {*values, *_linear(graph)}
-    wanted = [name for name in graph.shapes if name in asked]  # in order: an error names where it began
-    measured, read = _with_statistics(apart(graph), wanted)
+    return [name for name in graph.shapes if name in asked]
+
+
+def observed(
+    graph: Graph, batches: Batches, compile_: Compile, *, names: Sequence[str], shown: str | None = None
+) -> tuple[dict[str, Observed], list[Array]]:
+    """Statistics of the values ``names``, and what the network makes of ``shown``, batch by batch."""
+    measured, read = _with_statistics(apart(graph), names)
+    if shown is not None:
+        measured = replace(measured, outputs={**measured.outputs, shown: shown})
     run = compile_(measured)
-    rows: dict[str, dict[str, list[Array]]] = {name: {} for name in wanted}
+    rows: dict[str, dict[str, list[Array]]] = {name: {} for name in names}
+    crossed: list[Array] = []
     for feeds in batches():
         made = run(feeds) if measured.outputs else {}
-        for name in wanted:
+        crossed += [] if shown is None else [made[shown]]
+        for name in names:
             for kind, array in _of(name, read, made, feeds):
                 rows[name].setdefault(kind, []).append(array)
-    return {name: _joined(name, kinds) for name, kinds in rows.items()}
+    return {name: _joined(name, kinds) for name, kinds in rows.items()}, crossed
 
 
 def _with_statistics(graph: Graph, values: Collection[str]) -> tuple[Graph, dict[str, dict[str, str]]]:

@@ -29,6 +29,7 @@ MOST_DISTINCT, OFTEN = 1024, 8  # of a lattice, and how often each number occurs
 SMALLEST_RANGE = 1e-6
 UNIT = Affine(scale=float(np.float32(1 / 255)), zero_point=LOWEST)  # [0, 1] exactly
 FIXED = (PROBABILITY, UNIT)
+Real = npt.NDArray[np.float64]
 
 
 class Histogram(NamedTuple):
@@ -115,8 +116,9 @@ def _fitted(graph: Graph, group: Sequence[str], observed: Mapping[str, Observed]
     if lattice is not None:
         wider = [affine(lowest * width, highest * width) for width in WIDTHS]
         return wider[int(np.argmin([_lattice_error(lattice, trial) for trial in wider]))]
-    trials = [affine(low, high) for low in _shrunk(lowest) for high in _shrunk(highest)]
-    return trials[int(np.argmin(_errors(histogram, trials)))]
+    ends = np.stack(np.meshgrid(_shrunk(lowest), _shrunk(highest), indexing="ij")).reshape(2, -1)
+    low, high = ends[:, int(np.argmin(_errors(histogram, *_affines(*ends))))]
+    return affine(low, high)
 
 
 def _at_silu(graph: Graph, group: Sequence[str], observed: Mapping[str, Observed]) -> Affine | None:
@@ -178,14 +180,20 @@ def affine(low: float, high: float) -> Affine:
     return Affine(scale=scale, zero_point=int(np.clip(np.rint(LOWEST - low / scale), LOWEST, HIGHEST)))
 
 
-def _errors(histogram: Histogram, trials: Sequence[Affine]) -> npt.NDArray[np.float64]:
+def _affines(low: Real, high: Real) -> tuple[Real, Real]:
+    """Scales and zero points of `affine`, of many ranges that hold zero at once."""
+    high = np.where(high - low < SMALLEST_RANGE, low + SMALLEST_RANGE, high)
+    scales = ((high - low) / STEPS).astype(np.float32).astype(np.float64)
+    return scales, np.clip(np.rint(LOWEST - low / scales), LOWEST, HIGHEST)
+
+
+def _errors(histogram: Histogram, steps: Real, zero_points: Real) -> Real:
     """The mean squared error of every trial, from running sums of the histogram's moments."""
     centres, counts = histogram
     none, first, second = (np.append(0.0, np.cumsum(counts * centres**power)) for power in (0, 1, 2))
-    low, high = np.array([trial.low for trial in trials]), np.array([trial.high for trial in trials])
+    low, high = steps * (LOWEST - zero_points), steps * (HIGHEST - zero_points)
     begin, end = np.searchsorted(centres, low, "left"), np.searchsorted(centres, high, "right")
     below = second[begin] - 2 * low * first[begin] + np.square(low) * none[begin]
     above = (second[-1] - second[end]) - 2 * high * (first[-1] - first[end]) + np.square(high) * (none[-1] - none[end])
-    steps = np.array([trial.scale for trial in trials])
-    errors: npt.NDArray[np.float64] = below + above + (none[end] - none[begin]) * np.square(steps) / 12
+    errors: Real = below + above + (none[end] - none[begin]) * np.square(steps) / 12
     return errors
