@@ -217,19 +217,19 @@ class Cell(CellOptions):
         """Rows that the file is made for, where it has to have a number."""
         return self.batch or SERVING_BATCH
 
-    @property
+    @cached_property
     def variant(self) -> str:
         """What tells the file from the usual one of its format and scheme: ``io-uint8``, ``batch8``; empty of that."""
         io = "" if self.io is Boundary.FLOAT32 else f"io-{self.io}"
         usual = SERVING_BATCH if self.format.static_batch else None
         return "-".join(filter(None, (io, "" if self.file_batch == usual else f"batch{self.file_batch}")))
 
-    @property
+    @cached_property
     def kind(self) -> str:
         """``int8``, ``int8-io-uint8``: the scheme and the variant."""
         return variants.named(self.scheme, [self.variant])
 
-    @property
+    @cached_property
     def file_name(self) -> str:
         """``<Model>-<kind>`` with the suffix of the format."""
         return f"{self.stem or f'{self.model.name}-{self.kind}'}{self.format.suffix}"

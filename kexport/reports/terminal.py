@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 NAME_WIDTH = 26
-MOST = 500
-"""Rows of a table in a terminal."""
+MOST, FEW = 500, 100
+"""Rows of a table in a terminal, and of one that cannot have all: nobody reads it to its end."""
 STYLES = {
     Status.PASS: "green",
     Status.FAIL: "bold red",
@@ -34,7 +34,7 @@ STYLES = {
 def tables(records: Sequence[Record]) -> tuple[RenderableType, ...]:
     """What is to be known first, then parity, size against accuracy, the runtimes compared and the latencies.
 
-    Of more than `MOST` records those that did not pass are shown before the others, and it is said.
+    Of more than `MOST` records `FEW` are shown, those that did not pass before the others, and it is said.
     """
     from rich.text import Text
 
@@ -55,7 +55,8 @@ def tables(records: Sequence[Record]) -> tuple[RenderableType, ...]:
 def _legible(records: Sequence[Record]) -> tuple[list[Record], int]:
     """By model, format and scheme: as many as anybody reads, and how many more there are."""
     first = sorted(records, key=lambda record: (record.status is Status.PASS, *_order(record)))
-    return sorted(first[:MOST], key=_order), len(first[MOST:])
+    count = len(first) if len(first) <= MOST else FEW
+    return sorted(first[:count], key=_order), len(first[count:])
 
 
 def _order(record: Record) -> tuple[str, str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from kexport.sources.catalog import Application
@@ -16,7 +17,7 @@ class ModelFile:
     path: str
     called: str = ""
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The stem of the file or folder, which names the artifacts."""
         return self.called or Path(self.path).stem

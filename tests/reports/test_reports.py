@@ -283,13 +283,14 @@ class TestTerminal:
         assert "only 3 samples" in text
 
     def test_of_very_many_those_that_did_not_pass_are_shown(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(terminal, "MOST", 3)
+        monkeypatch.setattr(terminal, "MOST", 4)
+        monkeypatch.setattr(terminal, "FEW", 3)
         many = [record(f"net{number}") for number in range(9)]
         many[7] = replace(many[7], status=Status.FAIL, reason="wrong")
         text = self.show(*terminal.tables(many))
         assert "3 of 9 records are shown, those that did not pass before the others" in text
         assert [f"net{number}" in text for number in range(9)] == [n in (0, 1, 7) for n in range(9)]
-        assert "are shown" not in self.show(*terminal.tables(many[:3]))
+        assert "are shown" not in self.show(*terminal.tables(many[:4]))
 
     def test_markup_in_names_is_plain_text(self) -> None:
         assert "[red]x" in self.show(*terminal.tables((record("[red]x"),)))
