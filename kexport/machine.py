@@ -28,8 +28,8 @@ CPU_INFO = Path("/proc/cpuinfo")
 SELF_STATUS = Path("/proc/self/status")
 INSTRUCTIONS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm")
 PACKAGES = (
-    "keras", "tensorflow", "tensorflow-cpu", "numpy", "onnx", "onnxruntime", "onnxruntime-gpu",
-    "tf2onnx", "ai-edge-litert", "flatbuffers",
+    "keras", "tensorflow", "tensorflow-cpu", "jax", "jaxlib", "openvino", "numpy", "onnx", "onnxruntime",
+    "onnxruntime-gpu", "tf2onnx", "ai-edge-litert", "flatbuffers",
 )  # fmt: skip
 
 

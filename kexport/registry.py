@@ -65,7 +65,8 @@ class Engine:
     ``write`` takes the optimized graph, or the live Keras model where ``from_model``; ``write_plan`` takes the plan
     of a quantized scheme. ``refuses`` says of a graph why the engine cannot write it, in words, ``refuses_in`` of an
     optimized one why not in a scheme. ``reason`` says why the engine is the format's own where it needs the model.
-    ``weight_copies`` is how often the weights are in memory while it works, about.
+    ``weight_copies`` is how often the weights are in memory while it works, about. ``lacks`` says, in words, why the
+    engine cannot work in this installation; empty where it can.
     """
 
     AUTO: ClassVar[str] = "auto"
@@ -80,6 +81,7 @@ class Engine:
     refuses_in: Callable[[Any, Scheme], str] = lambda graph, scheme: ""  # noqa: ARG005
     reason: str = ""
     weight_copies: int = 6
+    lacks: Callable[[], str] = lambda: ""
 
     def __post_init__(self) -> None:
         _check_name("engine", self.name)

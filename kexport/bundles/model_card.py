@@ -120,7 +120,7 @@ def _parity(record: Record, parity: ParityRecord | None) -> Iterator[str]:
     for check in parity.checks:
         yield f"{check.name}: {check.value:.4g}, bound {check.bound:.4g}: {'held' if check.passed else 'not held'}"
     versions = ", ".join(
-        f"{name} {record.versions[name]}" for name in ("keras", "tensorflow") if name in record.versions
+        f"{name} {record.versions[name]}" for name in ("keras", "tensorflow", "jax") if name in record.versions
     )
     if versions:
         yield f"with {versions}"

@@ -36,7 +36,7 @@ def command(directory: Path) -> int:
     with progress.create(total=len(prepared.cells)) as observer:
         records = demo.run(prepared, observer)
     code = tell(records, as_json=False, directory=prepared.artifacts, seconds=time.monotonic() - started)
-    output.message(f"{demo.LEFT_OUT}\nthe same as a document: {directory / demo.REPORT}")
+    output.message("\n".join(demo.left_out()) + f"\nthe same as a document: {directory / demo.REPORT}")
     made = [artifact for artifact in prepared.int8 if artifact.exists()]
     for artifact in made:
         found = demo.named(artifact, prepared.source.shown)

@@ -10,19 +10,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 
 import rich_click as click
 
-from kexport import machine
+from kexport import backend, machine
 from kexport.cli import output
 from kexport.cli.options import json_option
 from kexport.errors import EnvironmentFailure
 
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 LITTLE_MEMORY_BYTES = 4 * 2**30
-EXPORTING = ("keras", "tensorflow", "tf2onnx", "onnx", "ai_edge_litert", "flatbuffers", "onnxruntime")
+EXPORTING = ("keras", "onnx", "ai_edge_litert", "flatbuffers", "onnxruntime")
+TENSORFLOW = ("tensorflow", "tf2onnx")
 KERAS_AT_LEAST = (3, 15, 1)
 
 ORDER = 90
@@ -63,9 +63,11 @@ def examine() -> Iterator[Finding]:
     versions = machine.versions()
     yield _python(sys.version_info[:2])
     yield from (_ok(name, version) for name, version in versions.items() if name != "python")
-    yield _exporting(tuple(name for name in EXPORTING if find_spec(name) is None))
+    yield _exporting(tuple(name for name in EXPORTING if not backend.installed(name)))
+    yield _tensorflow(tuple(name for name in TENSORFLOW if not backend.installed(name)))
     if "keras" in versions:
         yield _keras(versions["keras"])
+        yield _backend(backend.chosen())
     yield _bounds(versions, required())
     yield _ok("cores", str(machine.cores()))
     yield _memory(machine.memory_bytes())
@@ -90,7 +92,30 @@ def _exporting(absent: tuple[str, ...]) -> Finding:
         level=Level.BLOCKED,
         name="exporting",
         value=f"not installed: {', '.join(absent)}",
-        cure="pip install 'kexport[cpu]', or 'kexport[cuda]' with an NVIDIA GPU",
+        cure="pip install 'kexport[cpu]', 'kexport[cuda]' with an NVIDIA GPU, or 'kexport[light]' without TensorFlow",
+    )
+
+
+def _tensorflow(absent: tuple[str, ...]) -> Finding:
+    """What only TensorFlow writes; the rest of exporting does without."""
+    name = "SavedModel, tf2onnx, TFLite converter"
+    if not absent:
+        return _ok(name, "every package is installed")
+    return Finding(level=Level.WARNING, name=name, value=f"not installed: {', '.join(absent)}", cure=backend.INSTALL)
+
+
+def _backend(name: str) -> Finding:
+    if not backend.installed(name):
+        return Finding(
+            level=Level.BLOCKED, name="keras backend", value=f"{name}, which is not installed", cure=backend.EITHER
+        )
+    if name in backend.TAKEN:
+        return _ok("keras backend", name)
+    return Finding(
+        level=Level.WARNING,
+        name="keras backend",
+        value=f"{name}, with which kexport's tests have not run",
+        cure=f"{backend.VARIABLE}={backend.TAKEN[0]} kexport ...",
     )
 
 

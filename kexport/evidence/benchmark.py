@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kexport import machine, runtimes
+from kexport import backend, machine, runtimes
 from kexport.errors import UsageError
 from kexport.evidence.profile import profiled
 from kexport.images.seeded import seeded_images
@@ -196,6 +196,7 @@ def _source(request: BenchRequest) -> Any:
         return None
     from kexport.runtimes.tensorflow_ import limit_threads
 
+    backend.require_tensorflow("measuring Keras itself")
     limit_threads(request.settings.threads)  # before the build: afterwards TensorFlow no longer changes it
     module, _, function = request.factory.partition(":")
     return getattr(importlib.import_module(module), function)(request.model)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kexport import backend
 from kexport.errors import ArtifactError, UnsupportedError
 from kexport.formats import WrittenFile
 from kexport.graph import Graph
@@ -51,7 +52,7 @@ def _first(cell: Cell) -> Engine:
 
 def _stand_in(cell: Cell) -> Engine | None:
     """Who writes what the native graph cannot express: nobody for one asked for by name or with embedded steps."""
-    others = (engine for engine in cell.format.writers(cell.scheme) if engine.from_model)
+    others = (engine for engine in cell.format.writers(cell.scheme) if engine.from_model and not engine.lacks())
     able = cell.engine == Engine.AUTO and not cell.model.embed_preprocessing
     return next(others, None) if able else None
 
@@ -70,6 +71,8 @@ def _refused(cell: Cell, refusal: str) -> UnsupportedError:
         return UnsupportedError(
             f"{cell.scheme} needs the native graph, which cannot: {refusal}", hint="--schemes float32"
         )
+    if able and (lacks := able[0].lacks()):
+        return UnsupportedError(f"the native engine cannot: {refusal}; {lacks}", hint=backend.cure())
     if able:
         return UnsupportedError(f"the native engine cannot: {refusal}", hint=f"--engine {able[0].name}")
     reasons = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kexport import machine
+from kexport import backend, machine
 from kexport.options.place import Url
 from kexport.pipeline.reproduce import reproduce
 from kexport.pipeline.tasks import Failure
@@ -27,7 +27,7 @@ def failed(cell: Cell, failure: Failure, directory: Path | Url) -> Record:
         traceback=failure.traceback,
         exit_code=error.exit_code,
         cost=Cost(seconds=failure.seconds, peak_memory_bytes=failure.peak_memory_bytes),
-        versions=machine.versions(),
+        versions=backend.recorded(),
         made=machine.today(),
         machine=machine.hardware(),
     )

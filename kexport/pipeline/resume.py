@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kexport import machine
+from kexport import backend
 from kexport.errors import SourceError, StoreError
 from kexport.evidence import tolerances
 from kexport.files import SOME_BYTES, digest, files_of
@@ -24,8 +24,7 @@ REQUEST = "request"
 
 def _makers() -> dict[str, str]:
     """Versions that decide what an artifact computes; kexport's own also where it is not installed."""
-    makers = ("keras", "tensorflow", "tensorflow-cpu")
-    return {"kexport": __version__} | {name: v for name, v in machine.versions().items() if name in makers}
+    return {"kexport": __version__, **backend.versions()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,14 @@ def of_pair(form: Format, scheme: Scheme, engine: str | None) -> str:
     wanted = engine or Engine.AUTO
     if wanted != Engine.AUTO and wanted not in form.engine_names:
         return f"{wanted} cannot write {form}, expected one of {', '.join((Engine.AUTO, *form.engine_names))}"
-    return form.refusal(wanted, scheme)
+    return form.refusal(wanted, scheme) or lacking(form, scheme, wanted)
+
+
+def lacking(form: Format, scheme: Scheme, engine: str) -> str:
+    """Why this installation cannot write the format in that scheme, where an engine would; empty if it can."""
+    able = form.writers(scheme) if engine == Engine.AUTO else (form.engine(engine),)
+    reasons = [each.lacks() for each in able]
+    return "" if not all(reasons) else reasons[0]
 
 
 def left_out(options: ExportOptions) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from kexport.records import Record
 
-_VERSIONS = ("keras", "tensorflow", "tensorflow-cpu", "onnxruntime", "onnxruntime-gpu", "ai-edge-litert")
+_VERSIONS = ("keras", "tensorflow", "tensorflow-cpu", "jax", "onnxruntime", "onnxruntime-gpu", "ai-edge-litert")
 _UNKNOWN = "not recorded"
 _MOST = 4
 

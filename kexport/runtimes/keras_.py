@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from kexport import backend
+from kexport.errors import MissingDependencyError
 from kexport.records import Signature
 from kexport.runtimes import Session, SessionOptions, Signatures, Tensor
 from kexport.runtimes.tensorflow_ import CPU, check_device, limit_threads
@@ -30,7 +32,12 @@ class KerasSession(Session):
 
     @classmethod
     def open(cls, source: Any, *, options: SessionOptions) -> KerasSession:
-        """The model ``source``, traced. Raises DeviceError when the process has another number of threads."""
+        """The model ``source``, traced.
+
+        Raises DeviceError when the process has another number of threads, MissingDependencyError without TensorFlow.
+        """
+        if why := backend.without_tensorflow("the runtime keras"):
+            raise MissingDependencyError(why, hint=backend.cure())
         limit_threads(options.threads)
         return cls(source)
 

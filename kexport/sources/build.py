@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from kexport import backend
 from kexport.errors import MissingDependencyError, UnsupportedError, UsageError
 from kexport.records import WeightsFile
 from kexport.sources import catalog, loading, prepared
@@ -202,10 +203,13 @@ def _told(chosen: Mapping[str, Any]) -> str:
 
 
 def load_keras() -> Any:
-    """The package `keras`. Raises MissingDependencyError with the command that installs it."""
+    """The package `keras`, on the backend that `kexport.backend` finds.
+
+    Raises MissingDependencyError with the command that installs what is absent.
+    """
     try:
+        if backend.installed("keras"):
+            backend.select()
         return importlib.import_module("keras")
     except ImportError as error:
-        raise MissingDependencyError(
-            f"Keras with TensorFlow is needed to build a model: {error}", hint="pip install 'kexport[cpu]'"
-        ) from error
+        raise MissingDependencyError(f"Keras is needed to build a model: {error}", hint=backend.EITHER) from error

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from kexport import machine
+from kexport import backend
 from kexport.records import SourceFacts, decode_as, encode
 from kexport.sources import stored
 from kexport.sources.layer_samples import Walk
 from kexport.sources.stored import Recipe, Reference
 
 Tensors = Mapping[str, npt.NDArray[Any]]
-MAKERS = ("keras", "tensorflow", "tensorflow-cpu")
+MAKERS = ("keras", *chain.from_iterable(backend.DISTRIBUTIONS.values()))
 FACTS, REFERENCE, KERAS_WEIGHTS = "facts.json", "reference.npz", "weights.npz"
 DRAWN = "drawn-{}"
 """The inputs of a reference as they are: a seed makes them again, and a cell need not."""
@@ -70,7 +71,7 @@ def save_reference(
     facts: SourceFacts | None = None,
 ) -> None:
     """Write the reference as it will be kept beside artifacts (`kexport.sources.stored`)."""
-    makers = {name: version for name, version in machine.versions().items() if name in MAKERS}
+    makers = backend.versions()
     stored.save(reference, folder / name, made=made, walked=walked, facts=facts, versions=makers)
     if made is not None:
         inputs: dict[str, Any] = {str(place): array for place, array in enumerate(reference.inputs.values())}
@@ -92,7 +93,7 @@ def _inputs(path: Path) -> list[npt.NDArray[Any]] | None:
 
 def save_weights(model: Any, folder: Path) -> None:
     """Write every weight of a Keras model, in its order."""
-    arrays = {str(place): weight.numpy() for place, weight in enumerate(model.weights)}
+    arrays: dict[str, Any] = {str(place): np.asarray(weight) for place, weight in enumerate(model.weights)}
     with (folder / KERAS_WEIGHTS).open("wb") as file:
         np.savez(file, **arrays)
 

@@ -16,11 +16,11 @@ from kexport.errors import UsageError
 from kexport.evidence import artifact_file
 from kexport.evidence.classification import classify
 from kexport.options import ExportOptions
-from kexport.pipeline import requests
+from kexport.pipeline import requests, unsupported
 from kexport.pipeline.demo import digits
 from kexport.pipeline.events import Observer
 from kexport.records import Record
-from kexport.registry import Format, Scheme
+from kexport.registry import Engine, Format, Scheme
 from kexport.sources.names import select
 from kexport.specs import Cell
 
@@ -74,7 +74,7 @@ class Demo:
 def prepare(
     directory: Path, *, formats: Sequence[Format] = (), schemes: Sequence[Scheme] = (), count: int | None = None
 ) -> Demo:
-    """Write the network and its images below ``directory``, and plan every scheme of every format but `LEFT_OUT`.
+    """Write the network and its images below ``directory``, and plan every scheme of every format but `left_out`.
 
     ``formats`` and ``schemes`` limit that, ``count`` the images that are held out. Raises UsageError for a directory
     that holds something, StoreError for one that cannot be written.
@@ -84,7 +84,7 @@ def prepare(
     files.prepare(directory)
     source = digits.write(directory / SOURCE, count=count)
     options = ExportOptions(
-        formats=tuple(formats) or tuple(Format),
+        formats=tuple(formats) or tuple(form for form in Format if not _lacking(form)),
         schemes=tuple(schemes) or SCHEMES,
         calibration=str(source.calibration),
         evaluation=str(source.held_out),
@@ -93,6 +93,15 @@ def prepare(
         output=directory / ARTIFACTS,
     )
     return Demo(directory=directory, source=source, cells=requests.cells(select([str(source.model)]), options))
+
+
+def left_out() -> tuple[str, ...]:
+    """A line for everything that the demo does not make, with the reason."""
+    return (LEFT_OUT, *(f"{form} is left out: {why}" for form in Format if (why := _lacking(form))))
+
+
+def _lacking(form: Format) -> str:
+    return unsupported.lacking(form, Scheme.FLOAT32, Engine.AUTO)
 
 
 def run(demo: Demo, observer: Observer) -> tuple[Record, ...]:

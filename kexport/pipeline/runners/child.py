@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from kexport import machine
+from kexport import backend, machine
 from kexport.pipeline.runners import forked
 from kexport.pipeline.runners.jobs import Job, Outcome, Progress
 from kexport.pipeline.runners.process import Fresh, Process
@@ -36,7 +36,7 @@ def child_environment(
     threads = str(max(1, available // jobs))
     fixed = {"PYTHONHASHSEED": "0", "TF_CPP_MIN_LOG_LEVEL": "2"}
     usual = {**dict.fromkeys(THREAD_VARIABLES, threads), **ALONE, **machine.QUIET}
-    return {**usual, **os.environ, **fixed, **(environment or {}), **machine.as_parent()}
+    return {**usual, **os.environ, **backend.environment(), **fixed, **(environment or {}), **machine.as_parent()}
 
 
 @dataclass(eq=False, kw_only=True)

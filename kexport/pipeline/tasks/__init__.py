@@ -18,7 +18,7 @@ from kexport.errors import KexportError, StoreError, UnknownNameError, Unsupport
 from kexport.pipeline.steps import Clock
 from kexport.records import Status
 
-WITH_KERAS = ("keras", "tensorflow", "h5py", "kexport.pipeline.tasks.prepare", "kexport.pipeline.worker")
+WITH_KERAS = ("keras", "h5py", "kexport.pipeline.tasks.prepare", "kexport.pipeline.worker")
 WITH_RUNTIMES = (
     "onnx", "onnxruntime", "ai_edge_litert.interpreter", "ai_edge_litert.schema_py_generated", "flatbuffers", "psutil",
     "numpy.random", "kexport.pipeline.ready", "kexport.pipeline.worker",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from kexport import files, machine, store
+from kexport import backend, files, machine, store
 from kexport.evidence import allowed, gates, parity, scoring, verdict
 from kexport.evidence.scores import Measure
 from kexport.formats import WrittenFile, write
@@ -206,7 +206,7 @@ def _record(state: Making) -> Record:
     assert state.proof is not None
     cell, request = state.cell, state.request
     ending = verdict.of(state.problems, state.proof.parity, state.ready.facts, reproduce=request.reproduce)
-    artifact, facts, versions = _artifact(state), embedding.of_file(state.ready.facts), machine.versions()
+    artifact, facts, versions = _artifact(state), embedding.of_file(state.ready.facts), backend.recorded()
     return Record(
         model=cell.model.name,
         format=cell.format,

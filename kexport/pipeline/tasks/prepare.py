@@ -78,7 +78,7 @@ class Preparing:
 
 
 def import_keras(state: Preparing) -> Preparing:
-    """Keras and TensorFlow are loaded, so that their time is seen apart."""
+    """Keras and its backend are loaded, so that their time is seen apart."""
     sources.load_keras()
     return state
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from kexport.errors import SourceError
 from kexport.sources.weights import finalize
 
@@ -38,7 +40,7 @@ def as_float32(model: Any, custom: Mapping[str, Any] | None = None) -> tuple[Any
             f"model {model.name!r} computes in {', '.join(policies)}, and cannot be built again in float32: {error}",
             hint='build it under keras.mixed_precision.set_global_policy("float32")',
         ) from error
-    fresh.set_weights([weight.numpy().astype("float32") for weight in model.weights])
+    fresh.set_weights([np.asarray(weight).astype("float32") for weight in model.weights])
     finalize(fresh)
     return fresh, (f"the model computes in {', '.join(policies)}; it is exported in float32, with float32 weights",)
 

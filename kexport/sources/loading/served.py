@@ -11,6 +11,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from kexport import backend
 from kexport.errors import SourceError, UsageError
 from kexport.records import Signature
 
@@ -73,6 +74,7 @@ def opened(path: Path, *, trust: bool, shape: tuple[int, int, int] | None = None
             f"model {path} is a SavedModel: a graph of TensorFlow, which runs as code; expected --trust as well",
             hint="--trust opens it and runs that code: only for folders whose origin you know",
         )
+    backend.require_tensorflow(f"model {path} is a SavedModel: it")
     import tensorflow as tf
 
     try:

@@ -16,6 +16,7 @@ def initial_values(*, zeros: bool = False, watch: Callable[[Any], None] | None =
     and leaves one and a half times the weights in TensorFlow's memory pool. ``watch`` is called with every variable
     before anything is allocated for it; what it raises ends the construction.
     """
+    from keras import ops
     from keras.src.backend import Variable
     from keras.src.initializers.random_initializers import RandomInitializer
 
@@ -25,9 +26,7 @@ def initial_values(*, zeros: bool = False, watch: Callable[[Any], None] | None =
         if watch is not None:
             watch(variable)
         if zeros and isinstance(initializer, RandomInitializer):
-            import tensorflow as tf
-
-            variable._initialize(lambda: tf.zeros(variable.shape, variable.dtype))  # noqa: SLF001
+            original(variable, ops.zeros)
         else:
             original(variable, initializer)
 

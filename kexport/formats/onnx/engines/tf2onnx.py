@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kexport import backend
 from kexport.errors import ArtifactError, UnsupportedError
 from kexport.formats.onnx.stream import PROTOBUF_LIMIT
 from kexport.formats.savedmodel.writer import complete_or_absent, serving_function, signatures, tensor_specs
@@ -216,4 +217,9 @@ def _write(model: Any, cell: Cell, path: Path, metadata: Mapping[str, str]) -> W
     return convert(model, path, opset=cell.opset, batch=cell.batch, metadata=metadata)
 
 
-ENGINE = Engine(name="tf2onnx", schemes=(Scheme.FLOAT32,), write=_write, from_model=True, weight_copies=50)
+def lacks() -> str:
+    """Why it cannot work here: it reads what TensorFlow has traced."""
+    return backend.without_tensorflow("the engine tf2onnx")
+
+
+ENGINE = Engine(name="tf2onnx", schemes=(Scheme.FLOAT32,), write=_write, from_model=True, weight_copies=50, lacks=lacks)

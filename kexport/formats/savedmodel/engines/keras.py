@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kexport import backend
 from kexport.records import WrittenFile
 from kexport.registry import Engine, Scheme
 
@@ -21,10 +22,16 @@ def write(model: Any, cell: Cell, path: Path, metadata: Mapping[str, str]) -> Wr
     return writer.write(model, path, batch=cell.batch)
 
 
+def lacks() -> str:
+    """Why it cannot work here: the folder is TensorFlow's."""
+    return backend.without_tensorflow("a SavedModel")
+
+
 ENGINE = Engine(
     name="keras",
     schemes=(Scheme.FLOAT32,),
     write=write,
     from_model=True,
     reason="SavedModel is Keras's own export",
+    lacks=lacks,
 )

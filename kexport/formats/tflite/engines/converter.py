@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from kexport import backend
 from kexport.errors import ArtifactError, UnsupportedError
 from kexport.formats.savedmodel import writer as savedmodel
 from kexport.formats.tflite import standard
@@ -185,4 +186,9 @@ def _write(model: Any, cell: Cell, path: Path, metadata: Mapping[str, str]) -> W
     return convert(model, path, batch=cell.rows, scheme=cell.scheme, metadata=metadata)
 
 
-ENGINE = Engine(name="tflite-converter", schemes=SCHEMES, write=_write, from_model=True, weight_copies=8)
+def lacks() -> str:
+    """Why it cannot work here: the converter is TensorFlow's."""
+    return backend.without_tensorflow("the engine tflite-converter")
+
+
+ENGINE = Engine(name="tflite-converter", schemes=SCHEMES, write=_write, from_model=True, weight_copies=8, lacks=lacks)

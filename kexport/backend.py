@@ -1,0 +1,121 @@
+"""Keras's backend, which computes its layers: the one that the user chose, else the first that is installed.
+
+Left alone Keras takes TensorFlow, installed or not. Here a choice is the variable ``KERAS_BACKEND``, or a file
+``keras.json`` that names another one than TensorFlow: Keras itself writes that file, with its default in it, when it is
+first imported. Nothing here imports Keras or a backend.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+from kexport import machine
+from kexport.errors import MissingDependencyError
+
+VARIABLE = "KERAS_BACKEND"
+TENSORFLOW = "tensorflow"
+TAKEN = (TENSORFLOW, "jax")
+"""Those that are taken without having been chosen, in this order: what is measured exports with them."""
+DISTRIBUTIONS = {TENSORFLOW: (TENSORFLOW, "tensorflow-cpu"), "jax": ("jax", "jaxlib"), "openvino": ("openvino",)}
+INSTALL = "pip install 'kexport[cpu]'"
+EITHER = f"{INSTALL}, or 'kexport[light]', which is without TensorFlow"
+
+
+def installed(module: str) -> bool:
+    """Whether the package can be imported, as far as its finder says; a mere folder of that name is none."""
+    try:
+        found = find_spec(module)
+    except (ImportError, ValueError):  # a finder that refuses it, or a module that was set to None
+        return False
+    return found is not None and found.origin is not None
+
+
+def chosen() -> str:
+    """The backend that Keras computes with in this process, or would if it were imported now."""
+    return _running() or _asked() or next((name for name in TAKEN if installed(name)), TENSORFLOW)
+
+
+def environment() -> dict[str, str]:
+    """What a process needs in its environment so that its Keras takes the `chosen` one; nothing where it does."""
+    name = chosen()
+    return {} if name == (_asked() or TENSORFLOW) else {VARIABLE: name}
+
+
+def select() -> None:
+    """Let the Keras that is imported next in this process take the `chosen` backend.
+
+    Raises MissingDependencyError where that is not installed.
+    """
+    if _running():
+        return
+    name = chosen()
+    if not installed(name):
+        raise MissingDependencyError(_absent(name), hint=_hint(name))
+    os.environ.update(environment())
+
+
+def without_tensorflow(what: str) -> str:
+    """Why ``what`` cannot be had from Keras here, in words; empty where TensorFlow is its backend."""
+    if not installed(TENSORFLOW):
+        return f"{what} needs TensorFlow, which is not installed"
+    name = chosen()
+    return "" if name == TENSORFLOW else f"{what} needs Keras on TensorFlow; here it computes with {name}"
+
+
+def require_tensorflow(what: str) -> None:
+    """Raise MissingDependencyError where TensorFlow is not there for ``what``, whatever Keras computes with."""
+    if not installed(TENSORFLOW):
+        raise MissingDependencyError(f"{what} needs TensorFlow, which is not installed", hint=INSTALL)
+
+
+def cure() -> str:
+    """The command that gives Keras TensorFlow."""
+    return f"{VARIABLE}={TENSORFLOW} kexport ..." if installed(TENSORFLOW) else INSTALL
+
+
+def versions() -> Mapping[str, str]:
+    """What a reference is computed by: Keras and its backend, each with its version."""
+    makers = ("keras", *DISTRIBUTIONS.get(chosen(), (chosen(),)))
+    return {name: version for name, version in machine.versions().items() if name in makers}
+
+
+def recorded() -> dict[str, str]:
+    """`machine.versions` without the backends that did not compute."""
+    idle = {name for names in DISTRIBUTIONS.values() for name in names} - set(versions())
+    return {name: version for name, version in machine.versions().items() if name not in idle}
+
+
+def _running() -> str:
+    """The backend of a Keras that is there already; it cannot be changed."""
+    keras = sys.modules.get("keras")
+    return str(keras.config.backend()) if keras is not None and hasattr(keras, "config") else ""
+
+
+def _asked() -> str:
+    return os.environ.get(VARIABLE, "") or _of_file()
+
+
+def _of_file() -> str:
+    """What ``keras.json`` names, where that is not Keras's own default."""
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    try:
+        name = json.loads((home / "keras.json").read_text(encoding="utf-8")).get("backend", "")
+    except (OSError, ValueError, AttributeError):  # none, or one that Keras does not read either
+        return ""
+    return "" if name == TENSORFLOW else str(name)
+
+
+def _absent(name: str) -> str:
+    if _asked():
+        return f"Keras's backend is {name!r} ({VARIABLE} or keras.json), which is not installed"
+    return f"Keras has no backend: none of {', '.join(TAKEN)} is installed"
+
+
+def _hint(name: str) -> str:
+    others = [other for other in TAKEN if installed(other)]
+    return f"{VARIABLE}={others[0]} kexport ..." if _asked() and others and name not in others else EITHER
