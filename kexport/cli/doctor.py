@@ -14,10 +14,11 @@ from pathlib import Path
 
 import rich_click as click
 
-from kexport import backend, machine
+from kexport import machine
 from kexport.cli import output
 from kexport.cli.options import json_option
 from kexport.errors import EnvironmentFailure
+from kexport.sources import backend
 
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 LITTLE_MEMORY_BYTES = 4 * 2**30

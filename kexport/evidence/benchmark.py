@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kexport import backend, machine, runtimes
+from kexport import machine, runtimes
 from kexport.errors import UsageError
 from kexport.evidence.profile import profiled
 from kexport.images.seeded import seeded_images
 from kexport.records import BenchRecord, Signature
+from kexport.sources import backend
 from kexport.specs import ModelSpec
 
 FEWEST_SAMPLES = 3

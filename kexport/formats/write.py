@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kexport import backend
 from kexport.errors import ArtifactError, UnsupportedError
 from kexport.formats import WrittenFile
 from kexport.graph import Graph
 from kexport.quantization.plan import QuantPlan
 from kexport.registry import QUANTIZED, Engine
+from kexport.sources import backend
 from kexport.specs import Cell
 
 NATIVE_REASON = "every layer is known to the native graph"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kexport import backend, machine
+from kexport import machine
 from kexport.options.place import Url
 from kexport.pipeline.reproduce import reproduce
 from kexport.pipeline.tasks import Failure
 from kexport.records import Cost, Record
+from kexport.sources import backend
 from kexport.specs import Cell
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kexport import backend, files, targets
-from kexport.errors import MissingDependencyError, SourceError, UsageError
+from kexport import files, targets
+from kexport.errors import SourceError, UsageError
 from kexport.evidence.benchmark import BenchSettings
 from kexport.evidence.protocols import threads_of
 from kexport.images import calibration, evaluation
@@ -67,7 +67,7 @@ def _cells(model: Named, what: ExportOptions, models: int) -> Iterator[Cell]:
     weights = _weights(_asked_weights(what), models=models)
     spec = _spec(model, what, weights) if isinstance(model, Application) else own(model, what)
     pairs = _pairs(what)
-    _check_installed(what, pairs or _asked(what))
+    unsupported.require_engines(pairs or _asked(what), what.engine)
     _check_io(what, pairs)
     gates.check(what)
     for form, scheme in pairs:
@@ -99,13 +99,6 @@ def _pairs(what: ExportOptions) -> list[tuple[Format, Scheme]]:
 def _asked(what: ExportOptions) -> list[tuple[Format, Scheme]]:
     forms, schemes = what.formats or (), what.schemes or ()
     return [(form, scheme) for form in forms for scheme in schemes if scheme in form.schemes]
-
-
-def _check_installed(options: ExportOptions, pairs: list[tuple[Format, Scheme]]) -> None:
-    """Raise MissingDependencyError for a file that no engine of this installation writes."""
-    for form, scheme in pairs:
-        if why := unsupported.lacking(form, scheme, options.engine or Engine.AUTO):
-            raise MissingDependencyError(f"{form} {scheme} cannot be made: {why}", hint=backend.cure())
 
 
 def _check_io(options: ExportOptions, pairs: list[tuple[Format, Scheme]]) -> None:

@@ -10,11 +10,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kexport import backend
 from kexport.errors import SourceError, StoreError
 from kexport.evidence import tolerances
 from kexport.files import SOME_BYTES, digest, files_of
 from kexport.records import Record
+from kexport.sources import backend
 from kexport.specs import Cell
 from kexport.store.directory import read_record
 from kexport.version import __version__

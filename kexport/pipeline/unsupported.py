@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from kexport.errors import SkippedError, UnsupportedError
+from kexport.errors import MissingDependencyError, SkippedError, UnsupportedError
 from kexport.formats import write
 from kexport.graph import Graph
 from kexport.options import ExportOptions
 from kexport.passes import optimize
 from kexport.pipeline.tasks import Failure
+from kexport.sources import backend
 from kexport.sources.prepared import Prepared
 from kexport.specs import CALIBRATED, Cell, Engine, Format, Scheme
 
@@ -32,6 +33,13 @@ def lacking(form: Format, scheme: Scheme, engine: str) -> str:
     able = form.writers(scheme) if engine == Engine.AUTO else (form.engine(engine),)
     reasons = [each.lacks() for each in able]
     return "" if not all(reasons) else reasons[0]
+
+
+def require_engines(pairs: Iterable[tuple[Format, Scheme]], engine: str | None) -> None:
+    """Raise MissingDependencyError for a file that no engine of this installation writes."""
+    for form, scheme in pairs:
+        if why := lacking(form, scheme, engine or Engine.AUTO):
+            raise MissingDependencyError(f"{form} {scheme} cannot be made: {why}", hint=backend.cure())
 
 
 def left_out(options: ExportOptions) -> Iterator[str]:

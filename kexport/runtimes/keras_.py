@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from kexport import backend
 from kexport.errors import MissingDependencyError
 from kexport.records import Signature
 from kexport.runtimes import Session, SessionOptions, Signatures, Tensor
 from kexport.runtimes.tensorflow_ import CPU, check_device, limit_threads
+from kexport.sources import backend
 from kexport.sources.keras_walk import own_output_names, packed
 
 

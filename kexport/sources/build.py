@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kexport import backend
 from kexport.errors import MissingDependencyError, UnsupportedError, UsageError
 from kexport.records import WeightsFile
-from kexport.sources import catalog, loading, prepared
+from kexport.sources import backend, catalog, loading, prepared
 from kexport.sources.adapt import precision, shapes, taps
 from kexport.sources.catalog import Application
 from kexport.sources.loading import served

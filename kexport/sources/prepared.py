@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kexport import backend
 from kexport.records import SourceFacts, decode_as, encode
-from kexport.sources import stored
+from kexport.sources import backend, stored
 from kexport.sources.layer_samples import Walk
 from kexport.sources.stored import Recipe, Reference
 

@@ -13,10 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from kexport import backend, machine
+from kexport import machine
 from kexport.pipeline.runners import forked
 from kexport.pipeline.runners.jobs import Job, Outcome, Progress
 from kexport.pipeline.runners.process import Fresh, Process
+from kexport.sources import backend
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 ALONE = {"OPENBLAS_NUM_THREADS": "1"}  # numpy's matrices are small, and waiting runtimes spin on the other cores

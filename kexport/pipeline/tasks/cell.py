@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from kexport import backend, files, machine, store
+from kexport import files, machine, store
 from kexport.evidence import allowed, gates, parity, scoring, verdict
 from kexport.evidence.scores import Measure
 from kexport.formats import WrittenFile, write
@@ -25,7 +25,7 @@ from kexport.quantization import mixed
 from kexport.quantization.embed import embedded_plan
 from kexport.quantization.plan import QuantPlan
 from kexport.records import AccuracyRecord, Artifact, Cost, Gates, QuantizationRecord, Record, SourceFacts, encode
-from kexport.sources import build, embedding, prepared
+from kexport.sources import backend, build, embedding, prepared
 from kexport.sources.loading import served
 from kexport.sources.prepared import Prepared
 from kexport.specs import QUANTIZED, Cell

@@ -11,9 +11,9 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from kexport import backend
 from kexport.errors import SourceError, UsageError
 from kexport.records import Signature
+from kexport.sources import backend
 
 SERVING = "serving_default"
 _LONGEST = 400

@@ -22,12 +22,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kexport import backend
 from kexport.errors import ArtifactError, UnsupportedError
 from kexport.formats.onnx.stream import PROTOBUF_LIMIT
 from kexport.formats.savedmodel.writer import complete_or_absent, serving_function, signatures, tensor_specs
 from kexport.records import Signature, WrittenFile
 from kexport.registry import Engine, Scheme
+from kexport.sources import backend
 
 if TYPE_CHECKING:
     from kexport.specs import Cell

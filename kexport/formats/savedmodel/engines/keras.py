@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kexport import backend
 from kexport.records import WrittenFile
 from kexport.registry import Engine, Scheme
+from kexport.sources import backend
 
 if TYPE_CHECKING:
     from kexport.specs import Cell

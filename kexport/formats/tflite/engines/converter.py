@@ -16,12 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from kexport import backend
 from kexport.errors import ArtifactError, UnsupportedError
 from kexport.formats.savedmodel import writer as savedmodel
 from kexport.formats.tflite import standard
 from kexport.records import Signature, WrittenFile
 from kexport.registry import Engine, Scheme
+from kexport.sources import backend
 from kexport.sources.loading.served import SERVING
 
 if TYPE_CHECKING:

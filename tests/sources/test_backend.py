@@ -35,7 +35,7 @@ sys.meta_path.insert(0, Finder())
 """
 ALL = {"tensorflow", "jax", "openvino", "torch"}
 TOLD = """
-from kexport import backend
+from kexport.sources import backend
 from kexport.errors import KexportError
 told = ""
 try:
@@ -122,7 +122,7 @@ def test_a_backend_that_cannot_work(tmp_path: Path, there: set[str], variable: s
 
 def test_a_mere_folder_is_no_package(tmp_path: Path) -> None:
     (tmp_path / "jax").mkdir()
-    asked = "from kexport import backend; print(backend.installed('jax'), backend.installed('json'))"
+    asked = "from kexport.sources import backend; print(backend.installed('jax'), backend.installed('json'))"
     done = python(["-c", asked], tmp_path, absent={"tensorflow"})
     if find_spec("jax") is None:
         assert done.stdout.split() == ["False", "True"], done.stderr
