@@ -127,14 +127,15 @@ def recall(
 ) -> Known:
     """What the memory has of a network on its images; ``asked`` is what else a node follows from.
 
-    ``kernels`` says which nodes get one.
+    ``kernels`` says which nodes get one. What is neither a kernel nor needed is not looked for.
     """
     keys = {} if isinstance(memory, Nothing) else _keys(network, asked)
-    got = ((name, memory.get(key)) for name, key in keys.items())
-    found = {name: arrays for name, arrays in got if arrays is not None}
+    found: dict[str, Arrays] = {}
     needed: set[str] = set()
     for node in reversed(network.graph.nodes):
-        has = found.get(node.name, {})
+        wanted = node.name in keys and (kernels(node) or node.name in needed)
+        has = (memory.get(keys[node.name]) if wanted else None) or {}
+        found |= {node.name: has} if has else {}
         if (kernels(node) and NUMBERS not in has) or (node.name in needed and MADE not in has):
             needed.update(node.inputs)
     return Known(keys=keys, found=found, needed=frozenset(needed))

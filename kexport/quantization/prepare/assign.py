@@ -32,7 +32,8 @@ def assign(
         long_sum = isinstance(node.operation, Add) and len(node.inputs) != 2
         if node.name not in asked and node.name not in keep_float and has_int8_form(node.operation) and not long_sum:
             chosen[node.name] = Precision.INT8
-    chosen = {name: how for name, how in chosen.items() if name not in _float_inputs(graph)}
+    first = _float_inputs(graph)
+    chosen = {name: how for name, how in chosen.items() if name not in first}
     for name in _sharing_sigmoids(graph, chosen):
         del chosen[name]
     while True:
