@@ -15,7 +15,8 @@ import pytest
 from kexport.errors import UnsupportedError
 from kexport.formats.onnx import stream, writer
 from kexport.graph import Graph, Node, TensorSpec
-from kexport.operations import Activate, Activation, Conv, Dense, GlobalPool, PoolKind
+from kexport.operations import Activate, Activation, Conv, Dense, GlobalPool, Operation, Pad, Pool, PoolKind
+from tests.formats.plans import Sketch, float_values
 
 SCRIPT = """
 import sys
@@ -178,3 +179,40 @@ def test_a_tensor_of_another_size_than_stated_is_caught(tmp_path):
     model = helper.make_model(helper.make_graph([], "g", [], []))
     with pytest.raises(AssertionError, match="w: 8 bytes, 12 stated"):
         stream.write_model(model, (lie,), tmp_path / "m.onnx")
+
+
+def pool_of(kind: PoolKind) -> Pool:
+    return Pool(kind=kind, size=(3, 3), strides=(2, 2), padding=((0, 0), (0, 0)))
+
+
+@pytest.mark.parametrize(("dtype", "largest"), [("float32", 1e-37), ("float16", 1e-7)])
+@pytest.mark.parametrize(
+    ("reader", "zero"),
+    [
+        (pool_of(PoolKind.MAX), False),
+        (pool_of(PoolKind.AVERAGE), True),
+        (Conv(kernel=np.ones((3, 3, 3, 2), np.float32)), True),
+    ],
+    ids=("max", "average", "convolution"),
+)
+def test_only_a_max_pool_may_not_take_the_padding_before_it(
+    reader: Operation, zero: bool, dtype: str, largest: float, tmp_path: Path
+) -> None:
+    """ONNX Runtime 1.17 to 1.31 fuse zeros alone, and where it is MaxPool, wrongly."""
+    import onnx
+    import onnxruntime as ort
+
+    sketch = Sketch((8, 8, 3))
+    sketch("pad", Pad(padding=((1, 1), (1, 1))), "in0")
+    sketch("read", reader, "pad")
+    path = tmp_path / "padded.onnx"
+    writer.write(sketch.graph(), path, scheme=dtype)
+    model = onnx.load(path)
+    (filling,) = (node.input[2] for node in model.graph.node if node.op_type == "Pad")
+    (number,) = (onnx.numpy_helper.to_array(each) for each in model.graph.initializer if each.name == filling)
+    assert (number == 0) is np.bool_(zero)
+    assert 0 <= number < largest
+    rows = -np.abs(numbers(1, 8, 8, 3)) - 1
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    found = session.run(None, {session.get_inputs()[0].name: rows})[0]
+    assert found == pytest.approx(float_values(sketch.graph(), {"in0": rows})["read"], rel=2e-3, abs=1e-4)

@@ -1,4 +1,4 @@
-"""ONNX nodes for what makes images larger, and for group normalisation: all in NCHW."""
+"""ONNX nodes for what makes images larger or smaller, and for group normalisation: all in NCHW."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import numpy as np
 from kexport.formats.onnx.emitter import Emitter, Layout
 from kexport.formats.onnx.operators.registry import emits
 from kexport.graph import Node
-from kexport.operations import GroupNorm, Pair, Resize, ResizeKind, TransposedConv
+from kexport.operations import Crop, GroupNorm, Pad, Pair, Pool, PoolKind, Resize, ResizeKind, TransposedConv
+
+NEARLY_ZERO = {"float32": 2.0**-126, "float16": 2.0**-24}
+"""By dtype: a number that is not zero and changes nothing."""
 
 
 @emits(TransposedConv)
@@ -31,6 +34,40 @@ def transposed_conv(emitter: Emitter, node: Node, operation: TransposedConv) -> 
         output_padding=operation.extra,
     )
     emitter.define(node.name, name, Layout.NCHW)
+
+
+@emits(Pad)
+def pad(emitter: Emitter, node: Node, operation: Pad) -> None:
+    """Pad with zeros, and before MaxPool with the next number to zero.
+
+    ONNX Runtime 1.17 to 1.31 take a Pad with zeros into the MaxPool behind it, whose own padding never wins: what is
+    negative beside the border comes out instead of zero. They leave a Pad with any other number.
+    """
+    (top, bottom), (left, right) = operation.padding
+    amounts = emitter.integers(f"{node.name}:amounts", [0, 0, top, left, 0, 0, bottom, right])
+    value = emitter.read(node.inputs[0], Layout.NCHW)
+    if any(_is_max_pool(reader) for reader in emitter.graph.consumers[node.name]):
+        filling = emitter.scalar("constant:nearly_zero", NEARLY_ZERO[emitter.dtype])
+    else:
+        filling = emitter.scalar("constant:zero", 0.0)
+    name = emitter.node("Pad", [value, amounts, filling], node.name, mode="constant")
+    emitter.define(node.name, name, Layout.NCHW)
+
+
+def _is_max_pool(node: Node) -> bool:
+    return isinstance(node.operation, Pool) and node.operation.kind is PoolKind.MAX
+
+
+@emits(Crop)
+def crop(emitter: Emitter, node: Node, operation: Crop) -> None:
+    """Slice of height and width."""
+    (top, bottom), (left, right) = operation.cropping
+    _, height, width, _ = emitter.graph.shapes[node.inputs[0]]
+    starts = emitter.integers(f"{node.name}:starts", [top, left])
+    ends = emitter.integers(f"{node.name}:ends", [(height or 0) - bottom, (width or 0) - right])
+    axes = emitter.integers("constant:height_and_width", [2, 3])
+    value = emitter.read(node.inputs[0], Layout.NCHW)
+    emitter.define(node.name, emitter.node("Slice", [value, starts, ends, axes], node.name), Layout.NCHW)
 
 
 @emits(Resize)

@@ -22,12 +22,10 @@ from kexport.operations import (
     Clip,
     Concat,
     Conv,
-    Crop,
     Dense,
     GlobalPool,
     LayerNorm,
     Multiply,
-    Pad,
     Padding,
     Pool,
     PoolKind,
@@ -151,28 +149,6 @@ def _reduce_rows(emitter: Emitter, node: Node, operation: GlobalPool, kind: str)
     else:
         name = emitter.node(kind, [value], node.name, axes=[1, 2], keepdims=keep)
     emitter.define(node.name, name, Layout.NHWC)
-
-
-@emits(Pad)
-def pad(emitter: Emitter, node: Node, operation: Pad) -> None:
-    """Pad with zeros."""
-    (top, bottom), (left, right) = operation.padding
-    amounts = emitter.integers(f"{node.name}:amounts", [0, 0, top, left, 0, 0, bottom, right])
-    value = emitter.read(node.inputs[0], Layout.NCHW)
-    name = emitter.node("Pad", [value, amounts, emitter.scalar("constant:zero", 0.0)], node.name, mode="constant")
-    emitter.define(node.name, name, Layout.NCHW)
-
-
-@emits(Crop)
-def crop(emitter: Emitter, node: Node, operation: Crop) -> None:
-    """Slice of height and width."""
-    (top, bottom), (left, right) = operation.cropping
-    _, height, width, _ = emitter.graph.shapes[node.inputs[0]]
-    starts = emitter.integers(f"{node.name}:starts", [top, left])
-    ends = emitter.integers(f"{node.name}:ends", [(height or 0) - bottom, (width or 0) - right])
-    axes = emitter.integers("constant:height_and_width", [2, 3])
-    value = emitter.read(node.inputs[0], Layout.NCHW)
-    emitter.define(node.name, emitter.node("Slice", [value, starts, ends, axes], node.name), Layout.NCHW)
 
 
 @emits(Add)
