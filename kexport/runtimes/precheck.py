@@ -1,7 +1,8 @@
 """Files from elsewhere, looked at before a runtime maps them: in a process of its own, which may crash.
 
-``python -m kexport.runtimes.precheck RUNTIME PATH [run]`` exits 0 for a sound file; 1 with the reason as JSON. With
-``run`` the file is opened and run once there as well: a runtime that it crashes does not take the caller along.
+``python -m kexport.runtimes.precheck RUNTIME PATH [run]`` exits 0 for a sound file; 1 with the reason as JSON, 3 with
+the package that is absent. With ``run`` the file is opened and run once there as well: a runtime that it crashes does
+not take the caller along.
 Reading a hostile file is bounded in time and in memory here; what its operators compute is not kexport's to make safe.
 """
 
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from kexport import files, machine, runtimes
-from kexport.errors import ArtifactError, KexportError
+from kexport.errors import ArtifactError, KexportError, MissingDependencyError
 
 SECONDS = 60.0
 BYTES_PER_SECOND = 2**22
@@ -25,6 +26,8 @@ BYTES_PER_SECOND = 2**22
 MEMORY_BYTES, MEMORY_TIMES = 4 * 2**30, 8
 """What looking at a file may take, and times its size more."""
 _RUN = "run"
+LACKING = 3
+"""The exit code where a package that reads the file is not installed."""
 _MOST_VALUES = 2**26
 _HINT = "kexport verify DIR; kexport export ... --force makes it again"
 
@@ -32,7 +35,10 @@ _HINT = "kexport verify DIR; kexport export ... --force makes it again"
 def require_sound(
     runtime: type[runtimes.Session], path: Path, *, run: bool = False, seconds: float | None = None
 ) -> None:
-    """Raise ArtifactError, with one line, unless ``path`` is a file that ``runtime`` may load, and ``run`` once."""
+    """Raise ArtifactError, with one line, unless ``path`` is a file that ``runtime`` may load, and ``run`` once.
+
+    MissingDependencyError where a package is absent that reads it.
+    """
     if runtime.require_sound.__func__ is runtimes.Session.require_sound.__func__ or not files.there(path):  # type: ignore[attr-defined]
         return
     seconds = SECONDS + _size(path) / BYTES_PER_SECOND if seconds is None else seconds
@@ -50,6 +56,8 @@ def require_sound(
         raise ArtifactError(f"{path}: looking at it took more than {seconds:.3g} s", hint=_HINT) from error
     if done.returncode == 1 and done.stdout:
         raise ArtifactError(str(json.loads(done.stdout)["message"]), hint=_HINT)
+    if done.returncode == LACKING and done.stdout:
+        raise MissingDependencyError(str(json.loads(done.stdout)["message"]), hint="pip install 'kexport[run]'")
     if done.returncode:
         what = "looking at it and running it" if run else "looking at it"
         raise ArtifactError(f"{path}: {what} ended its process ({_ending(done.returncode)})", hint=_HINT)
@@ -92,6 +100,9 @@ def main(arguments: list[str]) -> int:
     except ArtifactError as error:
         sys.stdout.write(json.dumps({"message": error.message}))
         return 1
+    except ModuleNotFoundError as error:
+        sys.stdout.write(json.dumps({"message": f"{path}: looking at it needs the package {error.name}"}))
+        return LACKING
     except MemoryError:
         sys.stdout.write(json.dumps({"message": f"{path}: looking at it takes more memory than it may"}))
         return 1

@@ -223,6 +223,32 @@ def test_what_only_tensorflow_reads_and_runs(tmp_path: Path) -> None:
     ], done.stderr
 
 
+LOOKED_AT = """
+from pathlib import Path
+from kexport.errors import MissingDependencyError
+from kexport.evidence import artifact_file
+from kexport.runtimes import find, precheck
+path = Path("x.onnx")
+path.write_bytes(b"not empty, and none of its kind")
+asks = (
+    lambda: precheck.require_sound(find("onnxruntime"), path),
+    lambda: precheck.require_sound(find("onnxruntime"), path, run=True),
+    lambda: artifact_file.read(path),
+)
+for ask in asks:
+    try:
+        ask()
+    except MissingDependencyError as error:
+        print(error)
+"""
+
+
+def test_a_package_that_looks_at_a_file_is_named_where_it_is_absent(tmp_path: Path) -> None:
+    done = python(["-c", LOOKED_AT], tmp_path, absent={"onnx"})
+    told = "x.onnx: looking at it needs the package onnx\nhint: pip install 'kexport[run]'\n"
+    assert done.stdout == 3 * told, done.stderr
+
+
 def test_doctor_tells_the_backend(tmp_path: Path) -> None:
     done = python(["-m", "kexport", "doctor", "--json"], tmp_path, faked={"jax"}, absent=ALL - {"jax"})
     found = {row["name"]: row for row in json.loads(done.stdout)}
@@ -247,7 +273,7 @@ def packages(extra: str) -> dict[str, str]:
 
 def test_the_small_extras_are_small_and_have_the_bounds_of_the_large_one() -> None:
     run, light, cpu = packages("run"), packages("light"), packages("cpu")
-    assert set(run) == {"onnxruntime", "ai-edge-litert", "pillow"}
+    assert set(run) == {"onnx", "onnxruntime", "ai-edge-litert", "pillow"}
     assert not {"tensorflow", "tf2onnx"} & set(light)
     assert "tensorflow" in cpu
     assert set(light) - set(cpu) == {"jax"}
