@@ -14,6 +14,7 @@ from tests.consumers import committed, page
 from tests.consumers.artifacts import NETWORKS
 from tests.consumers.cells import Cell
 from tests.consumers.committed import Committed
+from tests.consumers.faults import FAULTS
 
 OLD = Cell(
     consumer="tract", version="0.1", network="MobileNetV2", format="onnx", scheme="float32", sha256="", state="right"
@@ -84,3 +85,11 @@ def test_every_machine_is_told_once() -> None:
     assert Committed().with_machine("A") == "A"
     assert Committed(machines="A").with_machine("A") == "A"
     assert Committed(machines="A, B").with_machine("C") == "A, B, C"
+
+
+def test_every_cell_that_is_not_right_has_a_known_cause() -> None:
+    cells = committed.read(page.PLACE / "consumers.json").cells
+    found = [cell for cell in cells if cell.state not in ("right", "slow")]
+    assert found
+    for cell in found:
+        assert any(fault.explains(cell) for fault in FAULTS), cell
