@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from kexport.evidence.latency import Latency, summarize
-from kexport.records import BenchRecord, OutputParity, Preprocessing, Record, Score, Signature
+from kexport.records import BenchRecord, OutputParity, Preprocessing, Record, Signature, SourceFacts
 from kexport.reports.change import KINDS, Change, Thresholds, change, passes
-from kexport.reports.summary import digested
+from kexport.reports.summary import DIGEST, digested
 from kexport.reports.tables import NONE, RUNTIMES, milliseconds, worst
 
 _MACHINE = ("processor", "instructions", "cores", "memory_gib")
@@ -70,20 +70,6 @@ def _accuracy(old: Record, new: Record, limits: Thresholds) -> Iterator[Change]:
         right = 100 * ours.top1, 100 * theirs.top1
         yield from _lower(new, "accuracy", "top-1 %", right, limit=limits.accuracy_points, enough=math.inf)
     yield from _scores(old, new, limits)
-    before = {score.name: score for score in ours.scores}
-    for score in theirs.scores:
-        if score.name in before:
-            yield from _figure(new, before[score.name], score, limits)
-
-
-def _figure(record: Record, before: Score, after: Score, limits: Thresholds) -> Iterator[Change]:
-    """Any other figure: shares may fall by so many points, numbers by as many hundredths of what Keras has."""
-    size = 1.0 if after.unit == "%" else abs(before.value if before.keras is None else before.keras) / 100
-    worse = before.value - after.value if not after.lower_is_better else after.value - before.value
-    if not _alike(before.value, after.value):
-        what = f"{after.name} {after.unit}".strip()
-        yield change(record, "accuracy", what, f"{before.value:.6g}", f"{after.value:.6g}",
-                     regression=not worse <= limits.accuracy_points * size + _ROUNDING)  # fmt: skip
 
 
 def _scores(old: Record, new: Record, limits: Thresholds) -> Iterator[Change]:
@@ -99,7 +85,7 @@ def _scores(old: Record, new: Record, limits: Thresholds) -> Iterator[Change]:
         limit = limits.accuracy_points * (1 if score.unit == "%" else abs(before.value) / 100)
         what = f"{score.name} {score.unit}".rstrip()
         yield change(new, "accuracy", what, f"{before.value:.4g}", f"{score.value:.4g}",
-                     regression=not worse <= limit)  # fmt: skip
+                     regression=not worse <= limit + _ROUNDING)  # fmt: skip
 
 
 def _size(old: Record, new: Record, limits: Thresholds) -> Iterator[Change]:
@@ -172,8 +158,13 @@ def _contract(old: Record, new: Record) -> Iterator[Change]:
         before, after = (str(getattr(facts.preprocessing, each.name, NONE)) for facts in (ours, theirs))
         if not each.name.endswith("basis"):
             yield from _differs(new, f"preprocessing: {each.name}", before, after)
-    before, after = ("".join(digested(facts)) or "none" for facts in (ours, theirs))
-    yield from _differs(new, "labels", before, after)
+    yield from _differs(new, "labels", *map(_labels, (ours, theirs)))
+
+
+def _labels(source: SourceFacts) -> str:
+    """How many classes have names, and enough of the digest of those to tell them from others."""
+    digest, _, count = "".join(digested(source)).removeprefix(DIGEST).partition(" of ")
+    return f"{count} names (sha256 {digest[:12]})" if digest else "none"
 
 
 def _source(old: Record, new: Record) -> Iterator[Change]:

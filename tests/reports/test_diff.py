@@ -21,6 +21,7 @@ from kexport.records import (
     Preprocessing,
     QuantizationRecord,
     Record,
+    Score,
     Signature,
     SourceFacts,
     Status,
@@ -179,6 +180,24 @@ def test_latency_that_says_nothing_is_told(session: BenchRecord, why: str) -> No
     (change,) = diff([FLOAT], [replace(FLOAT, benchmarks=(session,))]).changes
     assert (change.kind, change.regression) == ("latency", False)
     assert why in change.what
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "lower", "after", "worse"),
+    [
+        ("mean IoU", "%", False, 69.0, True),
+        ("mean IoU", "%", False, 69.6, False),
+        ("mean absolute error", "years", True, 70.5, True),
+        ("mean absolute error", "years", True, 70.2, False),
+        ("mean IoU", "%", False, 71.0, False),
+        ("mean IoU", "%", False, float("nan"), True),
+    ],
+)
+def test_a_figure_of_its_own_is_judged_once(name: str, unit: str, lower: bool, after: float, worse: bool) -> None:
+    before = Score(name=name, unit=unit, value=70.0, drop=0.0, drop_unit="points", keras=70.0, lower_is_better=lower)
+    old, new = (scored(FLOAT, scores=(each,)) for each in (before, replace(before, value=after)))
+    (change,) = diff([old], [new]).changes
+    assert (change.kind, change.what, change.regression) == ("accuracy", f"{name} {unit}", worse)
 
 
 def test_latency_under_other_conditions_is_not_compared() -> None:
