@@ -87,7 +87,8 @@ class Child:
         """Tell where it is."""
         self.reported = time.monotonic()
         if self.reported - self.measured > MEASURED_SECONDS:
-            self.measured, self.memory_bytes = self.reported, machine.resident_bytes(self.process.pid)
+            self.memory_bytes = self.process.resident_bytes()
+            self.measured = self.reported if self.memory_bytes else self.measured
         told = Progress(name=self.task.name, step=self.step, seconds=self.seconds, memory_bytes=self.memory_bytes)
         self.observe(told)
 

@@ -162,6 +162,10 @@ class Forked(Process):
         """The id of the worker, or of the server until there is one."""
         return self.server.process.pid if self._pid is None else self._pid
 
+    def resident_bytes(self) -> int:
+        """What it and all that it started hold now; nothing until it is there: what the server holds is not its."""
+        return 0 if self._pid is None else super().resident_bytes()
+
     @property
     def refusal(self) -> str:
         """Why the server has not forked."""

@@ -123,10 +123,15 @@ class _State:
         self._weighed = time.monotonic()
         total = machine.resident_bytes(os.getpid())
         if total > self.limit_bytes:
-            largest = max(self.running.values(), key=lambda child: machine.resident_bytes(child.process.pid))
-            told = f"killed: all processes together had {total} bytes, --memory allows {self.limit_bytes}\n"
+            self._kill_largest(f"all processes together had {total} bytes, --memory allows {self.limit_bytes}")
+
+    def _kill_largest(self, why: str) -> None:
+        """One that is not forked yet holds nothing, and to kill it would end its warm process with all others."""
+        held = {child: child.process.resident_bytes() for child in self.running.values()}
+        largest = max(held, key=lambda child: held[child])
+        if held[largest]:
             with suppress(OSError):  # a full disk: the kill is told by its signal
-                largest.stderr.write(told.encode())
+                largest.stderr.write(f"killed: {why}\n".encode())
             largest.process.kill()
 
     def reap(self, selector: selectors.BaseSelector) -> Iterator[Outcome]:

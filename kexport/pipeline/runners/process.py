@@ -35,6 +35,10 @@ class Process(ABC):
     def reap(self) -> tuple[int, int]:
         """Its exit code, or its signal as a negative number, and its peak memory in bytes. Only after its end."""
 
+    def resident_bytes(self) -> int:
+        """What it and all that it started hold in memory now."""
+        return machine.resident_bytes(self.pid)
+
     @property
     def told(self) -> str:
         """What was said by the one that should have started this process, and ended before."""

@@ -197,5 +197,18 @@ def test_the_memory_of_a_forked_process_is_counted_once() -> None:
         process.communicate()
 
 
+@pytest.mark.parametrize("held_mib", [60, 120, 240])
+def test_one_that_is_not_forked_yet_holds_nothing_of_the_others(held_mib: int) -> None:
+    """Its id is that of the warm process, whose other workers are not its own: neither told, nor killed for it."""
+    seen: list[Progress] = []
+    large = f"import time; kept = bytearray(b'x') * ({held_mib} * 2**20); time.sleep(3)"
+    jobs = [job("large", large), *(job(f"small{index}", "import time; time.sleep(0.3)") for index in range(4))]
+    outcomes = run(jobs, jobs=2, memory_bytes=9, observe=seen.append)
+    assert all(outcome.succeeded for outcome in outcomes.values())
+    most = {name: max(each.memory_bytes for each in seen if each.name == name) for name in outcomes}
+    assert most.pop("large") > held_mib * 2**20
+    assert max(most.values()) < held_mib * 2**20
+
+
 def test_other_threads_are_named() -> None:
     assert all(isinstance(name, str) for name in server.threads())
