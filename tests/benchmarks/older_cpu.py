@@ -79,7 +79,8 @@ def main() -> int:
     wanted = options.networks.split(",") if options.networks else [network.name for network in networks(lab)]
     for network in (one for one in networks(lab) if one.name in wanted):
         for kernels in KERNELS:
-            made = exported(network, kernels, cache, calibration=calibration, evaluation=evaluation)
+            shown = evaluation if network.decides else without_classes(evaluation)
+            made = exported(network, kernels, cache, calibration=calibration, evaluation=shown)
             given = rows_of(network, made[0], cache, sorted(evaluation.glob("*.jpg")))
             folder, preload = cache / kernels, options.preload.resolve()
             rows += [row(network, record, folder, given=given, preload=preload) for record in made]
@@ -97,6 +98,17 @@ def folders(lab: Path, cache: Path) -> tuple[Path, Path]:
         if not folder.is_dir():
             int8_networks.link(paths, folder)
     return both
+
+
+def without_classes(evaluation: Path) -> Path:
+    """The same photographs under names that tell no class, for a network whose classes are others."""
+    folder = evaluation.with_name("unlabelled")
+    folder.mkdir(exist_ok=True)
+    for path in evaluation.glob("*.jpg"):
+        place = folder / f"photograph-{path.name}"
+        if not place.is_symlink():
+            place.symlink_to(path.resolve())
+    return folder
 
 
 def exported(network: Network, kernels: str, cache: Path, *, calibration: Path, evaluation: Path) -> tuple[Record, ...]:

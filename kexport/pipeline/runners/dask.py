@@ -6,6 +6,7 @@ Work whose worker dies is given to another by the scheduler itself, as often as 
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -72,6 +73,7 @@ def connected(address: str) -> Iterator[Cluster]:
     from distributed import Client
 
     try:
+        asyncio.run(_answers(address))
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise EnvironmentFailure(
@@ -81,6 +83,13 @@ def connected(address: str) -> Iterator[Cluster]:
     with client:
         _check(client, address)
         yield Cluster(client=client)
+
+
+async def _answers(address: str) -> None:
+    """OSError or ValueError where nobody does: a client that does not connect stays behind, and its end may block."""
+    from distributed.comm import connect
+
+    await (await connect(address, timeout=CONNECT_SECONDS)).close()
 
 
 def _check(client: Any, address: str) -> None:
