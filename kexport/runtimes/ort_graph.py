@@ -90,6 +90,9 @@ def _open(graph: Graph, values: Sequence[str], *, threads: int | None) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.inter_op_num_threads = 1
+    # A value goes as soon as nobody reads it: its readers run first, and its memory is given back instead of kept.
+    options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
+    options.enable_cpu_mem_arena = False
     if threads is not None:
         options.intra_op_num_threads = threads
     shown = replace(graph, outputs={f"tap:{number}": value for number, value in enumerate(values)})

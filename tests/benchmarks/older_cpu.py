@@ -118,7 +118,7 @@ def exported(network: Network, kernels: str, cache: Path, *, calibration: Path, 
     if not found:
         kexport.export(
             network.source, formats="onnx,tflite", schemes="int8", kernels=kernels, calibration=str(calibration),
-            eval=str(evaluation), output=directory, jobs=1, **network.options,
+            eval=str(evaluation), output=directory, jobs=1, name=network.name, **network.options,
         )  # fmt: skip
         found = [record for record in _read(directory) if record.model == network.name]
     assert found, f"no record of {network.name}"

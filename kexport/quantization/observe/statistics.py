@@ -91,17 +91,21 @@ def observed(
 
 
 def _with_statistics(graph: Graph, values: Collection[str]) -> tuple[Graph, dict[str, dict[str, str]]]:
-    """The graph with nodes that make the statistics as its only outputs, and their names by value and kind."""
-    extra: list[Node] = []
+    """The graph with nodes that make the statistics as its only outputs, and their names by value and kind.
+
+    Each stands right behind what it looks at, so that a large value can go before the next one is there.
+    """
+    nodes: list[Node] = []
     names: dict[str, dict[str, str]] = {}
-    for value in values:
-        if value not in graph.producers:
-            continue
-        added = list(_statistics(graph, graph.producers[value]))
-        extra += [node for _, node in added]
-        names[value] = {kind: node.name for kind, node in added if kind} or _whole(graph, value)
-    outputs = {name: name for kinds in names.values() for name in kinds.values()}
-    return replace(graph, nodes=(*graph.nodes, *extra), outputs=outputs), names
+    asked = set(values)
+    for node in graph.nodes:
+        nodes.append(node)
+        if node.name in asked:
+            added = list(_statistics(graph, node))
+            nodes += [extra for _, extra in added]
+            names[node.name] = {kind: extra.name for kind, extra in added if kind} or _whole(graph, node.name)
+    outputs = {name: name for value in values for name in names.get(value, {}).values()}
+    return replace(graph, nodes=tuple(nodes), outputs=outputs), names
 
 
 def _whole(graph: Graph, value: str) -> dict[str, str]:
