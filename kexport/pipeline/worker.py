@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kexport import disk, files, machine
-from kexport.errors import KexportError, StoreError
+from kexport.errors import EnvironmentFailure, KexportError, StoreError
 from kexport.pipeline import tasks
 from kexport.pipeline.steps import Clock
 from kexport.pipeline.tasks import Failure
@@ -23,6 +23,8 @@ from kexport.records import decode_as, encode
 FAILED = ".failure"
 NO_ROOM = 28
 """The exit code of a worker that could not even write its failure: the number of ENOSPC."""
+NO_MEMORY = ("std::bad_alloc", "Failed to allocate memory", "OOM when allocating")
+"""ONNX Runtime by C++ and by its own allocator, and TensorFlow."""
 BUG_HINT = "this is a bug of kexport, please report it"
 
 
@@ -57,6 +59,8 @@ def attempt(work: Callable[[], Any], clock: Clock) -> Any:
 def _failure(error: Exception, clock: Clock) -> Failure:
     if disk.is_full(error):
         return Failure.full(step=clock.current)
+    if _lacks_memory(error):
+        error = _too_little_memory(clock.current)
     deliberate = isinstance(error, KexportError)
     return Failure(
         kind=type(error).__name__,
@@ -66,6 +70,19 @@ def _failure(error: Exception, clock: Clock) -> Failure:
         seconds=clock.seconds,
         peak_memory_bytes=machine.peak_memory_bytes(),
         step=clock.current,
+    )
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether memory was refused: to Python or numpy, or to a runtime, which says so in words of its own."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
+
+
+def _too_little_memory(step: str) -> EnvironmentFailure:
+    there = machine.memory_bytes() / 2**30
+    return EnvironmentFailure(
+        f"{step or 'start'}: needs more memory than the {there:.1f} GiB that a process may take here",
+        hint="a machine or container with more memory, or a smaller --input-shape",
     )
 
 

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from kexport.errors import DeviceError, DownloadError, KexportError, UnknownNameError, UnsupportedError, UsageError
+from kexport.errors import (
+    DeviceError,
+    DownloadError,
+    EnvironmentFailure,
+    KexportError,
+    UnknownNameError,
+    UnsupportedError,
+    UsageError,
+)
 from kexport.pipeline import tasks, worker
 from kexport.pipeline.steps import Clock
 from kexport.pipeline.tasks import Failure
@@ -60,6 +71,31 @@ def test_bugs_keep_their_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (found.status, found.error.exit_code, found.message) == (Status.ERROR, 1, "ZeroDivisionError: one by none")
     assert "in fail" in found.traceback
     assert "please report it" in str(found.hint)
+
+
+def _too_many_numbers() -> None:
+    np.empty(2**60, np.uint8)
+
+
+def _no_runtime_memory() -> None:
+    raise RuntimeError("[ONNXRuntimeError] : 1 : FAIL : std::bad_alloc")
+
+
+def _no_arena() -> None:
+    raise RuntimeError("bfc_arena.cc:376 Failed to allocate memory for requested buffer of size 9663676416")
+
+
+@pytest.mark.parametrize("fail", [_too_many_numbers, _no_runtime_memory, _no_arena])
+def test_memory_that_was_refused_is_no_bug(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fail: Callable[[], None]
+) -> None:
+    monkeypatch.setattr(build, "make", lambda _: fail())
+    found = failure("prepare", PrepareRequest(model=SPEC, folder=str(tmp_path)), tmp_path)
+    assert (type(found.error), found.status, found.traceback) == (EnvironmentFailure, Status.ERROR, "")
+    assert re.fullmatch(
+        r"\w.*: needs more memory than the \d+\.\d GiB that a process may take here", found.message
+    )  # fmt: skip
+    assert "more memory" in str(found.hint)
 
 
 def test_a_cell_whose_model_is_not_there(tmp_path: Path) -> None:
