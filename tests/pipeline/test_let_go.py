@@ -31,8 +31,10 @@ def test_no_graph_is_there_while_the_file_is_proven(
         seen.append(sum(isinstance(each, Graph) for each in gc.get_objects()))
         return prove(*arguments, **options)
 
+    gc.collect()
     before = sum(isinstance(each, Graph) for each in gc.get_objects())
     monkeypatch.setattr(cell, "prove", proven)
     calibration = "synthetic:0" if scheme is Scheme.INT8 else None
     exported(saved(model, tmp_path), tmp_path, (Format.ONNX, Format.TFLITE), scheme=scheme, calibration=calibration)
-    assert seen == [before, before]
+    assert len(seen) == 2
+    assert max(seen) <= before
