@@ -26,6 +26,9 @@ COLUMNS = (
     ("latency", "ms", "number"), ("float32 takes", "times", "number"),
 )  # fmt: skip
 
+SHARES = ("cosine", "agreement")
+"""Ends of the names of checks that ask for at least so much of one."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
@@ -131,12 +134,17 @@ def _proof(record: Record, checks: Sequence[Check]) -> Iterator[Figure]:
 
 
 def _used(check: Check) -> float:
-    """How much of its bound a check uses: 1 is the bound itself, for both kinds of bounds."""
-    if check.value == check.bound:
-        return 1.0 if check.bound else 0.0
-    least = check.passed == (check.value >= check.bound)
-    pair = (check.bound, check.value) if least else (check.value, check.bound)
-    return math.nan if math.isnan(check.value) else abs(pair[0] / pair[1]) if pair[1] else math.inf
+    """How much a check uses of the error that its bound allows: 0 is no error, 1 the bound itself.
+
+    Decibels are compared as amplitudes, shares of at least so much by what they lack of one.
+    """
+    if math.isnan(check.value):
+        return math.nan
+    if check.name.endswith("_db"):
+        return float(10 ** ((check.bound - check.value) / 20))
+    least = check.name.endswith(SHARES)
+    error, allowed = (1 - check.value, 1 - check.bound) if least else (check.value, check.bound)
+    return error / allowed if allowed else math.inf if error else 0.0
 
 
 def _accuracy(record: Record) -> Iterator[Figure]:

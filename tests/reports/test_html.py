@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import subprocess
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from kexport.records import Status
-from kexport.reports import render
+from kexport.records import Check, Status
+from kexport.reports import html, render
 from tests.reports import made_up
 
 RECORDS = made_up.run(models=6)
@@ -130,3 +131,25 @@ def test_what_auto_tried_and_what_really_ran_is_on_the_page() -> None:
     assert "<dt>--schemes auto</dt><dd>taken: the fastest</dd>" in found
     assert "peak memory of the process" in found
     assert "Tried by" not in render(RECORDS, "html")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "bound", "expected"),
+    [
+        ("logits_error_to_signal", 2e-5, 1e-3, 0.02),
+        ("sqnr_db", 100.0, 60.0, 0.01),
+        ("sqnr_db", 54.0, 60.0, 1.995),
+        ("cosine", 0.97, 0.85, 0.2),
+        ("top1_agreement", 1.0, 1.0, 0.0),
+        ("top1_agreement", 0.9, 0.8, 0.5),
+        ("top1_agreement", 0.9, 1.0, math.inf),
+        ("output_max_abs_error", 0.0, 1e-3, 0.0),
+        ("output_max_abs_error", math.nan, 1e-3, math.nan),
+    ],
+)
+def test_the_error_is_told_as_a_share_of_what_is_allowed(
+    name: str, value: float, bound: float, expected: float
+) -> None:
+    """A file without any error uses nothing of its bounds, also of those that nothing can be better than."""
+    check = Check(name=name, value=value, bound=bound, passed=True, why="rounding")
+    assert html._used(check) == pytest.approx(expected, rel=1e-3, nan_ok=True)
