@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from kexport.reports.tables import NONE
+
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.table import Table
@@ -19,7 +21,7 @@ class Fitting:
     """A table of text cells that rich can print. Columns that are ``numeric`` stand to the right, and never wrap.
 
     ``styles`` are those of cells with exactly that text; ``boxed`` draws lines around the cells. Where it is too wide,
-    the ``spare`` columns are left out, the first of them first, and named below.
+    the ``spare`` columns are left out, the first of them first, and named below, as are those without any value.
     """
 
     header: tuple[str, ...]
@@ -35,14 +37,24 @@ class Fitting:
         from rich.measure import Measurement
         from rich.text import Text
 
-        for count in range(len(self.spare) + 1):
-            table = self._without(self.spare[:count])._table()  # noqa: SLF001 - its own
+        empty = self._empty()
+        spare = tuple(name for name in self.spare if name not in empty)
+        for count in range(len(spare) + 1):
+            table = self._without((*empty, *spare[:count]))._table()  # noqa: SLF001 - its own
             if Measurement.get(console, options.update(width=_WIDE), table).minimum <= options.max_width:
                 yield table
                 if count:
-                    yield Text(f"not shown at this width: {', '.join(self.spare[:count])}", style="dim")
-                return
-        yield from self._blocks()
+                    yield Text(f"not shown at this width: {', '.join(spare[:count])}", style="dim")
+                break
+        else:
+            yield from self._without(empty)._blocks()  # noqa: SLF001 - its own
+        if empty:
+            yield Text(f"without a value in any row: {', '.join(empty)}", style="dim")
+
+    def _empty(self) -> tuple[str, ...]:
+        """The columns that tell nothing: no row has a value there."""
+        columns = zip(self.header, zip(*self.rows, strict=True), strict=True) if self.rows else ()
+        return tuple(name for name, cells in columns if all(cell == NONE for cell in cells))
 
     def _without(self, names: tuple[str, ...]) -> Fitting:
         """The table without these columns."""

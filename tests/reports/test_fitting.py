@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -107,3 +108,16 @@ def test_every_table_of_a_run_stays_a_table_at_80_columns(width: int) -> None:
     named = sum(line.startswith("not shown at this width: ") for line in lines)
     assert named >= 3 if width == 80 else named <= 2
     assert sum("weights: random:0 · made: 2026-01-31" in line for line in lines) == 4
+
+
+@pytest.mark.parametrize("width", [40, 80, 160])
+@pytest.mark.parametrize("column", ["median ms", "interval ms", "drop points"])
+def test_a_column_without_any_value_is_named_below_and_takes_no_room(width: int, column: str) -> None:
+    place = TABLE.header.index(column)
+    rows = tuple((*row[:place], "-", *row[place + 1 :]) for row in TABLE.rows)
+    file = io.StringIO()
+    Console(file=file, width=width).print(replace(TABLE, rows=rows))
+    *above, last = file.getvalue().rstrip("\n").rsplit("\n", 1)
+    assert last == f"without a value in any row: {column}"
+    assert column not in "\n".join(above)
+    assert "without a value" not in shown(width), "one row has a value"
