@@ -102,12 +102,12 @@ def _asked() -> str:
 
 def _of_file() -> str:
     """What ``keras.json`` names, where that is not Keras's own default."""
-    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    home = Path(os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras"))  # noqa: PTH111, PTH118 - as Keras: a user without a home has none
     try:
         name = json.loads((home / "keras.json").read_text(encoding="utf-8")).get("backend", "")
     except (OSError, ValueError, AttributeError):  # none, or one that Keras does not read either
         return ""
-    return "" if name == TENSORFLOW else str(name)
+    return name if isinstance(name, str) and name != TENSORFLOW else ""
 
 
 def _absent(name: str) -> str:

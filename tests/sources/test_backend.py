@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import kexport
+from kexport.sources import backend
 from tests.places import ROOT
 
 EXTRAS: dict[str, list[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
@@ -83,6 +85,23 @@ def test_the_backend(tmp_path: Path, there: set[str], asked: tuple[str, str], ch
     done = python(["-c", TOLD], tmp_path, faked=there, absent=ALL - there, variables=variables)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [chosen, set_to, ""]
+
+
+@pytest.mark.parametrize("text", ['{"backend": null}', '{"backend": ["jax"]}', '{"backend": 5}', '["jax"]', "{", ""])
+def test_a_file_that_names_nothing_is_no_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    (tmp_path / "keras.json").write_text(text)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    assert backend._of_file() == ""
+
+
+def test_a_user_without_a_home_has_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_: int) -> None:
+        raise KeyError("no such user")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("KERAS_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert backend._of_file() == ""
 
 
 @pytest.mark.parametrize(
