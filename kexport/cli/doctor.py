@@ -116,7 +116,7 @@ def _backend(name: str) -> Finding:
         level=Level.WARNING,
         name="keras backend",
         value=f"{name}, with which kexport's tests have not run",
-        cure=f"{backend.VARIABLE}={backend.TAKEN[0]} kexport ...",
+        cure=backend.take(backend.TAKEN[0]),
     )
 
 

@@ -101,8 +101,10 @@ def _decode(path: Path, mode: str, *, upright: bool) -> Any:
             found = image.convert(mode)
             return found if turn is None else found.transpose(pillow.Transpose[turn])
     except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
+        unknown = isinstance(error, pillow.UnidentifiedImageError)
+        why = f"it holds no picture, expected {', '.join(SUFFIXES)}" if unknown else error
         raise SourceError(
-            f"{path}: the image cannot be read: {error}", hint="replace or remove the file, then run again"
+            f"{path}: the image cannot be read: {why}", hint="replace or remove the file, then run again"
         ) from error
 
 

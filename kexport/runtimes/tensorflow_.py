@@ -13,9 +13,7 @@ def check_device(value: Any) -> None:
     """Raise DeviceError unless TensorFlow placed ``value`` on the CPU."""
     placed = str(value.device)
     if not placed.endswith(CPU.removeprefix("/")):
-        raise DeviceError(
-            f"TensorFlow computed on {placed}, expected {CPU}", hint="CUDA_VISIBLE_DEVICES=-1 kexport ..."
-        )
+        raise DeviceError(f"TensorFlow computed on {placed}, expected {CPU}", hint="export CUDA_VISIBLE_DEVICES=-1")
 
 
 def limit_threads(threads: int | None) -> None:

@@ -75,7 +75,12 @@ def require_tensorflow(what: str) -> None:
 
 def cure() -> str:
     """The command that gives Keras TensorFlow."""
-    return f"{VARIABLE}={TENSORFLOW} kexport ..." if installed(TENSORFLOW) else INSTALL
+    return take(TENSORFLOW) if installed(TENSORFLOW) else INSTALL
+
+
+def take(name: str) -> str:
+    """The command after which Keras takes the backend ``name``, whatever its file says."""
+    return f"export {VARIABLE}={name}"
 
 
 def versions() -> Mapping[str, str]:
@@ -102,20 +107,23 @@ def _asked() -> str:
 
 def _of_file() -> str:
     """What ``keras.json`` names, where that is not Keras's own default."""
-    home = Path(os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras"))  # noqa: PTH111, PTH118 - as Keras: a user without a home has none
+    home = os.path.expanduser("~")  # noqa: PTH111 - as Keras does; Path.home raises for a user without one
+    place = Path(os.environ.get("KERAS_HOME") or Path(home, ".keras"))
     try:
-        name = json.loads((home / "keras.json").read_text(encoding="utf-8")).get("backend", "")
+        name = json.loads((place / "keras.json").read_text(encoding="utf-8")).get("backend", "")
     except (OSError, ValueError, AttributeError):  # none, or one that Keras does not read either
         return ""
     return name if isinstance(name, str) and name != TENSORFLOW else ""
 
 
 def _absent(name: str) -> str:
-    if _asked():
-        return f"Keras's backend is {name!r} ({VARIABLE} or keras.json), which is not installed"
-    return f"Keras has no backend: none of {', '.join(TAKEN)} is installed"
+    there = [other for other in DISTRIBUTIONS if installed(other)]
+    if not _asked():
+        return f"Keras has no backend: none of {', '.join(TAKEN)} is installed"
+    whose = VARIABLE if os.environ.get(VARIABLE) else "keras.json"
+    return f"Keras's backend is {name!r} ({whose}), which is not installed; installed: {', '.join(there) or 'none'}"
 
 
 def _hint(name: str) -> str:
     others = [other for other in TAKEN if installed(other)]
-    return f"{VARIABLE}={others[0]} kexport ..." if _asked() and others and name not in others else EITHER
+    return take(others[0]) if _asked() and others and name not in others else EITHER

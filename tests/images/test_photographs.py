@@ -98,7 +98,7 @@ def test_damaged_and_unusable_files_are_named(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((32, 32), np.uint16)).save(tmp_path / "deep.png")
     for name, said in (
         ("half.jpg", "the image cannot be read: .*[Tt]runcated"),
-        ("text.jpg", "the image cannot be read: cannot identify image file"),
+        ("text.jpg", "the image cannot be read: it holds no picture, expected .jpg, .jpeg, .png"),
         ("strip.png", "400x8 pixels; expected at most 100 million, and sides of at most 20 to 1"),
         ("deep.png", "pixels of mode I;16; expected 8 bits per channel"),
     ):

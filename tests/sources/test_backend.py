@@ -119,16 +119,16 @@ def test_a_user_without_a_home_has_no_file(monkeypatch: pytest.MonkeyPatch) -> N
             {"jax"},
             "tensorflow",
             (
-                "Keras's backend is 'tensorflow' (KERAS_BACKEND or keras.json), which is not installed\n"
-                "hint: KERAS_BACKEND=jax kexport ..."
+                "Keras's backend is 'tensorflow' (KERAS_BACKEND), which is not installed; installed: jax\n"
+                "hint: export KERAS_BACKEND=jax"
             ),
         ),
         (
             {"tensorflow"},
             "torch",
             (
-                "Keras's backend is 'torch' (KERAS_BACKEND or keras.json), which is not installed\n"
-                "hint: KERAS_BACKEND=tensorflow kexport ..."
+                "Keras's backend is 'torch' (KERAS_BACKEND), which is not installed; installed: tensorflow\n"
+                "hint: export KERAS_BACKEND=tensorflow"
             ),
         ),
     ],
@@ -173,7 +173,7 @@ def test_every_worker_process_has_the_backend(tmp_path: Path) -> None:
         (set(), "needs TensorFlow, which is not installed\nhint: pip install 'kexport[cpu]'"),
         (
             {"tensorflow", "jax"},
-            ("needs Keras on TensorFlow; here it computes with jax\nhint: KERAS_BACKEND=tensorflow kexport ..."),
+            ("needs Keras on TensorFlow; here it computes with jax\nhint: export KERAS_BACKEND=tensorflow"),
         ),
     ],
 )

@@ -89,7 +89,7 @@ def cache_folder() -> Path:
     if "KERAS_HOME" not in os.environ and home != Path.home() / ".keras":
         raise DownloadError(
             f"{Path.home()} cannot be written, so Keras would keep weights in the shared folder {home}",
-            hint="KERAS_HOME=/a/folder/of/yours kexport ...",
+            hint="export KERAS_HOME=/a/folder/of/yours",
         )
     return home
 
@@ -221,9 +221,7 @@ def _require_writable(request: Request) -> None:
 
 
 def _unwritable(home: Path, cause: str) -> DownloadError:
-    return DownloadError(
-        f"the Keras cache {home} cannot be used: {cause}", hint="KERAS_HOME=/a/folder/of/yours kexport ..."
-    )
+    return DownloadError(f"the Keras cache {home} cannot be used: {cause}", hint="export KERAS_HOME=/a/folder/of/yours")
 
 
 def _failure(request: Request, cause: str, damaged: str) -> DownloadError:

@@ -319,7 +319,7 @@ def test_the_shared_temporary_folder_is_refused(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(config, "_KERAS_DIR", "/tmp/.keras")
     with pytest.raises(DownloadError, match=r"would keep weights in the shared folder /tmp/.keras") as caught:
         imagenet.cache_folder()
-    assert caught.value.hint == "KERAS_HOME=/a/folder/of/yours kexport ..."
+    assert caught.value.hint == "export KERAS_HOME=/a/folder/of/yours"
 
 
 @pytest.mark.usefixtures("server")
