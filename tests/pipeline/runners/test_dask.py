@@ -64,6 +64,22 @@ def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
         assert caught.value.hint == "dask scheduler, whose first lines tell its address"
 
 
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nowhere://1", "tcp://127.0.0.1"])
+def test_no_client_is_left_behind_where_nobody_answers(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """Its end would come whenever garbage is collected, and could block."""
+    from distributed import Client
+
+    made: list[str] = []
+    began = Client.__init__
+    monkeypatch.setattr(dask, "CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr(
+        Client, "__init__", lambda self, *told, **more: made.append(told[0]) or began(self, *told, **more)
+    )
+    with pytest.raises(EnvironmentFailure, match="no Dask scheduler answers there"):
+        dask.connected(address).__enter__()
+    assert made == []
+
+
 def test_nobody_works(monkeypatch: pytest.MonkeyPatch) -> None:
     from distributed import LocalCluster
 

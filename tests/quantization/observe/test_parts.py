@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kexport.graph import Graph
-from kexport.operations import Activation, Add, Reshape
+from kexport.operations import Activation, Add, Conv, Dense, Reshape
 from kexport.quantization.observe import sections, statistics
 from kexport.quantization.observe.parts import parts
 from kexport.quantization.observe.sections import joined, packed, unjoined, unpacked
@@ -25,7 +25,7 @@ from tests.quantization.networks import (
     feeds_of,
     mobile,
 )
-from tests.quantization.test_known import Kept
+from tests.quantization.test_known import Kept, other_weights
 
 
 def flattened() -> Graph:
@@ -99,6 +99,19 @@ def test_parts_are_observed_as_the_whole_and_found_again(graph):
             for other in (first, again):
                 np.testing.assert_array_equal(getattr(other[name], field.name), ours, strict=True)
             np.testing.assert_allclose(ours, getattr(whole[name], field.name), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("graph", [each for each, _ in HEADS] + [image_to_image()])
+def test_other_weights_anywhere_are_observed_anew(graph):
+    """What is remembered goes by content: a node keeps its name when its kernel changes."""
+    batches, memory, values = batches_of(feeds_of(graph)), Kept(), list(graph.shapes)
+    sections.observe(graph, batches, compile_, values=values, memory=memory)
+    for node in [node for node in graph if isinstance(node.operation, (Conv, Dense))]:
+        tuned = other_weights(graph, node.name)
+        found = sections.observe(tuned, batches, compile_, values=values, memory=memory)
+        for name, seen in sections.observe(tuned, batches, compile_, values=values).items():
+            np.testing.assert_array_equal(found[name].low, seen.low, err_msg=f"{name} after {node.name}")
+            np.testing.assert_array_equal(found[name].samples, seen.samples)
 
 
 def test_what_is_kept_is_what_was_observed():

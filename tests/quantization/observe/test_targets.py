@@ -10,10 +10,12 @@ import pytest
 from kexport.graph import Graph
 from kexport.operations import Activation, Conv, Dense
 from kexport.quantization.observe import positions
+from kexport.quantization.observe.parts import parts
 from kexport.quantization.observe.targets import Target, targets
 from tests.formats.plans import Sketch, float_values
 from tests.numpy_reference import compute
 from tests.quantization.networks import AVERAGE, RELU, RELU6, batches_of, compile_, dense, feeds_of, mobile
+from tests.quantization.test_known import Kept, other_weights
 
 
 def with_rows() -> Graph:
@@ -91,3 +93,24 @@ def test_channels_of_zeros_stay_zeros():
     target = Target()
     target.add(np.zeros((2, 1, 1, 3), np.float32))
     np.testing.assert_array_equal(target.whole, np.zeros((2, 1, 1, 3)))
+
+
+@pytest.mark.parametrize("changed", ["stem", "depth", "expand"])
+def test_a_head_behind_another_front_has_targets_of_its_own(changed):
+    """What crosses goes by content: the names are the same, and all of the front counts as known."""
+    graph, memory = mobile(RELU), Kept()
+    batches, linear = (
+        batches_of(feeds_of(graph)),
+        [node.name for node in graph if isinstance(node.operation, (Conv, Dense))],
+    )
+    images = sum(len(feeds["in0"]) for feeds in batches())
+    two = parts(graph)
+    assert two is not None
+    front = [name for name in linear if name in two.front.producers]
+    targets(graph, batches, compile_, names=linear, images=images, memory=memory)
+    tuned = other_weights(graph, changed)
+    found = targets(tuned, batches, compile_, names=linear, images=images, known=front, memory=memory)
+    expected = targets(tuned, batches, compile_, names=linear, images=images, known=front)
+    assert found
+    for name, target in expected.items():
+        np.testing.assert_array_equal(found[name].whole, target.whole)
