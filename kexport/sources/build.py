@@ -202,7 +202,7 @@ def _told(chosen: Mapping[str, Any]) -> str:
 
 
 def load_keras() -> Any:
-    """The package `keras`, on the backend that `kexport.backend` finds.
+    """The package `keras`, on the backend that `kexport.sources.backend` finds.
 
     Raises MissingDependencyError with the command that installs what is absent.
     """
