@@ -56,7 +56,8 @@ def _survey(
     everything = assign.assign(graph, integer_head=head)
     seen = look(graph, values=ranges.needed(graph, everything))
     graph, seen = equalize.equalize(graph, everything, seen)
-    precisions = assign.assign(graph, keep_float=keep_float, stored=stored, integer_head=head)
+    in_float = {*keep_float, *(() if head else stem.smooth(graph))}
+    precisions = assign.assign(graph, keep_float=in_float, stored=stored, integer_head=head)
     values = ranges.choose(graph, precisions, seen, extremes=wide)
     heads = assign.heads(graph, precisions) if head else frozenset()
     return Network(graph=graph, precisions=precisions, values=values, observed=seen, heads=heads)

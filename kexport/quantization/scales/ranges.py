@@ -123,7 +123,7 @@ def _fitted(graph: Graph, group: Sequence[str], observed: Mapping[str, Observed]
 
 def _at_silu(graph: Graph, group: Sequence[str], observed: Mapping[str, Observed]) -> Affine | None:
     """For a value that a silu alone reads: what makes the least error of its product."""
-    judge = silu.judge(graph, group[0], observed[group[0]]) if len(group) == 1 else None
+    judge = silu.judge(graph, group[0], observed) if len(group) == 1 else None
     if judge is None:
         return None
     tried = [affine(low, high) for low, high in judge.ends]

@@ -6,11 +6,14 @@ rounded but these values: 9.0 dB at the logits with the range that is best for t
 
 Equalised channels (`kexport.quantization.prepare.equalize`) keep their factors up to the product; a depthwise
 convolution of one tap undoes them before the sigmoid, which is not homogeneous.
+
+A sigmoid that gates another value (squeeze-and-excite) is judged alike: by what the two make. (The same network:
+17.2 dB with the range that is best for the sigmoid's argument, 17.5 with this one.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +22,7 @@ import numpy.typing as npt
 from kexport.graph import Graph, Node
 from kexport.operations import Conv, Multiply
 from kexport.quantization.observe.statistics import Observed
-from kexport.quantization.plan import Affine
+from kexport.quantization.plan import HIGHEST, LOWEST, Affine
 from kexport.quantization.scales.bounds import is_sigmoid
 
 FLAT = -4.0
@@ -29,6 +32,7 @@ LOWS = (-2.5, -3.0, -3.5, -4.0, -4.5, -5.0, -6.0, -8.0, -12.0)
 HIGHS = np.linspace(1.0, 0.3, 15)  # of the largest that was seen
 OPEN = np.linspace(3.0, 10.0, 8)  # where a sigmoid may be taken as one, and below zero as none
 MOST_SAMPLES = 10_000
+_NUMBERS: npt.NDArray[np.int8] = np.arange(LOWEST, HIGHEST + 1, dtype=np.int8)
 
 Real = npt.NDArray[np.floating]
 
@@ -75,6 +79,18 @@ def _before_sigmoid(graph: Graph, value: str) -> Silu | None:
     return silu if silu is not None and silu.undo is node else None
 
 
+def _gated(graph: Graph, value: str) -> str | None:
+    """What is multiplied by the sigmoid of ``value``, if nothing else reads either: squeeze-and-excite."""
+    sigmoid = graph.only_reader(value)
+    if sigmoid is None or not is_sigmoid(sigmoid.operation) or value in graph.outputs.values():
+        return None
+    product = graph.only_reader(sigmoid.name)
+    if product is None or not isinstance(product.operation, Multiply):
+        return None
+    others = [name for name in product.inputs if name != sigmoid.name]
+    return others[0] if len(others) == 1 and graph.shapes[others[0]][-1] == graph.shapes[value][-1] else None
+
+
 def _is_one_tap(node: Node) -> bool:
     operation = node.operation
     if not isinstance(operation, Conv) or operation.activation is not None or operation.bias is not None:
@@ -90,13 +106,16 @@ class Judge:
     error: Callable[[Affine], float]
 
 
-def judge(graph: Graph, value: str, observed: Observed) -> Judge | None:
-    """For what a silu alone reads, or its sigmoid alone; None for others."""
-    silu, gate = find(graph, value), _before_sigmoid(graph, value)
+def judge(graph: Graph, value: str, observed: Mapping[str, Observed]) -> Judge | None:
+    """For what a silu alone reads, or a sigmoid alone whose result gates another value; None for others."""
+    silu, gate, seen = find(graph, value), _before_sigmoid(graph, value), observed[value]
     if silu is not None:
-        return Judge(ends=tuple(_ends(observed, silu.inverse)), error=_error(_few(observed), silu.inverse))
+        return Judge(ends=tuple(_ends(seen, silu.inverse)), error=_error(_few(seen), silu.inverse))
     if gate is not None:
-        return Judge(ends=tuple(_open_ends(observed)), error=_gate_error(_few(observed), gate.inverse))
+        return Judge(ends=tuple(_open_ends(seen)), error=_gate_error(_few(seen), gate.inverse))
+    gated = _gated(graph, value)
+    if gated is not None and gated in observed:
+        return Judge(ends=tuple(_open_ends(seen)), error=_gated_error(_few(seen), observed[gated].power))
     return None
 
 
@@ -117,11 +136,16 @@ def _error(real: Real, inverse: Real) -> Callable[[Affine], float]:
     """The mean squared error of the product where the value is stored so."""
     product = real * _sigmoid(real * inverse)
 
-    def error(trial: Affine) -> float:
+    def each(trial: Affine) -> Real:
         stored = trial.dequantize(trial.quantize(real))
-        return float(np.square(stored * _sigmoid(stored * inverse) - product).mean())
+        return stored * _sigmoid(stored * inverse)
 
-    return error
+    def looked_up(trial: Affine) -> Real:
+        stored = trial.dequantize(_NUMBERS)
+        return (stored * _sigmoid(stored * inverse))[trial.quantize(real).astype(np.intp) - LOWEST]
+
+    made = looked_up if inverse.size == 1 else each
+    return lambda trial: float(np.square(made(trial) - product).mean())
 
 
 def _gate_error(real: Real, inverse: Real) -> Callable[[Affine], float]:
@@ -130,6 +154,16 @@ def _gate_error(real: Real, inverse: Real) -> Callable[[Affine], float]:
 
     def error(trial: Affine) -> float:
         return float(np.square(factor * (_sigmoid(trial.dequantize(trial.quantize(real))) - gate)).mean())
+
+    return error
+
+
+def _gated_error(real: Real, power: Real) -> Callable[[Affine], float]:
+    """The same for the sigmoid that gates values of another layer, of so much ``power`` in every channel, (C,)."""
+    gate = _sigmoid(real)
+
+    def error(trial: Affine) -> float:
+        return float((np.square(_sigmoid(trial.dequantize(trial.quantize(real))) - gate) * power).mean())
 
     return error
 

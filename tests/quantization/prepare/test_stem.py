@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kexport.graph import Graph, Node, TensorSpec
-from kexport.operations import Activation, Add, Concat, Conv, Elementwise, ScaleShift
+from kexport.operations import Activation, Add, Concat, Conv, Dense, Elementwise, ScaleShift
 from kexport.quantization import survey
 from kexport.quantization.plan import QuantPlan
 from kexport.quantization.prepare import rewrites, stem
@@ -232,3 +232,67 @@ def test_other_inputs_of_the_graph_do_not_matter():
     graph = small_v3()
     more = replace(graph, inputs=(*graph.inputs, TensorSpec(name="in1", shape=(None, 4))))
     assert stem.find(rewrites.rewrite(more)) == stem.find(rewrites.rewrite(graph))
+
+
+def small_b0(*, activation: Activation = Activation.SILU, before: bool = False, groups: int = 1) -> Graph:
+    """A silu behind the first convolution, or ``before`` it another one."""
+    net = Sketch((24, 24, 3))
+    value = net("rescaling", ScaleShift(scale=np.full(3, 1 / 127.5, "f4"), offset=np.full(3, -1, "f4")), "in0")
+    if before:
+        value = net("before", conv(3, 3, seed=11), value)
+    step = conv(3 // groups, 6, 3, strides=(2, 2), padding=((0, 1), (0, 1)), seed=1, groups=groups)
+    net("stem", step, value)
+    net("swish", activate(activation), "stem")
+    net("depth", conv(1, 6, 3, groups=6, padding=same(), seed=3), "swish")
+    net("more", activate(activation), "depth")
+    net("project", conv(6, 8, seed=4), "more")
+    net("logits", dense(8, 10, seed=7), net("pool", AVERAGE, "project"))
+    return net.graph()
+
+
+def test_a_first_layer_with_silu_is_in_float():
+    plan = quantize(small_b0(), batches_of(photographs()), compile_)
+    stays = {node.name for node in plan.graph if node.name not in plan.precisions}
+    assert "stem" in stays
+    assert {"depth", "project"}.isdisjoint(stays)
+    assert "swish" in plan.values, "what it makes is rounded once, for the depthwise convolution"
+
+
+def test_runtimes_of_integers_alone_get_integers():
+    plan = quantize(small_b0(), batches_of(photographs()), compile_, integer_head=True)
+    assert all(node.name in plan.precisions for node in plan.graph if isinstance(node.operation, (Conv, Dense)))
+
+
+@pytest.mark.parametrize("other", [{"activation": Activation.RELU}, {"before": True}, {"groups": 3}])
+def test_other_first_layers_stay_in_int8(other):
+    plan = quantize(small_b0(**other), batches_of(photographs()), compile_)
+    assert all(node.name in plan.precisions for node in plan.graph if isinstance(node.operation, Conv))
+
+
+def test_a_silu_in_float_is_nearer(monkeypatch):
+    graph, feeds = small_b0(), photographs()
+    (wanted,) = outputs(graph, feeds).values()
+
+    def noise() -> float:
+        made = emulate(quantize(graph, batches_of(feeds), compile_), feeds)["logits"]
+        return float(np.square(made - wanted).mean())
+
+    in_float = noise()
+    monkeypatch.setattr(stem, "smooth", lambda graph: frozenset())
+    assert in_float < noise()
+
+
+def test_nothing_between_the_first_convolution_and_its_silu_is_in_int8():
+    """Where channels are equalised, a convolution of one tap undoes that before the sigmoid."""
+    net = Sketch((24, 24, 3))
+    spread = np.geomspace(30.0, 0.05, 12).astype(np.float32)
+    wide = conv(3, 12, 3, padding=same())
+    net("stem", replace(wide, kernel=wide.kernel * spread), "in0")
+    net("swish", activate(Activation.SILU), "stem")
+    each = conv(1, 12, 3, groups=12, padding=same())
+    net("depth", replace(each, kernel=each.kernel / spread), "swish")
+    net("last", conv(12, 8, seed=3), "depth")
+    found = survey.survey(rewrites.rewrite(net.graph()), batches_of(photographs()), compile_)
+    names = [node.name for node in found.graph]
+    assert "swish/sigmoid/argument" in names
+    assert [name for name in names if name not in found.precisions] == names[: names.index("depth")]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kexport.graph import Graph
-from kexport.operations import Activation, Multiply
+from kexport.operations import Activation, GlobalPool, Multiply, PoolKind, Reshape
 from kexport.quantization import sequence, survey
 from kexport.quantization.observe import statistics
 from kexport.quantization.plan import Affine, Precision
@@ -24,6 +24,7 @@ from tests.quantization.networks import (
     batches_of,
     compile_,
     conv,
+    dense,
     feeds_of,
     outputs,
     same,
@@ -90,12 +91,58 @@ def test_a_product_of_two_others_is_no_silu():
     assert silu.find(net.graph(), "one") is None
 
 
+def squeezed(spread: float, *, gate: Activation = Activation.SIGMOID, spied: bool = False) -> Graph:
+    """Squeeze and excite, the argument of its gate from about ``-3 spread`` to ``3 spread``."""
+    net = Sketch((8, 8, 6))
+    net("wide", conv(6, 12, activation=Activation.RELU), "in0")
+    net("squeeze", GlobalPool(kind=PoolKind.AVERAGE, keepdims=True), "wide")
+    excite = conv(12, 12, seed=2)
+    net("argument", replace(excite, kernel=excite.kernel * np.float32(spread)), "squeeze")
+    net("gate", activate(gate), "argument")
+    net("gated", Multiply(), "wide", "gate")
+    net("last", conv(12, 8, seed=3), "gated")
+    if spied:
+        net("spy", dense(12, 8, seed=4), net("flat", Reshape(shape=(12,)), "argument"))
+        return net.graph(last="last", spy="spy")
+    return net.graph(last="last")
+
+
+def gated_error(seen: dict, affine: Affine) -> float:
+    """The mean squared error of what is gated, if the argument of the gate is stored so."""
+    real = seen["argument"].samples.astype(np.float64)
+    stored = affine.dequantize(affine.quantize(real))
+    return float((np.square(sigmoid_of(stored) - sigmoid_of(real)) * seen["wide"].power).mean())
+
+
+def sigmoid_of(real: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-np.clip(real.astype(np.float64), -60, 60)))
+
+
+@pytest.mark.parametrize("spread", [1.0, 8.0, 60.0])
+def test_the_argument_of_a_gate_is_judged_by_what_it_gates(spread, monkeypatch):
+    _, seen, values = chosen(squeezed(spread))
+    monkeypatch.setattr(ranges, "_at_silu", lambda *_: None)
+    _, _, before = chosen(squeezed(spread))
+    assert gated_error(seen, values["argument"]) <= gated_error(seen, before["argument"])
+    if spread >= 60.0:
+        assert gated_error(seen, values["argument"]) < 0.5 * gated_error(seen, before["argument"])
+        assert -10.5 < values["argument"].low < values["argument"].high < 10.5
+
+
+@pytest.mark.parametrize("other", [{"gate": Activation.TANH}, {"spied": True}])
+def test_other_gates_keep_the_range_of_their_argument(other, monkeypatch):
+    _, _, values = chosen(squeezed(8.0, **other))
+    monkeypatch.setattr(ranges, "_at_silu", lambda *_: None)
+    assert values["argument"] == chosen(squeezed(8.0, **other))[2]["argument"]
+
+
 def drowned(activation: Activation = Activation.SILU) -> Graph:
     """A silu of channels from large to tiny, and a depthwise convolution that makes them all alike."""
     net = Sketch((8, 8, 6))
     spread = np.geomspace(30.0, 0.05, 12).astype(np.float32)
     wide = conv(6, 12)
-    net("wide", replace(wide, kernel=wide.kernel * spread), "in0")
+    net("first", conv(6, 6, 3, padding=same(), seed=9), "in0")
+    net("wide", replace(wide, kernel=wide.kernel * spread), "first")
     net("silu", activate(activation), "wide")
     each = conv(1, 12, 3, groups=12, padding=same())
     net("depthwise", replace(each, kernel=each.kernel / spread), "silu")
