@@ -3,9 +3,10 @@
     PYTHONPATH=. python tests/benchmarks/pytorch_peer.py CACHE [--models ResNet50,DenseNet121] [--json FILE]
 
 CACHE keeps the peer's environment (torch for the CPU, timm, onnx, and ONNX Runtime of kexport's own version) and
-PyTorch's files. Weights are random on both sides. `turns` measures: 1 thread, batch 1, one session alive at a time, by
-turns. Where `torch.export` cannot, PyTorch's older exporter writes the file, and the row says so. Exit code 1 where
-kexport's file is slower and the interval says that this is no noise.
+PyTorch's files. Weights are random on both sides. Where Keras's network prepares its images itself, a second row has
+the same without that and without softmax (`pytorch_bare`), which is what PyTorch's file computes. `turns` measures:
+1 thread, batch 1, one session alive at a time, by turns. Where `torch.export` cannot, PyTorch's older exporter writes
+the file, and the row says so. Exit code 1 where kexport's file is slower and the interval says that this is no noise.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ NETWORKS = {
     "ConvNeXtTiny": "convnext_tiny",
 }
 """Application -> the same network of timm."""
+PREPARES = ("MobileNetV3Small", "EfficientNetB0")
+"""Those that Keras gives layers which prepare their images."""
+BARE = "prepared images, logits"
 PACKAGES = ("torch", "timm", "onnxscript")
 SHARED = ("onnx", "onnxruntime")
 PROCESSES, ROUNDS = 4, 10
@@ -50,8 +54,10 @@ def main(arguments: list[str]) -> int:
     python = _environment(options.cache)
     rows = []
     for name in options.models:
-        rows.append({"model": name, "network": NETWORKS[name]} | _row(name, options, python))
-        print(f"{name}: {pytorch_blocks.verdict(rows[-1])}", file=sys.stderr, flush=True)
+        for what in ("", BARE) if name in PREPARES else ("",):
+            title = f"{name}, {what}" if what else name
+            rows.append({"model": title, "network": NETWORKS[name]} | _row(name, options, python, bare=bool(what)))
+            print(f"{title}: {pytorch_blocks.verdict(rows[-1])}", file=sys.stderr, flush=True)
     result = {"title": TITLE, "machine": machine.describe(), "rows": rows}
     if options.json:
         text = json.dumps(result, indent=2, sort_keys=True, allow_nan=False) + "\n"
@@ -79,13 +85,14 @@ def _environment(cache: Path) -> str:
     return str(python)
 
 
-def _row(name: str, options: argparse.Namespace, python: str) -> Json:
+def _row(name: str, options: argparse.Namespace, python: str, *, bare: bool = False) -> Json:
     """The figures of one network, or ``reason``: why there are none."""
+    ours = options.cache / "kexport" / name / f"{name}-float32.onnx"
     files = {
-        "native": options.cache / "kexport" / name / f"{name}-float32.onnx",
+        "native": options.cache / "bare" / f"{name}.onnx" if bare else ours,
         "peer": options.cache / f"{name}.onnx",
     }
-    reason = _native(name, files["native"])
+    reason = (_bare if bare else _native)(name, files["native"])
     exported, failed = _peer(name, files["peer"], python)
     if reason or not exported:
         return {"reason": reason or failed}
@@ -93,7 +100,8 @@ def _row(name: str, options: argparse.Namespace, python: str) -> Json:
         way: {"operators": onnx_counts.operators(path), "multiplications": onnx_counts.multiplications(path)}
         for way, path in files.items()
     }
-    measured = _measured(name, files, options.rounds)
+    between = (-1.0, 1.0) if bare else catalog.input_range(catalog.application(name))
+    measured = _measured(files, between, options.rounds)
     return {"reason": "", "counts": counts, "pytorch": exported, "dynamo_failed": failed} | measured
 
 
@@ -102,6 +110,12 @@ def _native(name: str, path: Path) -> str:
     command = [sys.executable, "-m", "kexport", "export", name, "--formats", "onnx", "--schemes", "float32"]
     more = ["--weights", "random:0", "--jobs", "1", "--json", "-o", str(path.parents[1])]
     return "" if path.exists() else _run([*command, *more])[1]
+
+
+def _bare(name: str, path: Path) -> str:
+    """The same application as PyTorch's file has it; why there is none, or nothing."""
+    script = str(Path(__file__).with_name("pytorch_bare.py"))
+    return "" if path.exists() else _run([sys.executable, script, name, str(path)])[1]
 
 
 def _peer(name: str, path: Path, python: str) -> tuple[Json, str]:
@@ -120,12 +134,11 @@ def _peer(name: str, path: Path, python: str) -> tuple[Json, str]:
     return {}, failed
 
 
-def _measured(name: str, files: dict[str, Path], rounds: int) -> Json:
+def _measured(files: dict[str, Path], between: tuple[float, float], rounds: int) -> Json:
     """The rounds of several processes together."""
     found: list[Any] = []
     facts: Json = {}
-    between = map(str, catalog.input_range(catalog.application(name)))
-    command = [sys.executable, __file__, "--turns", *map(str, files.values()), *between, str(rounds)]
+    command = [sys.executable, __file__, "--turns", *map(str, (*files.values(), *between, rounds))]
     for _ in range(PROCESSES):
         line, reason = _run(command)
         if not line:
