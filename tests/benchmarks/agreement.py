@@ -168,7 +168,7 @@ def _needed(rows: list[Json]) -> str:
 
 def _levels(rows: list[Json]) -> str:
     chosen = range(0, len(PARTS), 2)
-    header = ("network", "format", *(f"{-20 * math.log10(PARTS[index]):+.0f} dB" for index in chosen))
+    header = ("network", "format", *(f"{abs(20 * math.log10(PARTS[index])):+.0f} dB" for index in chosen))
     told = [
         (each["network"], each["format"], *(f"{each['levels'][index]['agreement']:.4f}" for index in chosen))
         for each in rows
