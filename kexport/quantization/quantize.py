@@ -92,6 +92,7 @@ def _plan(
         keep_float=keep_float,
         integer_head=integer_head,
         extremes=wishes.extremes,
+        in_int8=wishes.in_int8,
         memory=memory,
     )
     decided = sequence.decide(

@@ -21,11 +21,12 @@ Settings = Mapping[str, Rule]
 class Wishes:
     """By names of nodes of a rewritten graph: what a recipe wants otherwise than it is usual.
 
-    ``in_float`` stay float32, ``extremes`` have ranges as wide as what was seen, ``other_kernels`` what others
-    have not: all of int8 where those are portable.
+    ``in_float`` stay float32, ``in_int8`` do not even where a first layer usually does, ``extremes`` have ranges as
+    wide as what was seen, ``other_kernels`` what others have not: all of int8 where those are portable.
     """
 
     in_float: frozenset[str] = frozenset()
+    in_int8: frozenset[str] = frozenset()
     extremes: frozenset[str] = frozenset()
     other_kernels: frozenset[str] = frozenset()
 
@@ -54,6 +55,7 @@ def wishes(graph: Graph, recipe: Recipe, kept: Iterable[str], *, source: str) ->
     in_float = layers.nodes(graph, named, integer_head=recipe.integer_head) - apart
     found = Wishes(
         in_float=in_float,
+        in_int8=frozenset(apart),
         extremes=frozenset(node.name for node in graph if _says(settings, node, LayerRange.EXTREMES)),
         other_kernels=frozenset(node.name for node in graph if _other(settings, node, recipe)),
     )

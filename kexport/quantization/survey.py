@@ -25,18 +25,20 @@ def survey(
     keep_float: Collection[str] = (),
     integer_head: bool = False,
     extremes: Collection[str] = (),
+    in_int8: Collection[str] = (),
     memory: Memory | None = None,
 ) -> Network:
     """The network of a rewritten graph: equal to it in float32, and ready to be quantized node by node.
 
     Channels are equalised as if nothing were kept in float: what a float layer makes is rounded as soon as an int8
     layer reads it, and needs it as much. ``integer_head``: a last dense layer is int8 too, its kernel with one scale.
-    What the nodes ``extremes`` make has ranges as wide as what was seen. What the ``memory`` has is not observed again.
+    What the nodes ``extremes`` make has ranges as wide as what was seen; a first layer that usually is float32 is not
+    if its convolution is one of ``in_int8``. What the ``memory`` has is not observed again.
     """
     look = partial(observe, batches=batches, compile_=compile_, memory=memory)
-    chosen = partial(_survey, look=look, head=integer_head, wide=extremes)
+    chosen = partial(_survey, look=look, head=integer_head, wide=extremes, in_int8=in_int8)
     first = stem.find(graph)
-    if first is None:
+    if first is None or first.conv in in_int8:
         return chosen(graph, keep_float=keep_float, stored=())
     seen = look(_up_to(graph, first.product), values=(first.image, first.product))
     opened = stem.on_levels(graph, first, seen)
@@ -52,11 +54,12 @@ def _survey(
     stored: Collection[str],
     head: bool,
     wide: Collection[str],
+    in_int8: Collection[str],
 ) -> Network:
     everything = assign.assign(graph, integer_head=head)
     seen = look(graph, values=ranges.needed(graph, everything))
     graph, seen = equalize.equalize(graph, everything, seen)
-    in_float = {*keep_float, *(() if head else stem.smooth(graph))}
+    in_float = {*keep_float, *(() if head else stem.smooth(graph, but=in_int8))}
     precisions = assign.assign(graph, keep_float=in_float, stored=stored, integer_head=head)
     values = ranges.choose(graph, precisions, seen, extremes=wide)
     heads = assign.heads(graph, precisions) if head else frozenset()

@@ -6,8 +6,8 @@ FOLDERs are those of `kexport all --formats onnx,tflite --schemes float32,int8`.
 its own, as `kexport bench --protocol keras.io` does: batch 32, and the first run is the warm-up. Ten batches are kept,
 or as many as `SECONDS` take, at least three; ``--full`` keeps all 300 of the protocol. Models go from the cheapest to
 the dearest; one whose files are not there yet is left for the end. ROWS gets one line of JSON per cell when it is
-measured, and only what failed is measured twice, so that a run can be ended and goes on later. No cell begins after
-``--until``.
+measured, and only what failed is measured twice, so that a run can be ended and goes on later, on another machine too:
+a model of which that one has not all cells is measured anew there. No cell begins after ``--until``.
 """
 
 from __future__ import annotations
@@ -89,9 +89,21 @@ def _clock(text: str) -> datetime:
 
 
 def _read(path: Path) -> list[Json]:
-    """What is measured already; a cell that failed is not."""
+    """What is measured already: a cell that failed is not, nor a part of a model that another machine has begun."""
     rows = map(json.loads, path.read_text(encoding="utf-8").splitlines()) if path.exists() else ()
-    return [row for row in rows if not row["reason"]]
+    good = [row for row in rows if not row["reason"]]
+    counts = Counter(map(_run_of, good))
+    here = processor()
+    return [row for row in good if row["processor"] == here or counts[_run_of(row)] == len(CELLS)]
+
+
+def _run_of(row: Json) -> tuple[str, str, str]:
+    return row["model"], row["protocol"], row["processor"]
+
+
+def processor() -> str:
+    """What a row says of the machine that it was measured on."""
+    return str(machine.describe()["processor"])
 
 
 def _measured(options: argparse.Namespace, rows: Sequence[Json]) -> Iterator[Json]:
@@ -135,6 +147,7 @@ def _row(name: str, cell: Cell, protocol: str, files: Files) -> Json:
     """The samples of one cell, and what else the machine did meanwhile; or ``reason``: why there are none."""
     request = _request(name, cell, protocol, files)
     row: Json = {"model": name, "cell": cell.key, "protocol": protocol, "reason": "", "batch": BATCH}
+    row["processor"] = processor()
     if request.path:
         row["size_bytes"] = Path(request.path).stat().st_size
     before, start = _spent(), time.monotonic()

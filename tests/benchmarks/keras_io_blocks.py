@@ -51,7 +51,7 @@ def whole(data: Json | None) -> str:
         return absent(OPTION)
     short, full = ([row for row in data["rows"] if bool(row["protocol"]) is long] for long in (False, True))
     parts = [
-        machine_line(data["machine"]),
+        " ".join([machine_line(data["machine"]), *_machines(data["rows"])]),
         _missing(short),
         beside_published(short),
         "### The whole protocol: 300 batches",
@@ -60,6 +60,16 @@ def whole(data: Json | None) -> str:
         _every(data["rows"]),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _machines(rows: Sequence[Json]) -> Iterator[str]:
+    """Where rows are of several machines, that they are."""
+    models: dict[str, dict[str, None]] = {}
+    for row in rows:
+        models.setdefault(row["processor"], {})[row["model"]] = None
+    if len(models) > 1:
+        told = "; ".join(f"{escape(name)}: {', '.join(each)}" for name, each in models.items())
+        yield f"Every row is of one machine, but not all are of the same: {told}."
 
 
 def beside_published(rows: Sequence[Json]) -> str:

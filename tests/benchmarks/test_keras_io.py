@@ -32,7 +32,7 @@ def row(model: str = "ResNet50", cell: str = "keras", **changes: Any) -> dict[st
     good = {
         "model": model, "cell": cell, "protocol": "", "reason": "", "batch": 32, "others": 0.02, "threads": 2,
         "samples_seconds": [0.5] * 10, "first_seconds": 1.0, "effective": "e", "peak_memory_bytes": 2**30,
-        "size_bytes": 102_100_000,
+        "size_bytes": 102_100_000, "processor": "P",
     }  # fmt: skip
     return good | changes
 
@@ -74,6 +74,23 @@ def test_cells_are_measured_once(scripts: SimpleNamespace, tmp_path: Path, monke
     rows = json.loads((tmp_path / "j").read_text("utf-8"))["rows"]
     assert [(each["cell"], each["protocol"]) for each in rows] == [(c, p) for p in ("", "keras.io") for c in CELLS]
     assert all(0 <= each["others"] <= 1 for each in rows)
+
+
+def test_a_run_goes_on_elsewhere_model_by_model(
+    scripts: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scripts.keras_io, "alone", measured)
+    monkeypatch.setattr(scripts.keras_io, "processor", lambda: "here")
+    whole = [row("MobileNet", cell, processor="elsewhere") for cell in CELLS]
+    part = [row("VGG16", cell, processor="elsewhere") for cell in CELLS[:2]]
+    (tmp_path / "rows").write_text("".join(json.dumps(each) + "\n" for each in whole + part), "utf-8")
+    folders = [str(artifacts(tmp_path / "a", name)) for name in ("MobileNet", "VGG16")]
+    scripts.keras_io.main([str(tmp_path / "rows"), folders[0], "--json", str(tmp_path / "j")])
+    found = json.loads((tmp_path / "j").read_text("utf-8"))
+    assert [(each["model"], each["processor"]) for each in found["rows"]] == [
+        *[("MobileNet", "elsewhere")] * 5, *[("VGG16", "here")] * 5,
+    ]  # fmt: skip
+    assert "not all are of the same: elsewhere: MobileNet; here: VGG16." in scripts.keras_io_blocks.whole(found)
 
 
 def test_nothing_begins_too_late_and_bad_files_are_left(

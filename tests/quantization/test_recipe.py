@@ -29,20 +29,20 @@ def wishes(*rules: Rule, kept: tuple[str, ...] = (), kernels: LayerKernels | Non
         ((Rule(layer="stem", precision=FLOAT),), Wishes(in_float=frozenset({"first"}))),
         (
             (Rule(layer="*", precision=FLOAT), Rule(layer="block?_conv", precision=INT8)),
-            Wishes(in_float=frozenset({"first", "sum", "act", "mean", "head"})),
+            Wishes(in_float=frozenset({"first", "sum", "act", "mean", "head"}), in_int8=frozenset({"second", "third"})),
         ),
         (
             (Rule(layer="block2_conv", precision=FLOAT), Rule(layer="add", precision=INT8)),
-            Wishes(in_float=frozenset({"third", "act", "mean"})),
+            Wishes(in_float=frozenset({"third", "act", "mean"}), in_int8=frozenset({"sum"})),
         ),
         ((Rule(layer="stem*", range=WIDE),), Wishes(extremes=frozenset({"first"}))),
         (
             (Rule(layer="*_conv", kernels=FULL), Rule(layer="block1*", kernels=PORTABLE)),
-            Wishes(other_kernels=frozenset({"third"})),
+            Wishes(other_kernels=frozenset({"third"}), in_int8=frozenset({"second"})),
         ),
         (
             (Rule(layer="stem", precision=FLOAT), Rule(layer="stem", kernels=FULL, range=WIDE)),
-            Wishes(extremes=frozenset({"first"}), other_kernels=frozenset({"first"})),
+            Wishes(extremes=frozenset({"first"}), other_kernels=frozenset({"first"}), in_int8=frozenset({"first"})),
         ),
     ],
     ids=["float", "all but", "a sum of a float layer", "range", "kernels", "later rules"],

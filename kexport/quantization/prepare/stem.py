@@ -21,7 +21,7 @@ of integers alone is asked for, it stays in int8.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -68,11 +68,16 @@ def find(graph: Graph) -> Stem | None:
     return None
 
 
-def smooth(graph: Graph) -> frozenset[str]:
-    """The convolution of the image that a silu follows, and what undoes its factors; the silu follows it into float."""
+def smooth(graph: Graph, *, but: Collection[str] = ()) -> frozenset[str]:
+    """The convolution of the image that a silu follows, and what undoes its factors; the silu follows it into float.
+
+    Nothing of the convolutions ``but``.
+    """
     found: set[str] = set()
     for node in graph:
-        if isinstance(node.operation, Conv) and node.operation.groups == 1 and _reads_image(graph, node):
+        if node.name in but or not _reads_image(graph, node):
+            continue
+        if isinstance(node.operation, Conv) and node.operation.groups == 1:
             gate = silu.find(graph, node.name)
             if gate is not None:
                 found |= {node.name} | ({gate.undo.name} if gate.undo else set())

@@ -13,6 +13,7 @@ from kexport.quantization import survey
 from kexport.quantization.plan import QuantPlan
 from kexport.quantization.prepare import rewrites, stem
 from kexport.quantization.quantize import quantize
+from kexport.quantization.recipe import Wishes
 from tests.formats.plans import Sketch, emulate, float_values
 from tests.quantization.networks import (
     AVERAGE,
@@ -263,6 +264,17 @@ def test_runtimes_of_integers_alone_get_integers():
     assert all(node.name in plan.precisions for node in plan.graph if isinstance(node.operation, (Conv, Dense)))
 
 
+@pytest.mark.parametrize(("graph", "first"), [(small_b0(), "stem"), (small_v3(), "swish/sixth")])
+def test_a_recipe_may_want_the_first_layer_in_int8(graph, first):
+    convs = {}
+    for wanted in (frozenset(), frozenset({first})):
+        plan = quantize(graph, batches_of(photographs()), compile_, wishes=Wishes(in_int8=wanted))
+        convs[wanted] = {node.name: node.name in plan.precisions for node in plan.graph if type(node.operation) is Conv}
+    usual, wished = convs.values()
+    assert not usual[first]
+    assert all(wished.values())
+
+
 @pytest.mark.parametrize("other", [{"activation": Activation.RELU}, {"before": True}, {"groups": 3}])
 def test_other_first_layers_stay_in_int8(other):
     plan = quantize(small_b0(**other), batches_of(photographs()), compile_)
@@ -278,7 +290,7 @@ def test_a_silu_in_float_is_nearer(monkeypatch):
         return float(np.square(made - wanted).mean())
 
     in_float = noise()
-    monkeypatch.setattr(stem, "smooth", lambda graph: frozenset())
+    monkeypatch.setattr(stem, "smooth", lambda *_, **__: frozenset())
     assert in_float < noise()
 
 
