@@ -143,7 +143,7 @@ def photographs(
 
 
 def open_calibration_for(facts: SourceFacts, text: str, folder: Path | None = None) -> CalibrationSet:
-    """The calibration set of a model, read and judged; ``folder`` has the data of a program.
+    """The calibration set of a model, read and judged; ``folder``, the run's own, has the data of a program.
 
     Raises UsageError and SourceError.
     """
@@ -153,7 +153,7 @@ def open_calibration_for(facts: SourceFacts, text: str, folder: Path | None = No
         contract = _contract(facts, "--calibration")
     path = str(given.file_of(text, folder)) if text.startswith(given.PREFIX) else text
     with given.called("calibration", text, path):
-        return replace(open_calibration(path, contract, facts.inputs, limits), text=text)
+        return replace(open_calibration(path, contract, facts.inputs, limits, folder=folder), text=text)
 
 
 def _contract(facts: SourceFacts, option: str) -> Preprocessing:

@@ -18,7 +18,7 @@ import numpy as np
 
 from kexport import files
 from kexport.errors import UsageError
-from kexport.images import arrays, checks, given, photographs, similarity
+from kexport.images import arrays, checks, decoded, given, photographs, similarity
 from kexport.images.checks import Images, InputRange, Member
 from kexport.images.seeded import seeded_images
 from kexport.records import Preprocessing, Signature
@@ -90,13 +90,19 @@ def check(text: str) -> None:
 
 
 def open_calibration(
-    text: str, preprocessing: Preprocessing | None, inputs: Sequence[Signature], input_range: InputRange
+    text: str,
+    preprocessing: Preprocessing | None,
+    inputs: Sequence[Signature],
+    input_range: InputRange,
+    *,
+    folder: Path | None = None,
 ) -> CalibrationSet:
     """The set that ``text`` names, read once and judged.
 
     ``inputs`` are the network's. One image of static size may be calibrated on any kind of set, other inputs on a
     ``.npz`` file with an array for each. ``preprocessing`` is None where no input is an image. ``input_range`` is
-    what pixels in [0, 255] become after its preprocessing (`kexport.sources.catalog.input_range`).
+    what pixels in [0, 255] become after its preprocessing (`kexport.sources.catalog.input_range`). Photographs that
+    the ``folder`` of the run has are not read again.
     Raises UsageError or SourceError, which name the file and the remedy, for a set that cannot be right.
     """
     check(text)
@@ -108,7 +114,7 @@ def open_calibration(
         made = _synthetic(text, name, shape, input_range)
         return replace(made, blocks=_taken(made.blocks, inputs[0].dtype))
     opened = (
-        _photographs(text, name, shape, preprocessing)
+        _photographs(text, name, shape, preprocessing, folder)
         if Path(text).is_dir()
         else _arrays(text, name, shape, preprocessing, input_range)
     )
@@ -206,7 +212,9 @@ def _synthetic(text: str, name: str, shape: tuple[int, int, int], input_range: I
     )
 
 
-def _photographs(text: str, name: str, shape: tuple[int, int, int], contract: Preprocessing) -> CalibrationSet:
+def _photographs(
+    text: str, name: str, shape: tuple[int, int, int], contract: Preprocessing, folder: Path | None
+) -> CalibrationSet:
     found = photographs.listing(Path(text))
     if not found.images:
         raise UsageError(
@@ -214,7 +222,8 @@ def _photographs(text: str, name: str, shape: tuple[int, int, int], contract: Pr
             + (f", but {len(found.left_out)} other files" if found.left_out else ""),
             hint=_HINT,
         )
-    correlations, members = checks.read_photographs({found.name(path): path for path in found.images}, contract)
+    shown = decoded.read({found.name(path): path for path in found.images}, contract, folder)
+    correlations, members = shown.correlations, shown.members
     names = [member.name for member in members]
     checks.refuse_noise(text, correlations, names, hint=NOISE_HINT)
     return CalibrationSet(
@@ -229,7 +238,7 @@ def _photographs(text: str, name: str, shape: tuple[int, int, int], contract: Pr
             *checks.left_out_note(found.left_out),
         ),
         fit_to_deploy=True,
-        blocks=_by_name(name, lambda size: checks.image_blocks(found.images, contract, size)),
+        blocks=_by_name(name, shown.blocks),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -72,11 +72,17 @@ def image_blocks(paths: Iterable[Path], contract: Preprocessing, size: int) -> I
 
 
 def read_photographs(
-    images: Mapping[str, Path], contract: Preprocessing
+    images: Mapping[str, Path],
+    contract: Preprocessing,
+    *,
+    keep: Callable[[int, npt.NDArray[np.uint8]], None] | None = None,
 ) -> tuple[tuple[float, ...], tuple[Member, ...]]:
-    """Each photograph's correlation of neighbours before any resize, and its marks; every damaged file is named."""
+    """Each photograph's correlation of neighbours before any resize, and its marks; every damaged file is named.
+
+    ``keep`` is given the place and the pixels of each, as the network takes them but for their scale.
+    """
     correlations, members, damaged = [], [], []
-    for name, path in images.items():
+    for place, (name, path) in enumerate(images.items()):
         try:
             centre, fitted = photographs.read(path, contract)
         except SourceError as error:
@@ -84,6 +90,8 @@ def read_photographs(
             continue
         correlations.append(similarity.neighbour_correlation(centre))
         members.append(member(name, path, fitted))
+        if keep is not None:
+            keep(place, fitted)
     if damaged:
         lines = [error.message for error in damaged[:_SHOWN]]
         more = [f"and {len(damaged) - _SHOWN} more"] if len(damaged) > _SHOWN else []

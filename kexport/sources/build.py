@@ -16,6 +16,7 @@ from kexport.sources.adapt import precision, shapes, taps
 from kexport.sources.catalog import Application
 from kexport.sources.loading import served
 from kexport.sources.loading.served import Served
+from kexport.sources.stored import Reference
 from kexport.sources.weights import file as weights_file
 from kexport.sources.weights import finalize, imagenet, random
 from kexport.sources.weights.initial import initial_values
@@ -26,11 +27,12 @@ SERVED = "a SavedModel: the artifact was made from TensorFlow's graph, by anothe
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """A model, and what was changed on the way to it, for the record."""
+    """A model, and what was changed on the way to it, for the record; ``answered`` is what Keras said on the way."""
 
     model: Any
     notes: tuple[str, ...] = ()
     weights_file: WeightsFile | None = None
+    answered: Reference | None = None
 
 
 def build(spec: ModelSpec) -> Any:
@@ -47,8 +49,11 @@ def make(spec: ModelSpec) -> Built:
     """
     if _is_folder(spec):
         return Built(model=_served(spec), notes=(SERVED,))
-    model, downloaded = _application(spec) if spec.application else (_own(spec), None)
-    return replace(_finished(model, spec), weights_file=downloaded)
+    if not spec.application:
+        return _finished(_own(spec), spec)
+    raw = _application(spec)
+    found = replace(_finished(raw.model, spec), weights_file=raw.weights_file)
+    return replace(found, answered=raw.answered) if found.model is raw.model else found
 
 
 def _is_folder(spec: ModelSpec) -> bool:
@@ -93,21 +98,22 @@ def rebuild(spec: ModelSpec, weights: Path) -> Any:
     return model
 
 
-def _application(spec: ModelSpec) -> tuple[Any, WeightsFile | None]:
-    """The model of an application, and the file of its weights if it was downloaded."""
+def _application(spec: ModelSpec) -> Built:
+    """The model of an application, with the file of its weights where that was downloaded."""
     application = catalog.application(spec.application)
     check_options(spec, application)
     if spec.weights.kind == "file":
         weights_file.check_exists(spec)
     if spec.weights.kind == "imagenet":
-        return imagenet.build(lambda weights: _construct(spec, application, weights), spec)
+        model, downloaded = imagenet.build(lambda weights: _construct(spec, application, weights), spec)
+        return Built(model=model, weights_file=downloaded)
     model = _construct(spec, application, None)
     if spec.weights.kind == "file":
         weights_file.load(model, spec)
-    else:
-        low, high = catalog.input_range(application)
-        random.randomize(model, seed=spec.weights.seed or 0, low=low, high=high)
-    return model, None
+        return Built(model=model)
+    low, high = catalog.input_range(application)
+    answered = random.randomize(model, seed=spec.weights.seed or 0, low=low, high=high)
+    return Built(model=model, answered=answered)
 
 
 def _own(spec: ModelSpec) -> Any:

@@ -7,7 +7,7 @@ rows of a network meet (a mean over the batch), each is run alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -25,6 +25,7 @@ from kexport.sources.stored import Reference
 
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
+Prepare = Callable[..., None]
 AT_ONCE_BYTES = 16 * 2**20
 """Of the largest value that a layer gives, all rows together."""
 AGAIN = 2
@@ -86,6 +87,26 @@ def together(model: Any, given: Tensors, *, rows: int, rounding: bool) -> Refere
     ]
     other = _reference(model, given, [[value[rows:] for value in values]], tuple(found)) if rounding else None
     return _reference(model, given, parts, tuple(found), layers=taps.samples, again=other)
+
+
+def in_passing(model: Any, given: Tensors, prepare: Prepare) -> Reference:
+    """As `together` for all rows at once, while ``prepare(layer, *args)`` gives every layer its weights just before."""
+    count = len(next(iter(given.values())))
+    found = final.lasts(model)
+
+    def prepared(call: Any) -> Any:
+        def run_it(layer: Any, *args: Any, **kwargs: Any) -> Any:
+            prepare(layer, *args)
+            return call(layer, *args, **kwargs)
+
+        return run_it
+
+    taps = Taps(model, prepared(infer), rows=count)
+    ends = final.Seen(found, infer, see=taps.see)
+    instead = {place: prepared(call) for place, call in ends.instead.items()}
+    outputs = run(model, list(given.values()), taps, instead=instead)
+    values = [np.asarray(value) for value in (*outputs, *(ends.values[name] for name in found))]
+    return _reference(model, given, [values], tuple(found), layers=taps.samples)
 
 
 def rounded(model: Any, given: Tensors) -> Reference:

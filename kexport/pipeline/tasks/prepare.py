@@ -96,7 +96,7 @@ def compute_reference(state: Preparing) -> Preparing:
     embedding.of_file(facts)  # a contract that cannot go into the graph is refused before work
     request = state.request
     given = scoring.photographs(facts, state.folder, calibration=request.calibration, images=request.evaluation)
-    outputs, facts = inputs.choose(state.model, spec, facts, given, apart=state.apart)
+    outputs, facts = inputs.choose(state.model, spec, facts, given, apart=state.apart, answered=built.answered)
     made = reference.recipe(state.model, spec, facts.inputs)
     walked = layer_samples.walk(state.model)
     prepared.save_reference(outputs, state.folder, made=made, walked=walked, facts=facts)

@@ -19,7 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kexport.images.seeded import check_count, seeded_images
-from kexport.sources.keras_walk import functional, ordered_calls, run
+from kexport.sources import rows
+from kexport.sources.keras_walk import functional, input_names, ordered_calls
+from kexport.sources.stored import Reference
 
 LOGIT_SPREAD = 1.5
 BRANCH_SCALE = 0.15
@@ -30,8 +32,12 @@ _SUMS, _PASSING = ("Add", "CustomScaleLayer"), ("Dropout", "Activation")
 _KERNELS = ("kernel", "pointwise_kernel")
 
 
-def randomize(model: Any, *, seed: int, low: float, high: float) -> None:
-    """Give every layer of a freshly built ``model`` weights; images in ``[low, high]`` reach its input."""
+def randomize(model: Any, *, seed: int, low: float, high: float) -> Reference | None:
+    """Give every layer of a freshly built ``model`` weights; images in ``[low, high]`` reach its input.
+
+    What Keras makes of these images with the weights, which is known by then, all of them at once; None where a layer
+    is called twice, as its weights may have changed in between.
+    """
     height, width, channels = (int(axis) for axis in model.inputs[0].shape[1:])
     shape = (height, width, channels)
     images = seeded_images(check_count(shape), shape, seed=seed, low=low, high=high)
@@ -41,7 +47,8 @@ def randomize(model: Any, *, seed: int, low: float, high: float) -> None:
         branches=_feeds_sum(model),
         last=_last_linear(model),
     )
-    run(model, [images], walker.call)
+    answered = rows.in_passing(model, dict(zip(input_names(model), [images], strict=True)), walker.prepare)
+    return None if walker.again else answered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +58,13 @@ class _Walker:
     branches: frozenset[int]
     last: int
     seen: set[int] = field(default_factory=set)
+    again: set[int] = field(default_factory=set)
 
-    def call(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
-        if id(layer) not in self.seen:
+    def prepare(self, layer: Any, *args: Any) -> None:
+        """Give a layer its weights, just before it is called with ``args``."""
+        if id(layer) in self.seen:
+            self.again.add(id(layer))
+        else:
             self.seen.add(id(layer))
             self._kernels(layer)
         if type(layer).__name__ == "BatchNormalization":
@@ -62,7 +73,6 @@ class _Walker:
             self._linear(layer, args[0])
         else:
             self._other(layer)
-        return layer(*args, **kwargs)
 
     def _kernels(self, layer: Any) -> None:
         """Uniform kernels that keep the variance behind a relu (He et al. 2015)."""
@@ -133,8 +143,8 @@ def _spread(value: Any) -> Any:
     """At most 64 by 64 places of an image, evenly spread: enough for its mean and variance."""
     if len(value.shape) != 4:
         return value
-    rows, columns = (max(1, int(size) // SAMPLED_SIDE) for size in value.shape[1:3])
-    return value[:, ::rows, ::columns, :]
+    down, across = (max(1, int(size) // SAMPLED_SIDE) for size in value.shape[1:3])
+    return value[:, ::down, ::across, :]
 
 
 def _window(value: Any) -> Any:

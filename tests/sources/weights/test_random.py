@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kexport.images.seeded import check_count, seeded_images
+from kexport.sources import rows
 from kexport.sources.weights.random import LOGIT_SPREAD, randomize
 
 SHAPE = (32, 32, 3)
@@ -91,3 +92,51 @@ def test_logits_differ_between_images_as_stated(model, images):
 def test_activations_come_back(model):
     assert model.get_layer("mix").activation.__name__ == "gelu"
     assert model.get_layer("head").activation.__name__ == "softmax"
+
+
+def test_what_keras_says_on_the_way_is_what_it_says_afterwards(images):
+    model = small_model()
+    found = randomize(model, seed=0, low=0.0, high=255.0)
+    assert found is not None
+    again = rows.together(model, {"input": images}, rows=len(images), rounding=False)
+    assert again is not None
+    for ours, theirs in ((found.outputs, again.outputs), (found.logits, again.logits), (found.layers, again.layers)):
+        assert ours.keys() == theirs.keys()
+        assert ours
+        for name, array in ours.items():
+            np.testing.assert_array_equal(array, theirs[name], err_msg=name)
+    np.testing.assert_array_equal(found.inputs["input"], images)
+    np.testing.assert_allclose(found.outputs["output"], np.asarray(model(images, training=False)), rtol=1e-5)
+
+
+def shared_model() -> Any:
+    import keras
+
+    layers = keras.layers
+    x = keras.Input(SHAPE)
+    twice = layers.Conv2D(3, 3, padding="same", name="twice")
+    y = layers.GlobalAveragePooling2D()(twice(twice(x)))
+    return keras.Model(x, layers.Dense(5, activation="softmax", name="head")(y))
+
+
+def softmax_apart() -> Any:
+    import keras
+
+    layers = keras.layers
+    x = keras.Input(SHAPE)
+    y = layers.Dense(5, name="head")(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, name="one")(x)))
+    return keras.Model(x, layers.Reshape((5,))(layers.Softmax()(y)))
+
+
+def test_a_layer_that_is_called_twice_may_have_answered_otherwise():
+    assert randomize(shared_model(), seed=0, low=0.0, high=255.0) is None
+
+
+def test_every_layer_has_its_weights_before_it_answers():
+    model = softmax_apart()
+    found = randomize(model, seed=3, low=0.0, high=255.0)
+    assert found is not None
+    assert all(array.std() > 0 for array in values(model).values())
+    logits, sums = found.logits["output"], np.exp(found.logits["output"])
+    np.testing.assert_allclose(found.outputs["output"], sums / sums.sum(-1, keepdims=True), rtol=1e-5)
+    assert logits.std(axis=0).mean() == pytest.approx(LOGIT_SPREAD, rel=1e-3)
