@@ -2,17 +2,19 @@
 
 Left alone Keras takes TensorFlow, installed or not. Here a choice is the variable ``KERAS_BACKEND``, or a file
 ``keras.json`` that names another one than TensorFlow: Keras itself writes that file, with its default in it, when it is
-first imported. Nothing here imports Keras or a backend.
+first imported. Only `load_keras` imports Keras, and with it a backend.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from kexport import machine
 from kexport.errors import MissingDependencyError
@@ -127,3 +129,16 @@ def _absent(name: str) -> str:
 def _hint(name: str) -> str:
     others = [other for other in TAKEN if installed(other)]
     return take(others[0]) if _asked() and others and name not in others else EITHER
+
+
+def load_keras() -> Any:
+    """The package `keras`, on the backend that is `chosen`.
+
+    Raises MissingDependencyError with the command that installs what is absent.
+    """
+    try:
+        if installed("keras"):
+            select()
+        return importlib.import_module("keras")
+    except ImportError as error:
+        raise MissingDependencyError(f"Keras is needed to build a model: {error}", hint=EITHER) from error

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kexport.errors import MissingDependencyError, UnsupportedError, UsageError
+from kexport.errors import UnsupportedError, UsageError
 from kexport.records import WeightsFile
-from kexport.sources import backend, catalog, loading, prepared
+from kexport.sources import catalog, loading, prepared
 from kexport.sources.adapt import precision, shapes, taps
+from kexport.sources.backend import load_keras
 from kexport.sources.catalog import Application
 from kexport.sources.loading import served
 from kexport.sources.loading.served import Served
@@ -205,16 +205,3 @@ def _construct(spec: ModelSpec, application: Application, weights: str | None) -
 
 def _told(chosen: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in chosen.items() if value is not None)
-
-
-def load_keras() -> Any:
-    """The package `keras`, on the backend that `kexport.sources.backend` finds.
-
-    Raises MissingDependencyError with the command that installs what is absent.
-    """
-    try:
-        if backend.installed("keras"):
-            backend.select()
-        return importlib.import_module("keras")
-    except ImportError as error:
-        raise MissingDependencyError(f"Keras is needed to build a model: {error}", hint=backend.EITHER) from error

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kexport.sources.backend import load_keras
+
 Call = Callable[..., Any]
 ULP = 2.0**-23
 """The distance of neighbouring float32 numbers, relative to their size, at most."""
@@ -91,9 +93,7 @@ def _sizes(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 def _tensor(array: npt.NDArray[np.float32]) -> Any:
     """As Keras's layers take it without looking any further."""
-    import keras
-
-    return keras.ops.convert_to_tensor(array)
+    return load_keras().ops.convert_to_tensor(array)
 
 
 def _with_mask(tensor: Any, mask: Any) -> Any:

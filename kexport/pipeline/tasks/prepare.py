@@ -18,8 +18,8 @@ from kexport.pipeline import recipe, unsupported
 from kexport.pipeline.steps import Clock, Step, follow
 from kexport.pipeline.tasks import WITH_KERAS, Task
 from kexport.records import SourceFacts
+from kexport.sources import backend, embedding, layer_samples, prepared, reference
 from kexport.sources import build as sources
-from kexport.sources import embedding, layer_samples, prepared, reference
 from kexport.sources.loading import live
 from kexport.sources.loading.served import Served
 from kexport.sources.prepared import Prepared
@@ -79,7 +79,7 @@ class Preparing:
 
 def import_keras(state: Preparing) -> Preparing:
     """Keras and its backend are loaded, so that their time is seen apart."""
-    sources.load_keras()
+    backend.load_keras()
     return state
 
 

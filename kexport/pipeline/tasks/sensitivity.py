@@ -17,7 +17,7 @@ from kexport.pipeline.steps import Clock
 from kexport.pipeline.tasks import WITH_KERAS, Task
 from kexport.quantization import sensitivity
 from kexport.quantization.ranking import Ranking
-from kexport.sources import build, reference
+from kexport.sources import backend, build, reference
 from kexport.sources.adapt import taps
 from kexport.sources.loading import live
 from kexport.specs import ModelSpec
@@ -50,7 +50,7 @@ def rank_live(model: Any, request: RankRequest, clock: Clock) -> Ranking:
 def rank_layers(request: RankRequest, clock: Clock, *, model: Any = None) -> Ranking:
     """What the worker does: build, lower, rank. Raises UnsupportedError where there is no native graph."""
     with clock.step("import keras"):
-        build.load_keras()
+        backend.load_keras()
     with clock.step("build"):
         built = build.make(request.model) if model is None else build.adopt(model, request.model)
         facts = reference.facts(built.model, request.model, notes=built.notes)
