@@ -23,6 +23,9 @@ from tests.numpy_reference import compute
 
 Values = Mapping[str, np.ndarray]
 
+LARGEST = 64
+"""Of a kernel: two products beside one another then fit into int16, which CPUs without VNNI add them in."""
+
 
 class Sketch:
     """A graph, node by node: ``sketch("name", operation, "input", ...)``."""
@@ -56,11 +59,11 @@ def affine(*values: np.ndarray) -> Affine:
     return Affine(scale=scale, zero_point=int(np.clip(round(-128 - low / scale), -128, 127)))
 
 
-def kernel(operation: Conv | Dense, source: float | None) -> Kernel:
+def kernel(operation: Conv | Dense, source: float | None, largest_number: int) -> Kernel:
     """Symmetric per channel; ``source`` is the input's scale, None for a WEIGHTS node."""
     largest = np.abs(operation.kernel).reshape(-1, operation.kernel.shape[-1]).max(0)
-    scales = np.maximum(largest / 127, 1e-8).astype(np.float32)
-    numbers = np.clip(np.rint(operation.kernel / scales), -127, 127).astype(np.int8)
+    scales = np.maximum(largest / largest_number, 1e-8).astype(np.float32)
+    numbers = np.clip(np.rint(operation.kernel / scales), -largest_number, largest_number).astype(np.int8)
     bias = None
     if source is not None:
         real = np.zeros(len(scales)) if operation.bias is None else operation.bias.astype(np.float64)
@@ -69,9 +72,17 @@ def kernel(operation: Conv | Dense, source: float | None) -> Kernel:
 
 
 def plan_of(
-    graph: Graph, feeds: Values, precisions: Mapping[str, Precision] | None = None, default: Precision = Precision.INT8
+    graph: Graph,
+    feeds: Values,
+    precisions: Mapping[str, Precision] | None = None,
+    default: Precision = Precision.INT8,
+    *,
+    largest: int = LARGEST,
 ) -> QuantPlan:
-    """Scales from the smallest and largest of each value's numbers; values that must share a scale do."""
+    """Scales from the smallest and largest of each value's numbers; values that must share a scale do.
+
+    ``largest`` is that of a kernel.
+    """
     chosen = {node.name: default for node in graph} | dict(precisions or {})
     values, group = float_values(graph, feeds), {value: value for value in graph.shapes}
     for node in graph:
@@ -86,7 +97,9 @@ def plan_of(
         fixed = any(_is_sigmoid(graph, name) for name in names)
         scales |= dict.fromkeys(names, PROBABILITY if fixed else affine(*(values[name] for name in names)))
     kernels = {
-        node.name: kernel(node.operation, scales[node.inputs[0]].scale if chosen[node.name] is Precision.INT8 else None)
+        node.name: kernel(
+            node.operation, scales[node.inputs[0]].scale if chosen[node.name] is Precision.INT8 else None, largest
+        )
         for node in graph
         if isinstance(node.operation, (Conv, Dense)) and chosen[node.name] is not Precision.FLOAT32
     }

@@ -56,7 +56,7 @@ def one(operation: Operation, *shapes: tuple[int, ...]) -> tuple[QuantPlan, dict
     sketch = Sketch(*shapes)
     sketch("layer", operation, *(spec.name for spec in sketch.inputs))
     feeds = {f"in{index}": numbers(BATCH, *shape, seed=3 + index) for index, shape in enumerate(shapes)}
-    plan = plan_of(sketch.graph(), feeds)
+    plan = plan_of(sketch.graph(), feeds, largest=127)
     return plan, {name: plan.values[name].quantize(value) for name, value in feeds.items()}
 
 
