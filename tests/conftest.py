@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from kexport.graph import Graph
+from kexport.pipeline.runners.child import ONEDNN
 from tests.demonstrated import demonstrated
 from tests.numpy_reference import compute
 
@@ -25,8 +26,11 @@ def pytest_configure() -> None:
     """A shell that starts its jobs in the background has them ignore SIGINT, and their children with them.
 
     No test finds what another, or the user, has left behind: planning int8 remembers nothing unless a test wants it.
+    Keras computes here as in workers.
     """
     os.environ["KEXPORT_CACHE"] = ""
+    for name, value in ONEDNN.items():
+        os.environ.setdefault(name, value)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import platform
 import selectors
 import tempfile
 import time
@@ -21,6 +22,9 @@ from kexport.sources import backend
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 ALONE = {"OPENBLAS_NUM_THREADS": "1"}  # numpy's matrices are small, and waiting runtimes spin on the other cores
+ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"} if platform.machine() in ("x86_64", "AMD64") else {}
+"""TensorFlow leaves oneDNN out on x86 CPUs without VNNI: there its sums then depend on the number of threads, and it
+has no channels first. On others this is what it takes anyway."""
 TAIL_BYTES = 8192
 MEASURED_SECONDS = 0.5
 """Between two measurements of a child's memory, which walk through the tables of all processes."""
@@ -31,12 +35,12 @@ def child_environment(
 ) -> dict[str, str]:
     """The environment of a child: this process's, a fixed hash seed, and its share of the threads.
 
-    Thread counts that the caller or the user has set are left alone.
+    Thread counts, and what else of the usual the caller or the user has set, are left alone.
     """
     available = cores or len(os.sched_getaffinity(0))
     threads = str(max(1, available // jobs))
     fixed = {"PYTHONHASHSEED": "0", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    usual = {**dict.fromkeys(THREAD_VARIABLES, threads), **ALONE, **machine.QUIET}
+    usual = {**dict.fromkeys(THREAD_VARIABLES, threads), **ALONE, **ONEDNN, **machine.QUIET}
     return {**usual, **os.environ, **backend.environment(), **fixed, **(environment or {}), **machine.as_parent()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -290,3 +291,12 @@ def test_default_jobs() -> None:
     assert default_jobs(8, 24 * 2**30, 4 * 2**30) == 6
     assert default_jobs(2, 24 * 2**30, 4 * 2**30) == 2
     assert default_jobs(4, 2**30, 4 * 2**30) == 1
+
+
+@pytest.mark.parametrize("name", ["TF_ENABLE_ONEDNN_OPTS", "ORT_DISABLE_TELEMETRY", "OPENBLAS_NUM_THREADS"])
+def test_what_is_usual_in_a_child_can_be_set_otherwise(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.delenv(name, raising=False)
+    usual = child_environment(jobs=1).get(name)
+    assert usual == "1" or platform.machine() not in ("x86_64", "AMD64")
+    monkeypatch.setenv(name, "0")
+    assert child_environment(jobs=1)[name] == "0"
