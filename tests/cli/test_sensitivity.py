@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kexport.images.calibration import SYNTHETIC_COUNT
+from tests.images.test_calibration import folder, pictures
 
 SMALL = ("MobileNet", "--weights", "random:0", "--alpha", "0.25", "--input-shape", "32,32,3", "--classes", "10")
 NO_FILE = (
@@ -76,6 +77,17 @@ def test_ranking_of_a_network(call: Any, tmp_path: Path) -> None:
     assert all(0 < layer["sqnr_db"] < 200 for layer in layers)
     assert "MobileNet-a0.25-32x32-10classes sensitivity: rank layers" in ended.err
     assert all(f">{name}<" in page.read_text() for name in names)
+
+
+def test_nothing_is_left_where_it_is_typed(call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photographs = folder(tmp_path / "photographs", pictures(4))
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    ended = call("sensitivity", *SMALL, "--calibration", str(photographs), "--images", "2", "--json")
+    assert ended.code == 0, ended.err
+    assert not list(here.iterdir())
+    assert len(list(photographs.iterdir())) == 4
 
 
 def test_what_a_worker_refuses_is_told(call: Any, tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ def rank_layers(request: RankRequest, clock: Clock, *, model: Any = None) -> Ran
         built = build.make(request.model) if model is None else build.adopt(model, request.model)
         facts = reference.facts(built.model, request.model, notes=built.notes)
     with clock.step("photographs"):
-        images = open_calibration_for(facts, request.calibration, Path(request.data))
+        data = Path(request.data) if request.data else None
+        images = open_calibration_for(facts, request.calibration, data)
         chosen = list(sensitivity.few(images, request.images or sensitivity.usual_images(images.shape)))
     with clock.step("lower"):
         graph = _lowered(built.model)
