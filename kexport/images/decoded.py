@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+from kexport import files
 from kexport.images import checks, photographs
 from kexport.images.checks import Images, Member
 from kexport.records import Preprocessing
@@ -75,26 +78,53 @@ def _key(images: Mapping[str, Path], contract: Preprocessing) -> str:
     """Changes with every file, as far as its folder tells, and with all that the pixels follow from."""
     digest = hashlib.sha256(repr(contract).encode())
     for name, path in images.items():
-        found = path.stat()
-        digest.update(repr((name, str(path), found.st_size, found.st_mtime_ns, found.st_ino)).encode())
+        digest.update(repr((name, str(path), _state(path))).encode())
     return digest.hexdigest()[:16]
 
 
+def _state(path: Path) -> tuple[int, ...]:
+    """Nothing of a file that is gone: reading it says so."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return ()
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
 def _keep(images: Mapping[str, Path], contract: Preprocessing, place: Path, marks: Path) -> None:
-    """Read the files; the pixels first, then the marks, each complete or not there."""
+    """Read the files; the pixels first, then the marks, each complete or not there. Raises StoreError on a full disk.
+
+    Written, not mapped: a map that finds the disk full ends the process without a word.
+    """
     pixels, text = _beside(place), _beside(marks)
     shape = (len(images), *contract.size, len(contract.mean))
-    kept: Any = np.lib.format.open_memmap(pixels, mode="w+", dtype=np.uint8, shape=shape)
+    refused = partial(files.foreign_errors, place, needed_bytes=math.prod(shape))
     try:
-        correlations, members = checks.read_photographs(images, contract, keep=kept.__setitem__)
-        kept.flush()
+        with pixels.open("wb") as file:
+
+            def keep(index: int, fitted: Pixels) -> None:
+                del index  # they come in order, or the set is refused
+                with refused():
+                    file.write(np.ascontiguousarray(fitted).tobytes())
+
+            with refused():
+                _write_header(file, shape)
+            correlations, members = checks.read_photographs(images, contract, keep=keep)
+            with refused():
+                file.flush()
         told = {"correlations": correlations, "members": [asdict(each) for each in members]}
-        text.write_text(json.dumps(told), encoding="utf-8")
-        pixels.replace(place)
-        text.replace(marks)
+        with refused():
+            text.write_text(json.dumps(told), encoding="utf-8")
+            pixels.replace(place)
+            text.replace(marks)
     finally:
         pixels.unlink(missing_ok=True)
         text.unlink(missing_ok=True)
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    described = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, described)
 
 
 def _beside(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kexport.errors import SourceError
+from kexport.errors import SourceError, StoreError
 from kexport.images import decoded, photographs
 from kexport.images.calibration import CalibrationSet, open_calibration
 from kexport.records import Signature
@@ -124,6 +125,26 @@ def test_large_sets_are_read_each_time(
     shown(opened(photos, run))
     assert not list(run.iterdir())
     assert len(reads) == 10
+
+
+def test_a_full_disk_is_told(photos: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def refuse(*_: Any) -> None:
+        raise full
+
+    monkeypatch.setattr(decoded, "_write_header", refuse)
+    with pytest.raises(StoreError, match="no space left"):
+        opened(photos, run)
+    assert not list(run.iterdir())
+
+
+def test_a_file_that_is_gone_is_told(photos: Path, run: Path) -> None:
+    names = {path.name: path for path in sorted(photos.iterdir())}
+    (photos / "001_x.png").unlink()
+    with pytest.raises(SourceError, match=r"001_x\.png"):
+        decoded.read(names, catalog.preprocessing(APPLICATION, SIZE), run)
+    assert not list(run.iterdir())
 
 
 def test_half_of_what_is_kept_is_not_used(photos: Path, run: Path, reads: list[Path]) -> None:
