@@ -14,8 +14,8 @@ from kexport.options.gates import check_max_drop, check_max_latency_ratio, check
 from kexport.registry import CALIBRATED, QUANTIZED, Engine, EngineNames, Format, Scheme
 
 __all__ = [
-    "CALIBRATED", "DEFAULT_OPSET", "MAX_OPSET", "MIN_OPSET", "QUANTIZED", "SERVING_BATCH", "Boundary", "Cell", "Engine",
-    "EngineNames", "Format", "Kernels", "ModelSpec", "Scheme", "WeightsSpec", "integer_io_hint",
+    "CALIBRATED", "DEFAULT_OPSET", "MAX_OPSET", "MIN_OPSET", "QUANTIZED", "SERVING_BATCH", "Backend", "Boundary",
+    "Cell", "Engine", "EngineNames", "Format", "Kernels", "ModelSpec", "Scheme", "WeightsSpec", "integer_io_hint",
 ]  # fmt: skip
 
 MIN_OPSET = 13
@@ -39,6 +39,14 @@ class Kernels(StrEnum):
 
     PORTABLE = "portable"  # no two products exceed int16: every CPU computes alike
     FULL = "full"  # the whole range: for CPUs with VNNI
+
+
+class Backend(StrEnum):
+    """What Keras computes with, as ``--reference`` names it."""
+
+    TENSORFLOW = "tensorflow"
+    JAX = "jax"
+    OPENVINO = "openvino"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +187,8 @@ class Cell(CellOptions):
     ``calibration`` is what ``--calibration`` names (`kexport.images.calibration`), ``evaluation`` what ``--eval``
     names (`kexport.images.evaluation`), ``io`` the type of inputs and outputs. ``max_drop`` bounds the top-1 drop
     on the evaluation images, in points of 100; ``min_agreement`` is the least share of them on
-    which a file of any scheme decides as Keras does. ``stem`` is the name of a
+    which a file of any scheme decides as Keras does. ``reference`` are backends of Keras, beside the one that builds
+    the model, with which the artifact is compared too. ``stem`` is the name of a
     stored file that was named by another rule; no request has one.
     """
 

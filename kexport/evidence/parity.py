@@ -181,6 +181,11 @@ def _ratio(error: float, size: float) -> float:
     return error / size if size else math.inf
 
 
+def worst(parities: tuple[OutputParity, ...]) -> float:
+    """The largest error of any output against its signal; NaN where one is."""
+    return float(np.max([_value(parity, ERROR) for parity in parities]))
+
+
 def failures(checks: tuple[Check, ...]) -> Iterator[str]:
     """One line per failed check."""
     for check in checks:

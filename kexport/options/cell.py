@@ -6,10 +6,10 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from kexport.options.entry import Goes, option
-from kexport.options.kinds import FileSize, Name, Number, Switch, Text, Texts
+from kexport.options.kinds import FileSize, Name, Names, Number, Switch, Text, Texts
 
 if TYPE_CHECKING:
-    from kexport.specs import Kernels
+    from kexport.specs import Backend, Kernels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,11 @@ class CellOptions:
     min_agreement: float | None = option(
         Number(), Goes.CELL, "Least share of the data of --eval on which a file of any scheme decides as Keras does",
         "--eval photos --min-agreement 0.97", metavar="SHARE",
+    )  # fmt: skip
+    reference: tuple[Backend, ...] = option(
+        Names(of="backend"), Goes.CELL,
+        "Backends of Keras that a file is compared with; the one that builds the model is always among them",
+        "--reference tensorflow,jax", default=(), metavar="NAME,...",
     )  # fmt: skip
     max_size: str | None = option(
         FileSize(), Goes.CELL, "Largest size of a file of any scheme", "--max-size 4MB", metavar="SIZE",

@@ -280,6 +280,7 @@ def _legal(kind: str) -> Iterable[str]:
         "engine": registry.EngineNames(),
         "io": specs.Boundary,
         "kernels": specs.Kernels,
+        "backend": specs.Backend,
     }
     return kinds[kind]
 
@@ -287,7 +288,7 @@ def _legal(kind: str) -> Iterable[str]:
 def _member(kind: str, name: str, *, also: str = "") -> str:
     known = {str(member): member for member in _legal(kind)}
     if name not in known:
-        hint = "kexport export --help" if kind in ("io", "kernels") else f"kexport list {kind}s"
+        hint = "kexport export --help" if kind in ("io", "kernels", "backend") else f"kexport list {kind}s"
         legal = (*known, also) if also else tuple(known)
         raise UnknownNameError(kind=kind, value=name, legal=legal, hint=hint)
     return known[name]

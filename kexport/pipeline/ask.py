@@ -55,6 +55,7 @@ class Question:
         memory_bytes: int = 0,
         priority: int = 0,
         warm: tuple[str, ...] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> Job:
         """The process that answers, forked from one with the modules ``warm``: its task's own unless said."""
         return Job(
@@ -65,6 +66,7 @@ class Question:
             timeout_seconds=timeout_seconds,
             priority=priority,
             warm=tasks.find(self.task).warm if warm is None else warm,
+            environment=environment or {},
         )
 
     def answer(self, outcome: Outcome) -> Any:

@@ -17,7 +17,7 @@ from kexport.evidence.scores import Measure
 from kexport.formats import write
 from kexport.images import given
 from kexport.options.place import Url
-from kexport.pipeline import full_disk, memory, unsupported
+from kexport.pipeline import elsewhere, full_disk, memory, unsupported
 from kexport.pipeline.ask import Question
 from kexport.pipeline.events import ENDED, Event, Observer
 from kexport.pipeline.failures import failed
@@ -29,18 +29,13 @@ from kexport.pipeline.steps import Clock
 from kexport.pipeline.tasks import WITH_KERAS, WITH_RUNTIMES, Failure
 from kexport.pipeline.tasks.cell import CellRequest, make_cell
 from kexport.pipeline.tasks.prepare import PrepareRequest, prepare_live
-from kexport.pipeline.waiting import Group, Waiting, groups_of
+from kexport.pipeline.waiting import ALONE, CELL_FIRST, Group, Waiting, groups_of
 from kexport.pipeline.worker import attempt
 from kexport.records import Record
 from kexport.sources.loading import live
 from kexport.sources.prepared import Prepared
 from kexport.specs import CALIBRATED, Cell
 from kexport.store.mirror import Mirror
-
-CELL_FIRST = 2**40
-"""Cells come before the next model's Keras process: their folder can go."""
-ALONE = 2**62
-"""What a job is said to take that must run beside no other: one that was killed, likely for memory, is tried so."""
 
 
 @dataclass(kw_only=True)
@@ -148,6 +143,7 @@ class CellRun:
             evaluation=first.evaluation,
             calibration=first.calibration,
             calibrated=any(cell.scheme in CALIBRATED for cell in group.cells),
+            elsewhere=bool(group.left),
         )
         return self._prepared_here(group, request) if group.model.live else [self._prepare(group, request)]
 
@@ -171,7 +167,7 @@ class CellRun:
         )
 
     def _keras_label(self, group: Group) -> str:
-        return f"{group.model.name} keras{' (no stored reference)' if self.recheck else ''}"
+        return f"{group.keras}{' (no stored reference)' if self.recheck and not group.asked else ''}"
 
     def _cell(self, group: Group, number: int, refusal: str) -> Job | None:
         """The process of one cell; nothing where it was made here."""
@@ -222,6 +218,7 @@ class CellRun:
             timeout_seconds=self.timeout_seconds,
             priority=waiting.priority,
             warm=() if self.isolate else waiting.warm,
+            environment=waiting.environment,
         )
 
     def _continue(self, outcome: Outcome) -> Iterable[Job]:
@@ -239,6 +236,8 @@ class CellRun:
         """After a Keras process its cells; after the last cell of a model its folder is removed."""
         if isinstance(answer, Prepared):
             self._observe(self._keras_label(group), ENDED, seconds, peak_bytes)
+            if group.left:
+                return [self._job(elsewhere.waiting(group), memory_bytes=memory.keras_bytes(group.model))]
             return [job for number in range(len(group.cells)) for job in self._started(group, number, answer)]
         for cell in cells:
             record = answer

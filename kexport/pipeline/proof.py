@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kexport import files
-from kexport.evidence import execution, parity, tolerances, views
+from kexport.evidence import elsewhere, execution, parity, tolerances, views
 from kexport.records import ParityRecord
 from kexport.sources import catalog, prepared, stored
 from kexport.sources.prepared import Prepared
@@ -38,15 +38,18 @@ def prove(path: Path, cell: Cell, ready: Prepared, folder: Path, *, threads: int
     step = 0.0 if cell.io is Boundary.FLOAT32 else views.PROBABILITY_STEP
     activations = ready.facts.activations
     found = parity.compare(expected, ran.outputs, logits=ran.logits, activations=activations, step=step)
+    others = tuple(elsewhere.compare(expected, ran.outputs, logits=ran.logits, activations=activations, step=step))
+    bounds = bounds_of(cell)
     record = ParityRecord(
         samples=len(next(iter(expected.inputs.values()))),
         runtime=ran.effective.partition(" ")[0],
         effective=ran.effective,
         outputs=found,
-        checks=parity.judge(found, bounds_of(cell)),
+        checks=(*parity.judge(found, bounds), *elsewhere.judge(others, bounds)),
         reference_sha256=_kept(folder / reference_name(cell)),
+        others=others,
     )
-    return Proof(parity=record, notes=ran.notes)
+    return Proof(parity=record, notes=(*ran.notes, *elsewhere.told(others)))
 
 
 def reference_name(cell: Cell) -> str:

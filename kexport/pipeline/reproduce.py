@@ -18,7 +18,18 @@ from kexport.images.given import PREFIX
 from kexport.options import Goes, command, of
 from kexport.options.place import Url
 from kexport.records import Artifact, Gates, Record, SourceFacts
-from kexport.specs import SERVING_BATCH, Boundary, Cell, Engine, Format, Kernels, ModelSpec, Scheme, WeightsSpec
+from kexport.specs import (
+    SERVING_BATCH,
+    Backend,
+    Boundary,
+    Cell,
+    Engine,
+    Format,
+    Kernels,
+    ModelSpec,
+    Scheme,
+    WeightsSpec,
+)
 
 _FIELDS = ModelSpec.__dataclass_fields__
 KEPT = (*(each.name for each in of(Goes.MODEL) if each.kept and each.name in _FIELDS), "include_top")
@@ -154,6 +165,7 @@ def cell_of(record: Record, *, trusted: Collection[str] = (), built: bool = True
         max_drop=search.bound_points if search else gates.max_drop,
         max_size=gates.max_size,
         max_latency_ratio=gates.max_latency_ratio,
+        reference=_reference(record),
         min_agreement=record.accuracy.min_agreement if record.accuracy else None,
         kernels=kernels,
         keep_float=record.quantization.keep_float if record.quantization else (),
@@ -163,6 +175,12 @@ def cell_of(record: Record, *, trusted: Collection[str] = (), built: bool = True
         io=io,
     )
     return _where_it_lies(cell, PurePosixPath(record.artifact.path))
+
+
+def _reference(record: Record) -> tuple[Backend, ...]:
+    """The other backends of Keras that the artifact was compared with."""
+    with _possible():
+        return tuple(Backend(other.backend) for other in record.parity.others) if record.parity else ()
 
 
 def _where_it_lies(cell: Cell, path: PurePosixPath) -> Cell:

@@ -16,7 +16,7 @@ from kexport.evidence.protocols import threads_of
 from kexport.images import calibration, evaluation
 from kexport.images.given import PREFIX
 from kexport.options import ExportOptions
-from kexport.pipeline import automatic, gates, same_name, unsupported
+from kexport.pipeline import automatic, elsewhere, gates, same_name, unsupported
 from kexport.sources import labels, stated
 from kexport.sources.catalog import APPLICATIONS, Application
 from kexport.sources.names import Factory, Live, ModelFile, Named, command, select, told
@@ -66,6 +66,7 @@ def _check_called(what: ExportOptions, models: Sequence[Named]) -> None:
 def _cells(model: Named, what: ExportOptions, models: int) -> Iterator[Cell]:
     weights = _weights(_asked_weights(what), models=models)
     spec = _spec(model, what, weights) if isinstance(model, Application) else own(model, what)
+    elsewhere.check(what.reference, spec)
     pairs = _pairs(what)
     unsupported.require_engines(pairs or _asked(what), what.engine)
     _check_io(what, pairs)

@@ -63,6 +63,7 @@ def fingerprint(cell: Cell, around: Surroundings | None = None) -> str:
     request = {"cell": _told(cell), "files": content, "bounds": around.bounds, "made with": around.makers}
     images = {text: _state(Path(text)) for text in (cell.calibration, cell.evaluation) if text is not None}
     request |= {"images": images} if images else {}
+    request |= {"others": backend.recorded(cell.reference)} if cell.reference else {}
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kexport.pipeline.ask import Question
+from kexport.sources import backend
 from kexport.specs import Cell, ModelSpec
+
+CELL_FIRST = 2**40
+"""Cells come before the next model's Keras process: their folder can go."""
+ALONE = 2**62
+"""What a job is said to take that must run beside no other: one that was killed, likely for memory, is tried so."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """The cells that share a model and its images, and the folder where they find it prepared."""
+    """The cells that share a model and its images, and the folder where they find it prepared.
+
+    ``left`` are the other backends of Keras that are still to be asked about it, ``asked`` the one that is now.
+    """
 
     index: int
     folder: Path
     model: ModelSpec
     cells: tuple[Cell, ...]
+    left: tuple[str, ...] = ()
+    asked: str = ""
+
+    @property
+    def keras(self) -> str:
+        """How a display calls the process that asks Keras."""
+        return f"{self.model.name} keras{f' on {self.asked}' if self.asked else ''}"
 
 
 def groups_of(cells: Iterable[Cell], workspace: Path) -> list[Group]:
@@ -26,7 +42,13 @@ def groups_of(cells: Iterable[Cell], workspace: Path) -> list[Group]:
     for cell in cells:
         shared.setdefault((cell.model, cell.evaluation, cell.calibration), []).append(cell)
     return [
-        Group(index=index, folder=workspace / f"model{index}", model=key[0], cells=tuple(group))
+        Group(
+            index=index,
+            folder=workspace / f"model{index}",
+            model=key[0],
+            cells=tuple(group),
+            left=backend.beside(each for cell in group for each in cell.reference),
+        )
         for index, (key, group) in enumerate(shared.items())
     ]
 
@@ -35,7 +57,8 @@ def groups_of(cells: Iterable[Cell], workspace: Path) -> list[Group]:
 class Waiting:
     """A job that was started: its question, for which cells, and how a display calls it.
 
-    ``warm`` are the modules of the process that it may be forked from, ``again``: its first process was killed.
+    ``warm`` are the modules of the process that it may be forked from, ``again``: its first process was killed;
+    ``environment`` is what its process alone has.
     """
 
     question: Question
@@ -45,3 +68,4 @@ class Waiting:
     priority: int
     warm: tuple[str, ...] = ()
     again: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)

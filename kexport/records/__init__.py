@@ -18,7 +18,16 @@ from kexport.records.gates import Gates
 from kexport.records.layers import LayerNoise, LayersRecord
 from kexport.records.measured import BenchRecord, Cost
 from kexport.records.profiled import Limits, OperatorTime, Profile, Work
-from kexport.records.proof import AccuracyRecord, Check, Compared, OutputParity, ParityRecord, Rounding, Score
+from kexport.records.proof import (
+    AccuracyRecord,
+    Check,
+    Compared,
+    OtherBackend,
+    OutputParity,
+    ParityRecord,
+    Rounding,
+    Score,
+)
 from kexport.records.quantized import DropSearch, DropTrial, QuantizationRecord
 from kexport.records.source import UNKNOWN, Basis, Preprocessing, Resize, Signature, SourceFacts, WeightsFile
 
@@ -39,6 +48,7 @@ __all__ = [
     "LayersRecord",
     "Limits",
     "OperatorTime",
+    "OtherBackend",
     "OutputParity",
     "ParityRecord",
     "Preprocessing",

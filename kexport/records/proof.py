@@ -73,8 +73,23 @@ class Check:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OtherBackend:
+    """An artifact against what Keras gives on another backend, with the same weights and inputs.
+
+    ``outputs`` are the artifact's figures, ``itself`` those of the backend that built the model, in place of the
+    artifact.
+    """
+
+    backend: str
+    outputs: tuple[OutputParity, ...]
+    itself: tuple[OutputParity, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ParityRecord:
     """An artifact against its Keras reference. ``effective`` names what really executed.
+
+    ``others`` are further backends of Keras that it was compared with; their checks are among ``checks``.
 
     ``reference_sha256`` is the digest of the file with Keras's answers that lies beside the artifact
     (`kexport.store.references`); empty in records of 0.1, and where they are too many to be kept.
@@ -86,6 +101,7 @@ class ParityRecord:
     outputs: tuple[OutputParity, ...]
     checks: tuple[Check, ...]
     reference_sha256: str = ""
+    others: tuple[OtherBackend, ...] = ()
 
     def __post_init__(self) -> None:
         _require_digest("reference_sha256", self.reference_sha256)

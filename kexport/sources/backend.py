@@ -11,7 +11,7 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,26 @@ def environment() -> dict[str, str]:
     """What a process needs in its environment so that its Keras takes the `chosen` one; nothing where it does."""
     name = chosen()
     return {} if name == (_asked() or TENSORFLOW) else {VARIABLE: name}
+
+
+def on(name: str) -> dict[str, str]:
+    """The environment of a process whose Keras computes with that backend."""
+    return {VARIABLE: name}
+
+
+def beside(names: Iterable[str]) -> tuple[str, ...]:
+    """Each of these once, without the `chosen` one."""
+    return tuple(dict.fromkeys(name for name in names if name != chosen()))
+
+
+def require(names: Iterable[str]) -> None:
+    """Raise MissingDependencyError for a backend that is not installed."""
+    for name in names:
+        if not installed(name):
+            packages = " ".join(DISTRIBUTIONS[name][:1])
+            raise MissingDependencyError(
+                f"--reference {name}: Keras on {name} needs it, and it is not installed", hint=f"pip install {packages}"
+            )
 
 
 def select() -> None:
@@ -91,9 +111,10 @@ def versions() -> Mapping[str, str]:
     return {name: version for name, version in machine.versions().items() if name in makers}
 
 
-def recorded() -> dict[str, str]:
-    """`machine.versions` without the backends that did not compute."""
-    idle = {name for names in DISTRIBUTIONS.values() for name in names} - set(versions())
+def recorded(others: Iterable[str] = ()) -> dict[str, str]:
+    """`machine.versions` without the backends that did not compute; ``others`` have, beside the `chosen` one."""
+    asked = {name for other in others for name in DISTRIBUTIONS[other]}
+    idle = {name for names in DISTRIBUTIONS.values() for name in names} - set(versions()) - asked
     return {name: version for name, version in machine.versions().items() if name not in idle}
 
 

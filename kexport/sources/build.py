@@ -12,11 +12,11 @@ from kexport.errors import UnsupportedError, UsageError
 from kexport.records import WeightsFile
 from kexport.sources import catalog, loading, prepared
 from kexport.sources.adapt import precision, shapes, taps
+from kexport.sources.answered import Reference
 from kexport.sources.backend import load_keras
 from kexport.sources.catalog import Application
 from kexport.sources.loading import served
 from kexport.sources.loading.served import Served
-from kexport.sources.stored import Reference
 from kexport.sources.weights import file as weights_file
 from kexport.sources.weights import finalize, imagenet, random
 from kexport.sources.weights.initial import initial_values

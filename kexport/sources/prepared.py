@@ -18,8 +18,9 @@ import numpy.typing as npt
 
 from kexport.records import SourceFacts, decode_as, encode
 from kexport.sources import backend, stored
+from kexport.sources.answered import Reference
 from kexport.sources.layer_samples import Walk
-from kexport.sources.stored import Recipe, Reference
+from kexport.sources.stored import Recipe
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 MAKERS = ("keras", *chain.from_iterable(backend.DISTRIBUTIONS.values()))
@@ -83,6 +84,17 @@ def load_reference(folder: Path, name: str = REFERENCE) -> Reference:
     return stored.load(folder / name, drawn=_inputs(folder / DRAWN.format(name)))
 
 
+def references(folder: Path) -> tuple[str, ...]:
+    """Which references lie in the folder."""
+    return tuple(name for name in (REFERENCE, CALIBRATED) if (folder / name).is_file())
+
+
+def add_answers(folder: Path, name: str, other: str, found: Reference) -> None:
+    """Put what another backend, that of this process, has ``found`` into the reference of that name."""
+    known = load_reference(folder, name)
+    stored.extend(folder / name, known.with_answers(other, found), backend.versions())
+
+
 def _inputs(path: Path) -> list[npt.NDArray[Any]] | None:
     if not path.is_file():
         return None
@@ -110,6 +122,6 @@ def assign_weights(model: Any, path: Path) -> None:
 
 
 __all__ = [
-    "CALIBRATED", "FACTS", "KERAS_WEIGHTS", "REFERENCE", "Prepared", "Recipe", "Reference", "Tensors", "assign_weights",
-    "load", "load_reference", "save", "save_reference", "save_weights",
+    "CALIBRATED", "FACTS", "KERAS_WEIGHTS", "REFERENCE", "Prepared", "Recipe", "Reference", "Tensors", "add_answers",
+    "assign_weights", "load", "load_reference", "references", "save", "save_reference", "save_weights",
 ]  # fmt: skip

@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from kexport.sources import final
+from kexport.sources.answered import Reference
 from kexport.sources.final import Last
 from kexport.sources.keras_walk import functional, ordered_calls, output_names, run
 from kexport.sources.layer_samples import Taps
 from kexport.sources.loading import factory, words
 from kexport.sources.loading.served import Served
 from kexport.sources.rounding import Noise
-from kexport.sources.stored import Reference
 
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from math import prod
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +24,7 @@ from kexport.documents import SCHEMA_VERSION, decode_as, encode
 from kexport.errors import KexportError, StoreError
 from kexport.images import arrays
 from kexport.records import Preprocessing, Signature, SourceFacts
+from kexport.sources.answered import Reference
 from kexport.sources.layer_samples import LayerFact, Walk
 from kexport.sources.preprocessing import Feeding, reference_inputs
 
@@ -35,23 +36,6 @@ _PALETTE = 256
 _NEAR = 1e-6
 _HINT = "kexport parity --with-keras DIR makes it again"
 _DAMAGED = (OSError, ValueError, EOFError, KeyError, TypeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reference:
-    """Inputs, and what Keras made of them: arrays by public name, the batch axis first.
-
-    ``logits`` are the outputs with their last softmax or sigmoid left out, where that hides them. ``again`` and
-    ``logits_again`` are the first rows once more, rounded otherwise (`kexport.sources.rounding`): nothing where that
-    was not asked. ``layers`` are samples of what every layer gave for the first row (`layer_samples`).
-    """
-
-    inputs: Mapping[str, Array]
-    outputs: Mapping[str, Array]
-    logits: Mapping[str, Array] = field(default_factory=dict)
-    again: Mapping[str, Array] = field(default_factory=dict)
-    logits_again: Mapping[str, Array] = field(default_factory=dict)
-    layers: Mapping[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +102,7 @@ def save(
 ) -> None:
     """Write the file; inputs that ``made`` does not draw to the bit are stored as they are."""
     drawn = made is not None and _same(made.draw(), reference.inputs)
-    header = Header(
+    told = Header(
         weights_sha256=facts.weights_sha256 if facts is not None else "",
         inputs=facts.inputs if facts is not None else (),
         contract=facts.preprocessing if facts is not None else None,
@@ -128,8 +112,19 @@ def save(
         shown=dict(walked.shown) if walked is not None else {},
         versions=dict(versions or {}),
     )
+    _write_all(path, told, reference)
+
+
+def extend(path: Path, reference: Reference, versions: Mapping[str, str]) -> None:
+    """Write the file again with a ``reference`` that has more in it, found by what has these ``versions`` as well."""
+    before = header(path)
+    _write_all(path, replace(before, versions={**before.versions, **versions}), reference)
+
+
+def _write_all(path: Path, told: Header, reference: Reference) -> None:
+    drawn = told.recipe is not None
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-        archive.writestr(zipfile.ZipInfo(HEADER), encode(header))
+        archive.writestr(zipfile.ZipInfo(HEADER), encode(told))
         for kind in fields(Reference):
             for name, array in getattr(reference, kind.name).items():
                 if kind.name != "inputs":
@@ -152,12 +147,12 @@ def load(path: Path, *, drawn: Sequence[Array] | None = None) -> Reference:
             inputs = _stored_inputs(found)
         else:
             inputs = _drawn(header, path) if drawn is None else _named(header.recipe, drawn)
+        groups = {kind.name: _of(found, kind.name) for kind in fields(Reference) if kind.name != "inputs"}
+        return Reference(inputs=inputs, **groups)
     except _DAMAGED as error:
         raise StoreError(f"{path.name} is no whole reference: {error}", hint=_HINT) from error
     except KexportError as error:
         raise StoreError(error.message, hint=_HINT) from error
-    groups = {kind.name: _of(found, kind.name) for kind in fields(Reference) if kind.name != "inputs"}
-    return Reference(inputs=inputs, **groups)
 
 
 def header(path: Path) -> Header:

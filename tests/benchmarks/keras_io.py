@@ -21,7 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +84,11 @@ def ordered() -> list[str]:
 
 
 def _clock(text: str) -> datetime:
+    """The nearest such time: in the evening 00:30 is tonight, not that of this morning."""
     hour, minute = map(int, text.split(":"))
-    return datetime.now(UTC).replace(hour=hour, minute=minute, second=0)
+    now = datetime.now(UTC)
+    today = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    return min((today + timedelta(days=days) for days in (-1, 0, 1)), key=lambda found: abs(found - now))
 
 
 def _read(path: Path) -> list[Json]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -93,12 +94,21 @@ def test_a_run_goes_on_elsewhere_model_by_model(
     assert "not all are of the same: elsewhere: MobileNet; here: VGG16." in scripts.keras_io_blocks.whole(found)
 
 
+@pytest.mark.parametrize(("from_now", "stands_for"), [(5, 5), (-5, -5), (-13, 11), (13, -11)])
+def test_a_clock_time_is_the_nearest_one(scripts: SimpleNamespace, from_now: int, stands_for: int) -> None:
+    """In the evening 00:30 is tonight, and not that of this morning."""
+    now = datetime.now(UTC)
+    today = now + timedelta(hours=from_now)
+    found = scripts.keras_io._clock(f"{today:%H:%M}")
+    assert abs(found - now - timedelta(hours=stands_for)) <= timedelta(minutes=1, seconds=1)
+
+
 def test_nothing_begins_too_late_and_bad_files_are_left(
     scripts: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scripts.keras_io, "alone", pytest.fail)
-    late = artifacts(tmp_path / "a", "MobileNet")
-    assert scripts.keras_io.main([str(tmp_path / "rows"), str(late), "--until", "00:00", "--wait"]) == 1
+    late, past = artifacts(tmp_path / "a", "MobileNet"), datetime.now(UTC) - timedelta(hours=1)
+    assert scripts.keras_io.main([str(tmp_path / "rows"), str(late), "--until", f"{past:%H:%M}", "--wait"]) == 1
     failed = artifacts(tmp_path / "b", "MobileNet", status=Status.FAIL)
     assert scripts.keras_io.main([str(tmp_path / "rows"), str(failed)]) == 1
     assert not (tmp_path / "rows").exists()

@@ -20,7 +20,7 @@ from kexport.images import photographs
 from kexport.images.seeded import seeded_images
 from kexport.records import Record
 from kexport.sources import catalog, stored
-from kexport.sources.stored import Reference
+from kexport.sources.answered import Reference
 from kexport.specs import CALIBRATED
 from kexport.store import references
 

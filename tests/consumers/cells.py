@@ -11,7 +11,7 @@ import numpy as np
 
 from kexport.evidence import parity, tolerances
 from kexport.sources import catalog
-from kexport.sources.stored import Reference
+from kexport.sources.answered import Reference
 from tests.consumers.artifacts import HEAD, File
 from tests.consumers.consumer import Consumer
 

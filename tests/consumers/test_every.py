@@ -21,7 +21,7 @@ from kexport.graph import Graph
 from kexport.operations import Activate, Activation, Add, Conv, Dense, GlobalPool, Multiply, PoolKind
 from kexport.quantization.plan import Precision, has_int8_form
 from kexport.records import Artifact, Record, SourceFacts, Status
-from kexport.sources.stored import Reference
+from kexport.sources.answered import Reference
 from tests.consumers import asking, cells, environments, faults, page
 from tests.consumers.artifacts import NETWORKS, File, Network
 from tests.consumers.consumer import CONSUMERS

@@ -10,7 +10,7 @@ import pytest
 
 from kexport.evidence import inputs
 from kexport.sources import build, reference
-from kexport.sources.stored import Reference
+from kexport.sources.answered import Reference
 from kexport.specs import ModelSpec, WeightsSpec
 
 SPEC = ModelSpec(

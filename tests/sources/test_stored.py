@@ -13,8 +13,8 @@ from kexport.errors import StoreError
 from kexport.images.photographs import prepare
 from kexport.records import Signature
 from kexport.sources import catalog, stored
+from kexport.sources.answered import Reference
 from kexport.sources.preprocessing import Feeding
-from kexport.sources.stored import Reference
 
 SIGNATURE = Signature(name="image", shape=(None, 32, 24, 3), dtype="float32")
 FED = Feeding(name="image", content="images", low=-1.0, high=1.0, mode="tf", basis="")

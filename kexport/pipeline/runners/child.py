@@ -144,7 +144,7 @@ def _process(task: Job, environment: Mapping[str, str], stdout: int, stderr: IO[
     """A worker is forked where its task says from what, and where that can be; anything else is a program anew."""
     length = len(forked.WORKER)
     if task.argv[:length] != forked.WORKER or not task.warm or not forked.able(task.warm):
-        return Fresh(task.argv, environment=environment, stdout=stdout, stderr=stderr)
+        return Fresh(task.argv, environment={**environment, **task.environment}, stdout=stdout, stderr=stderr)
     return forked.worker(task.warm, task.argv[length:], environment, stdout=stdout, stderr=stderr.fileno())
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal as signals
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -12,7 +13,8 @@ class Job:
     """One process. ``memory_bytes`` is an estimate of its peak; higher ``priority`` starts first.
 
     ``warm`` are modules: a worker may be forked from a process that has imported them, if there are any.
-    ``result`` is the file that the child writes, whole or not at all; the scheduler never opens it.
+    ``environment`` is what this process alone has, ``result`` the file that the child writes, whole or not at all; the
+    scheduler never opens it.
     """
 
     name: str
@@ -22,6 +24,7 @@ class Job:
     timeout_seconds: float
     priority: int = 0
     warm: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.argv:

@@ -206,7 +206,7 @@ def _record(state: Making) -> Record:
     assert state.proof is not None
     cell, request = state.cell, state.request
     ending = verdict.of(state.problems, state.proof.parity, state.ready.facts, reproduce=request.reproduce)
-    artifact, facts, versions = _artifact(state), embedding.of_file(state.ready.facts), backend.recorded()
+    artifact, facts, versions = _artifact(state), embedding.of_file(state.ready.facts), backend.recorded(cell.reference)
     return Record(
         model=cell.model.name,
         format=cell.format,

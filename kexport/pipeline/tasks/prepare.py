@@ -32,7 +32,8 @@ NO_LAYERS = "a SavedModel holds operations of TensorFlow, not layers of Keras"
 class PrepareRequest:
     """Build ``model`` and write everything that ``cells``, if they are made anew, need into ``folder``.
 
-    ``evaluation`` and ``calibration`` name sets of images, as `Cell` has them; ``calibrated``: a scheme needs them.
+    ``evaluation`` and ``calibration`` name sets of images, as `Cell` has them; ``calibrated``: a scheme needs them;
+    ``elsewhere``: other backends of Keras will be asked about the model.
     """
 
     model: ModelSpec
@@ -41,6 +42,7 @@ class PrepareRequest:
     evaluation: str | None = None
     calibration: str | None = None
     calibrated: bool = False
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +160,9 @@ PREPARE: tuple[Step[Preparing], ...] = (
     Step("lower", lower),
     Step("reference", compute_reference),
     Step("photographs", see_photographs, when=lambda s: bool(s.request.evaluation or s.request.calibration)),
-    Step("keep weights", keep_weights, when=lambda s: s.keeps_weights and bool(_for_engines(s))),
+    Step(
+        "keep weights", keep_weights, when=lambda s: s.keeps_weights and (s.request.elsewhere or bool(_for_engines(s)))
+    ),
     Step("serve", serve, when=lambda s: s.live is not None and bool(_for_engines(s))),
 )
 """The Keras process of a model."""

@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from kexport.images.seeded import check_count, seeded_images
 from kexport.sources import rows
+from kexport.sources.answered import Reference
 from kexport.sources.keras_walk import functional, input_names, ordered_calls
-from kexport.sources.stored import Reference
 
 LOGIT_SPREAD = 1.5
 BRANCH_SCALE = 0.15
