@@ -57,7 +57,7 @@ def parity_table(records: Sequence[Record]) -> Table:
         header=header,
         rows=tuple(map(_parity_row, records)),
         text_columns=6,
-        notes=tuple(_doubts(records)),
+        notes=(*_doubts(records), *_elsewhere(records)),
         spare=("engine", "weights", "max logits error", "top-1 agreement"),
         origin=origin.line(records),
     )
@@ -67,6 +67,22 @@ def _doubts(records: Iterable[Record]) -> Iterator[str]:
     for record in records:
         if why := trust.of_parity(record):
             yield f"* {record.label}: {why}"
+
+
+def _elsewhere(records: Sequence[Record]) -> Iterator[str]:
+    """A line for every other backend of Keras that files were compared with."""
+    found = [other for record in records if record.parity is not None for other in record.parity.others]
+    for backend in dict.fromkeys(other.backend for other in found):
+        there = [other for other in found if other.backend == backend]
+        ours, itself = _largest(each.outputs for each in there), _largest(each.itself for each in there)
+        yield (
+            f"compared with Keras on {backend} as well: {len(there)} of {len(records)} cells, max logits error {ours}; "
+            f"Keras itself differs by {itself} between the backends"
+        )
+
+
+def _largest(outputs: Iterable[Iterable[OutputParity]]) -> str:
+    return number(worst((each.logits_max_abs_error for several in outputs for each in several), max), ".1e")
 
 
 def size_table(records: Sequence[Record]) -> Table:

@@ -16,6 +16,7 @@ from kexport.records import (
     BenchRecord,
     Check,
     Cost,
+    OtherBackend,
     OutputParity,
     ParityRecord,
     Record,
@@ -116,6 +117,18 @@ class TestTables:
         good, bad = tables.parity_table((record(), FAILED)).rows
         assert good == ("ResNet50", "onnx", "float32", "-", "native", "PASS", "102.4", "2.5e-05", "101.2", "1.000")
         assert bad[5:] == ("FAIL", "102.4", "nan", "-3.0", "1.000")
+
+    @pytest.mark.parametrize(("error", "told"), [(4e-5, "4.0e-05"), (math.nan, "nan")])
+    def test_a_second_backend_is_told_with_its_worst_cell(self, error: float, told: str) -> None:
+        assert tables.parity_table((record(),)).notes == ()
+        other = OtherBackend(backend="jax", outputs=(output(),), itself=(output(logits_max_abs_error=3e-5),))
+        worse = replace(other, outputs=(output(), output(logits_max_abs_error=error)))
+        found = [record(parity=replace(record().parity, others=(each,))) for each in (worse, other)]
+        (note,) = tables.parity_table((*found, BROKEN)).notes
+        assert note == (
+            f"compared with Keras on jax as well: 2 of 3 cells, max logits error {told}; "
+            "Keras itself differs by 3.0e-05 between the backends"
+        )
 
     def test_cells_without_artifact_have_dashes(self) -> None:
         (row,) = tables.parity_table((BROKEN,)).rows
