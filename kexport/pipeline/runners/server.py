@@ -32,10 +32,11 @@ def serve(descriptor: int, modules: Sequence[str]) -> None:
     """Import the modules, then answer until the connection ends or nobody has asked anything for a while."""
     from kexport.pipeline.worker import attempt
 
+    gc.disable()  # what modules make stays: to look for garbage in it takes time and finds little
     for name in modules:  # what cannot be imported is met again, and told, by the task that needs it
         attempt(partial(importlib.import_module, name), Clock(hears=lambda _: None))
-    gc.collect()
     gc.freeze()  # what is shared stays shared: the collector does not write into it
+    gc.enable()
     with socket.socket(fileno=descriptor) as connection, selectors.DefaultSelector() as selector:
         _Server(connection, selector).run()
 
