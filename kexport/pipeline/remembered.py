@@ -38,13 +38,13 @@ _SUFFIX, _DIGEST_BYTES = ".npz", 32
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
-def folder() -> Path | None:
+def folder(name: str = "int8") -> Path | None:
     """Where it is kept; None where it is not wanted, or where others could put something."""
     told = os.environ.get(MEMORY_VARIABLE)
     if told == "":
         return None
     try:
-        place = (Path(told) if told else _usual()) / "int8"
+        place = (Path(told) if told else _usual()) / name
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         return place if _is_own(place) else None
     except (OSError, RuntimeError):  # no home, or one that cannot be written: nothing is remembered

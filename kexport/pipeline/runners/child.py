@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from kexport import machine
-from kexport.pipeline.runners import forked
+from kexport.pipeline.runners import compiled, forked
 from kexport.pipeline.runners.jobs import Job, Outcome, Progress
 from kexport.pipeline.runners.process import Fresh, Process
 from kexport.sources import backend
@@ -40,7 +40,7 @@ def child_environment(
     available = cores or len(os.sched_getaffinity(0))
     threads = str(max(1, available // jobs))
     fixed = {"PYTHONHASHSEED": "0", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    usual = {**dict.fromkeys(THREAD_VARIABLES, threads), **ALONE, **ONEDNN, **machine.QUIET}
+    usual = {**dict.fromkeys(THREAD_VARIABLES, threads), **ALONE, **ONEDNN, **compiled.environment(), **machine.QUIET}
     return {**usual, **os.environ, **backend.environment(), **fixed, **(environment or {}), **machine.as_parent()}
 
 
