@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from kexport.errors import SourceError
 from kexport.evidence import parity
 from kexport.evidence.tolerances import Bound
 from kexport.records import Check, OtherBackend
@@ -18,14 +19,22 @@ from kexport.sources.prepared import Reference, Tensors
 
 def compare(
     reference: Reference,
+    backends: Sequence[str],
     outputs: Tensors,
     *,
     logits: Tensors | None = None,
     activations: Mapping[str, str],
     step: float = 0.0,
 ) -> Iterator[OtherBackend]:
-    """As `parity.compare`, against each other backend that has answered; and that one against the first."""
-    for backend in reference.backends:
+    """As `parity.compare`, against each of these other backends; and that one against the first.
+
+    Raises SourceError for one that has not answered: a comparison that was asked for is not left out.
+    """
+    for backend in backends:
+        if backend not in reference.backends:
+            raise SourceError(
+                f"what Keras answers on {backend} is not in the reference", hint="kexport parity --with-keras DIR"
+            )
         there = reference.answered_by(backend)
         yield OtherBackend(
             backend=backend,

@@ -213,7 +213,7 @@ class Names(Kind):
             return (self.alone,)
         found = tuple(dict.fromkeys(_member(self.of, str(name).strip(), also=self.alone) for name in wanted))
         if not found:
-            raise UsageError(f"no {self.of} was given: expected at least one", hint=f"kexport list {self.of}s")
+            raise UsageError(f"no {self.of} was given: expected at least one", hint=_list(self.of))
         return found
 
     def schema(self) -> Any:
@@ -288,7 +288,12 @@ def _legal(kind: str) -> Iterable[str]:
 def _member(kind: str, name: str, *, also: str = "") -> str:
     known = {str(member): member for member in _legal(kind)}
     if name not in known:
-        hint = "kexport export --help" if kind in ("io", "kernels", "backend") else f"kexport list {kind}s"
+        hint = _list(kind)
         legal = (*known, also) if also else tuple(known)
         raise UnknownNameError(kind=kind, value=name, legal=legal, hint=hint)
     return known[name]
+
+
+def _list(kind: str) -> str:
+    """The command that shows the members of a kind."""
+    return "kexport export --help" if kind in ("io", "kernels", "backend") else f"kexport list {kind}s"

@@ -239,6 +239,7 @@ class CellRun:
             if group.left:
                 return [self._job(elsewhere.waiting(group), memory_bytes=memory.keras_bytes(group.model))]
             return [job for number in range(len(group.cells)) for job in self._started(group, number, answer)]
+        answer = elsewhere.told(answer, group, self._place)
         for cell in cells:
             record = answer
             if isinstance(answer, Failure):

@@ -7,8 +7,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kexport.errors import StoreError, UsageError
+from kexport.errors import MissingDependencyError, StoreError, UsageError
 from kexport.evidence import scoring
+from kexport.pipeline import elsewhere
 from kexport.pipeline.proof import reference_name
 from kexport.pipeline.reproduce import cell_of
 from kexport.records import Record, SourceFacts, Status
@@ -98,8 +99,10 @@ def recheck_of(
                 None,
                 cell_of(record, trusted=trusted),
             )  # its source names another file: what was kept is not its
+        if kept is None:
+            elsewhere.asked(cell.reference, cell.model)
         return Recheck(cell=cell, kept=kept)
-    except (UsageError, StoreError) as error:
+    except (UsageError, StoreError, MissingDependencyError) as error:
         return replace(
             record, status=Status.ERROR, reason=error.message, hint=error.hint or "", exit_code=error.exit_code
         )

@@ -38,7 +38,11 @@ def prove(path: Path, cell: Cell, ready: Prepared, folder: Path, *, threads: int
     step = 0.0 if cell.io is Boundary.FLOAT32 else views.PROBABILITY_STEP
     activations = ready.facts.activations
     found = parity.compare(expected, ran.outputs, logits=ran.logits, activations=activations, step=step)
-    others = tuple(elsewhere.compare(expected, ran.outputs, logits=ran.logits, activations=activations, step=step))
+    first = stored.header(folder / reference_name(cell)).backend
+    wanted = tuple(name for name in cell.reference if name != first)
+    others = tuple(
+        elsewhere.compare(expected, wanted, ran.outputs, logits=ran.logits, activations=activations, step=step)
+    )
     bounds = bounds_of(cell)
     record = ParityRecord(
         samples=len(next(iter(expected.inputs.values()))),
@@ -48,6 +52,7 @@ def prove(path: Path, cell: Cell, ready: Prepared, folder: Path, *, threads: int
         checks=(*parity.judge(found, bounds), *elsewhere.judge(others, bounds)),
         reference_sha256=_kept(folder / reference_name(cell)),
         others=others,
+        backend=first,
     )
     return Proof(parity=record, notes=(*ran.notes, *elsewhere.told(others)))
 

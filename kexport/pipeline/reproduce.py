@@ -178,9 +178,12 @@ def cell_of(record: Record, *, trusted: Collection[str] = (), built: bool = True
 
 
 def _reference(record: Record) -> tuple[Backend, ...]:
-    """The other backends of Keras that the artifact was compared with."""
+    """The backends of Keras that the artifact was compared with, the builder first; none where it is alone."""
+    parity = record.parity
+    if parity is None or not parity.others:
+        return ()
     with _possible():
-        return tuple(Backend(other.backend) for other in record.parity.others) if record.parity else ()
+        return tuple(Backend(name) for name in (parity.backend, *(other.backend for other in parity.others)) if name)
 
 
 def _where_it_lies(cell: Cell, path: PurePosixPath) -> Cell:

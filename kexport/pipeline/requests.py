@@ -66,7 +66,6 @@ def _check_called(what: ExportOptions, models: Sequence[Named]) -> None:
 def _cells(model: Named, what: ExportOptions, models: int) -> Iterator[Cell]:
     weights = _weights(_asked_weights(what), models=models)
     spec = _spec(model, what, weights) if isinstance(model, Application) else own(model, what)
-    elsewhere.check(what.reference, spec)
     pairs = _pairs(what)
     unsupported.require_engines(pairs or _asked(what), what.engine)
     _check_io(what, pairs)
@@ -80,13 +79,14 @@ def _cells(model: Named, what: ExportOptions, models: int) -> Iterator[Cell]:
             batch=None if what.batch == "dynamic" else what.batch,
             opset=DEFAULT_OPSET if what.opset is None else what.opset,
             io=(what.io or Boundary.FLOAT32) if scheme in form.integer_io else Boundary.FLOAT32,
-            **what.cell_options() | ({} if scheme in CALIBRATED else UNCALIBRATED) | _float32(scheme),
+            **what.cell_options() | _without(scheme) | {"reference": elsewhere.asked(what.reference, spec)},
         )
 
 
-def _float32(scheme: Scheme) -> dict[str, object]:
-    """What is not asked of the file that the latency of others is measured by."""
-    return {"max_latency_ratio": None} if scheme is Scheme.FLOAT32 else {}
+def _without(scheme: Scheme) -> dict[str, object]:
+    """What is not asked of a file in that scheme; of float32 not the latency, by which others are measured."""
+    latency: dict[str, object] = {"max_latency_ratio": None} if scheme is Scheme.FLOAT32 else {}
+    return latency if scheme in CALIBRATED else UNCALIBRATED | latency
 
 
 def _pairs(what: ExportOptions) -> list[tuple[Format, Scheme]]:
@@ -134,10 +134,11 @@ def skips(options: ExportOptions) -> bool:
 
 
 def skipped(options: ExportOptions) -> tuple[str, ...]:
-    """What of the request is left out because no file can be so, a line each; nothing where that is not asked for."""
+    """What of the request is left out because nothing can be so, a line each; of files where that is asked for."""
     asked = [_settings(options, name) for name in options.targets or (None,)]
     told = [line for what in asked if what.skip_unsupported for line in unsupported.left_out(what)]
-    return tuple(dict.fromkeys((*automatic.left_out(options), *told)))
+    alone = [line for what in asked for line in elsewhere.alone(what.reference)]
+    return tuple(dict.fromkeys((*automatic.left_out(options), *told, *alone)))
 
 
 def benchmark(options: ExportOptions) -> BenchSettings | None:

@@ -37,19 +37,19 @@ class Group:
 
 
 def groups_of(cells: Iterable[Cell], workspace: Path) -> list[Group]:
-    """The cells by what they share: the model and its images."""
-    shared: dict[tuple[ModelSpec, str | None, str | None], list[Cell]] = {}
+    """The cells by what they share: the model, its images, and the backends of Keras that are asked."""
+    shared: dict[tuple[object, ...], list[Cell]] = {}
     for cell in cells:
-        shared.setdefault((cell.model, cell.evaluation, cell.calibration), []).append(cell)
+        shared.setdefault((cell.model, cell.evaluation, cell.calibration, cell.reference), []).append(cell)
     return [
         Group(
             index=index,
             folder=workspace / f"model{index}",
-            model=key[0],
+            model=group[0].model,
             cells=tuple(group),
-            left=backend.beside(each for cell in group for each in cell.reference),
+            left=backend.beside(group[0].reference),
         )
-        for index, (key, group) in enumerate(shared.items())
+        for index, group in enumerate(shared.values())
     ]
 
 

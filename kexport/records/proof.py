@@ -89,7 +89,8 @@ class OtherBackend:
 class ParityRecord:
     """An artifact against its Keras reference. ``effective`` names what really executed.
 
-    ``others`` are further backends of Keras that it was compared with; their checks are among ``checks``.
+    ``backend`` is what Keras computed the reference with; ``others`` are further ones that the artifact was compared
+    with, their checks are among ``checks``.
 
     ``reference_sha256`` is the digest of the file with Keras's answers that lies beside the artifact
     (`kexport.store.references`); empty in records of 0.1, and where they are too many to be kept.
@@ -102,6 +103,7 @@ class ParityRecord:
     checks: tuple[Check, ...]
     reference_sha256: str = ""
     others: tuple[OtherBackend, ...] = ()
+    backend: str = ""
 
     def __post_init__(self) -> None:
         _require_digest("reference_sha256", self.reference_sha256)

@@ -22,6 +22,7 @@ def between(old: Record, new: Record, limits: Thresholds) -> Iterator[Change]:
     """Every change of a cell that both runs have."""
     yield from _status(old, new)
     yield from _parity(old, new, limits)
+    yield from _backends(old, new)
     yield from _accuracy(old, new, limits)
     yield from _size(old, new, limits)
     yield from _latency(old, new, limits)
@@ -51,6 +52,22 @@ def _parity(old: Record, new: Record, limits: Thresholds) -> Iterator[Change]:
     yield from _lower(new, "parity", "SQNR dB", noise, limit=limits.sqnr_db, enough=_INAUDIBLE_DB)
     yield from _lower(
         new, "agreement", "top-1 agreement on the reference", agreed, limit=limits.agreement, enough=math.inf
+    )
+
+
+def _backends(old: Record, new: Record) -> Iterator[Change]:
+    """Backends of Keras that the file is not compared with any more, or now is."""
+    ours, theirs = (_compared(record) for record in (old, new))
+    if ours != theirs and new.parity is not None:
+        yield change(new, "parity", "compared with Keras on", ", ".join(ours) or "one backend",
+                     ", ".join(theirs) or "one backend", regression=not set(ours) <= set(theirs))  # fmt: skip
+
+
+def _compared(record: Record) -> tuple[str, ...]:
+    """The backends by name, where there was more than one."""
+    parity = record.parity
+    return (
+        tuple(sorted((parity.backend, *(each.backend for each in parity.others)))) if parity and parity.others else ()
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kexport.errors import SourceError
 from kexport.records import SourceFacts, decode_as, encode
 from kexport.sources import backend, stored
 from kexport.sources.answered import Reference
@@ -71,8 +72,8 @@ def save_reference(
     facts: SourceFacts | None = None,
 ) -> None:
     """Write the reference as it will be kept beside artifacts (`kexport.sources.stored`)."""
-    makers = backend.versions()
-    stored.save(reference, folder / name, made=made, walked=walked, facts=facts, versions=makers)
+    makers, chosen = backend.versions(), backend.chosen()
+    stored.save(reference, folder / name, made=made, walked=walked, facts=facts, versions=makers, backend=chosen)
     if made is not None:
         inputs: dict[str, Any] = {str(place): array for place, array in enumerate(reference.inputs.values())}
         with (folder / DRAWN.format(name)).open("wb") as file:
@@ -115,8 +116,11 @@ def served_folder(folder: Path, batch: int | None) -> Path:
 
 
 def assign_weights(model: Any, path: Path) -> None:
-    """Give the weights back to the same model, built again."""
+    """Give the weights back to the same model, built again. Raises SourceError for another one."""
     with np.load(path, allow_pickle=False) as arrays:
+        ours, theirs = [tuple(weight.shape) for weight in model.weights], [arrays[each].shape for each in arrays.files]
+        if ours != theirs:
+            raise SourceError(f"builds another network, with weights of shapes {ours} in place of {theirs}")
         for place, weight in enumerate(model.weights):
             weight.assign(arrays[str(place)])
 

@@ -71,7 +71,7 @@ class Header:
 
     ``inputs`` and ``contract`` are the network's own, also where a file takes pixels (`kexport.sources.embedding`).
     ``figures`` are two sums per row of each drawn input: alike where the same numbers were drawn. ``layers`` say whose
-    samples there are, and ``shown`` which layer makes each output.
+    samples there are, and ``shown`` which layer makes each output. ``backend`` is what Keras computed with.
     """
 
     weights_sha256: str = ""
@@ -82,6 +82,7 @@ class Header:
     layers: tuple[LayerFact, ...] = ()
     shown: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    backend: str = ""
     schema: int = SCHEMA_VERSION
 
 
@@ -99,6 +100,7 @@ def save(
     walked: Walk | None = None,
     facts: SourceFacts | None = None,
     versions: Mapping[str, str] | None = None,
+    backend: str = "",
 ) -> None:
     """Write the file; inputs that ``made`` does not draw to the bit are stored as they are."""
     drawn = made is not None and _same(made.draw(), reference.inputs)
@@ -111,14 +113,16 @@ def save(
         layers=walked.layers if walked is not None else (),
         shown=dict(walked.shown) if walked is not None else {},
         versions=dict(versions or {}),
+        backend=backend,
     )
     _write_all(path, told, reference)
 
 
 def extend(path: Path, reference: Reference, versions: Mapping[str, str]) -> None:
-    """Write the file again with a ``reference`` that has more in it, found by what has these ``versions`` as well."""
-    before = header(path)
-    _write_all(path, replace(before, versions={**before.versions, **versions}), reference)
+    """Write the file again, whole or not at all: a ``reference`` with more in it, found by these ``versions`` too."""
+    before, beside = header(path), path.with_name(f"{path.name}.part")
+    _write_all(beside, replace(before, versions={**before.versions, **versions}), reference)
+    beside.replace(path)
 
 
 def _write_all(path: Path, told: Header, reference: Reference) -> None:

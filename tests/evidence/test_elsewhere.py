@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kexport.errors import StoreError
+from kexport.errors import SourceError, StoreError
 from kexport.evidence import elsewhere, parity
 from kexport.evidence.tolerances import Bound
 from kexport.sources import stored
@@ -25,7 +25,7 @@ def reference(jax: np.ndarray, **more: dict[str, np.ndarray]) -> Reference:
 
 
 def judged(known: Reference, output: np.ndarray) -> tuple[list[str], list[str]]:
-    others = tuple(elsewhere.compare(known, {"output": output}, activations={}))
+    others = tuple(elsewhere.compare(known, ("jax",), {"output": output}, activations={}))
     checks = tuple(elsewhere.judge(others, BOUNDS))
     assert len(checks) == 1
     return list(parity.failures(checks)), list(elsewhere.told(others))
@@ -39,8 +39,13 @@ def test_a_file_that_agrees_with_both() -> None:
 
 def test_no_other_backend_no_word() -> None:
     alone = Reference(inputs={}, outputs={"output": LOGITS})
-    assert tuple(elsewhere.compare(alone, {"output": LOGITS}, activations={})) == ()
+    assert tuple(elsewhere.compare(alone, (), {"output": LOGITS}, activations={})) == ()
     assert alone.backends == ()
+
+
+def test_a_backend_that_has_not_answered_is_not_left_out() -> None:
+    with pytest.raises(SourceError, match="what Keras answers on openvino is not in the reference"):
+        tuple(elsewhere.compare(reference(LOGITS), ("jax", "openvino"), {"output": LOGITS}, activations={}))
 
 
 @pytest.mark.parametrize(
@@ -109,6 +114,6 @@ def test_the_worst_output_is_told() -> None:
     known = Reference(
         inputs={}, outputs={"a": LOGITS, "b": LOGITS}, elsewhere={"jax/a": LOGITS, "jax/b": LOGITS * np.float32(1.1)}
     )
-    (other,) = elsewhere.compare(known, {"a": LOGITS, "b": LOGITS}, activations={})
+    (other,) = elsewhere.compare(known, ("jax",), {"a": LOGITS, "b": LOGITS}, activations={})
     assert parity.worst(other.outputs) == parity.worst(other.itself) > 0.05
     assert not math.isnan(parity.worst(other.outputs))

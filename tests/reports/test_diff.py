@@ -16,6 +16,7 @@ from kexport.records import (
     Artifact,
     BenchRecord,
     Check,
+    OtherBackend,
     OutputParity,
     ParityRecord,
     Preprocessing,
@@ -198,6 +199,25 @@ def test_a_figure_of_its_own_is_judged_once(name: str, unit: str, lower: bool, a
     old, new = (scored(FLOAT, scores=(each,)) for each in (before, replace(before, value=after)))
     (change,) = diff([old], [new]).changes
     assert (change.kind, change.what, change.regression) == ("accuracy", f"{name} {unit}", worse)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "worse"), [((), ("jax",), False), (("jax",), (), True), (("jax",), ("openvino",), True)]
+)
+def test_a_backend_that_a_file_is_not_compared_with_any_more(
+    before: tuple[str, ...], after: tuple[str, ...], worse: bool
+) -> None:
+    old, new = (compared(cell(), names) for names in (before, after))
+    (found,) = diff((old,), (new,)).changes
+    assert (found.what, found.regression) == ("compared with Keras on", worse)
+    assert not diff((old,), (old,)).changes
+
+
+def compared(record: Record, names: tuple[str, ...]) -> Record:
+    assert record.parity is not None
+    outputs = record.parity.outputs
+    others = tuple(OtherBackend(backend=name, outputs=outputs, itself=outputs) for name in names)
+    return replace(record, parity=replace(record.parity, backend="tensorflow", others=others))
 
 
 def test_latency_under_other_conditions_is_not_compared() -> None:

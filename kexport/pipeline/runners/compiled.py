@@ -6,6 +6,7 @@ it is machine code. What is found there is what would be compiled: DenseNet121 i
 
 from __future__ import annotations
 
+import os
 from hashlib import blake2b
 
 from kexport import machine
@@ -13,11 +14,15 @@ from kexport.pipeline import remembered
 from kexport.sources import backend
 
 MOST_BYTES = 2**28
+THEIRS = ("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE", "JAX_ENABLE_COMPILATION_CACHE")
 
 
 def environment() -> dict[str, str]:
-    """The variables by which JAX keeps it, as its documentation has them; nothing without JAX or a folder for it."""
-    if not backend.installed("jax"):
+    """The variables by which JAX keeps it, as its documentation has them; nothing without JAX or a folder for it.
+
+    Nothing either where the user has said anything of JAX's cache: that may be one of theirs, with another limit.
+    """
+    if not backend.installed("jax") or any(name.startswith(THEIRS) for name in os.environ):
         return {}
     processor = repr((machine.processor(), machine.instructions()))
     place = remembered.folder(f"jax-{blake2b(processor.encode(), digest_size=6).hexdigest()}")

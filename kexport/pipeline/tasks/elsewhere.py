@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kexport.errors import SignalError, SourceError
+from kexport import machine
+from kexport.errors import SourceError
 from kexport.evidence import signal
-from kexport.pipeline.reproduce import model_words
 from kexport.pipeline.steps import Clock
 from kexport.pipeline.tasks import Task
 from kexport.sources import backend, build, prepared, reference
-from kexport.sources.prepared import Prepared
+from kexport.sources.prepared import Prepared, Reference
 from kexport.specs import Backend, ModelSpec
 
 
@@ -26,20 +25,10 @@ class ElsewhereRequest:
 
 
 def answer(request: ElsewhereRequest, clock: Clock) -> Prepared:
-    """Every reference of the folder with what the backend answers; what was known of the model, as it was.
+    """Every reference of the folder with what the backend answers; what was known of the model, and what this took.
 
-    Raises SourceError where the backend cannot run the model or gives NaN, with the command that shows it alone.
+    Raises SourceError where the backend cannot run the model or builds another one, SignalError where it gives NaN.
     """
-    try:
-        return _answer(request, clock)
-    except (SourceError, SignalError) as error:
-        command = shlex.join(("kexport", "export", *model_words(request.model)))
-        raise SourceError(
-            f"Keras on {request.backend}: {error.message}", hint=f"{backend.VARIABLE}={request.backend} {command}"
-        ) from error
-
-
-def _answer(request: ElsewhereRequest, clock: Clock) -> Prepared:
     folder = Path(request.folder)
     known = prepared.load(folder)
     with clock.step("import keras"):
@@ -48,11 +37,22 @@ def _answer(request: ElsewhereRequest, clock: Clock) -> Prepared:
         model = build.rebuild(request.model, folder / prepared.KERAS_WEIGHTS)
     with clock.step("reference"):
         for name in prepared.references(folder):
-            given = prepared.load_reference(folder, name).inputs
-            found = reference.compute(model, given, apart=not known.refusal, rounding=False)
+            before = prepared.load_reference(folder, name)
+            found = reference.compute(model, before.inputs, apart=not known.refusal, rounding=False)
+            _require_alike(before, found)
             signal.check_finite(found)
             prepared.add_answers(folder, name, request.backend, found)
+    took = {f"reference on {request.backend}": sum(clock.seconds.values())}
+    peak = max(known.peak_memory_bytes, machine.peak_memory_bytes())
+    known = replace(known, seconds={**known.seconds, **took}, peak_memory_bytes=peak)
+    prepared.save(known, folder)
     return known
+
+
+def _require_alike(before: Reference, found: Reference) -> None:
+    ours, theirs = ({name: array.shape for name, array in each.outputs.items()} for each in (before, found))
+    if ours != theirs or not before.logits.keys() <= found.logits.keys():
+        raise SourceError(f"builds another network, with outputs {theirs} in place of {ours}")
 
 
 TASK = Task(request=ElsewhereRequest, answer=Prepared, run=answer)
