@@ -117,6 +117,14 @@ def read(
     return _stated(found, labels, stated.of(preprocessing, resize))
 
 
+def beside(path: Path) -> Record | None:
+    """The record that lies beside a file, also if that was changed since; None where there is none that is whole."""
+    try:
+        return decode(files.read(path.with_name(f"{path.name}.json"), limit_bytes=_MOST_RECORD))
+    except (StoreError, OSError):
+        return None
+
+
 def image_input(found: ArtifactFile) -> tuple[tuple[int | None, int | None], int | None, bool]:
     """Height and width, channels, and whether channels come first, of the only input.
 

@@ -103,7 +103,7 @@ def _stored(paths: Sequence[Path]) -> Iterator[_Asked]:
                 request = _request(path, record, kept.of(directory, record))
                 yield _Asked(request=request, directory=directory, record=record)
     for path in alone:
-        found = artifact_file.read(path).record
+        found = artifact_file.read(path).record or artifact_file.beside(path)
         if found is not None and found.format in SHOWN:
             yield _Asked(request=_request(path, found, kept.beside(path, found)))
 

@@ -241,6 +241,18 @@ def test_by_layer_names_the_damaged_kernel(made: Path, suffix: str, damage: Call
     assert all(record.by_layer is None for record in store.read_records(made)), "it is not the record's file"
 
 
+def test_by_layer_of_a_changed_file_that_lies_outside_of_any_directory(made: Path, tmp_path: Path) -> None:
+    """With the record and the reference beside it, as somebody took it along."""
+    taken = Path(shutil.copytree(next(made.glob("*/*.onnx")).parent, tmp_path / "taken"))
+    paths = [next(taken.glob("*.onnx")), next(taken.glob("*.tflite"))]
+    _scale_a_kernel(paths[0])
+    _scale_a_tflite_kernel(paths[1])
+    for found in by_layer(paths, Quiet()):
+        (first,) = found.roots
+        assert first.layer.startswith("expanded_conv")
+        assert found.notes == ("the file was changed since its record was written",)
+
+
 def test_by_layer_without_keras(made: Path, without_keras: Callable[..., tuple[int, str, str]]) -> None:
     path = next(made.glob("*/*.onnx"))
     _scale_a_kernel(path)
