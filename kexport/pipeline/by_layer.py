@@ -104,7 +104,13 @@ def _stored(paths: Sequence[Path]) -> Iterator[_Asked]:
                 yield _Asked(request=request, directory=directory, record=record)
     for path in alone:
         found = artifact_file.read(path).record or artifact_file.beside(path)
-        if found is not None and found.format in SHOWN:
+        if found is None:
+            raise UsageError(
+                f"{path}: no whole record lies beside it, so nothing says which answers of Keras are its: expected "
+                f"{path.name}.json, or those answers",
+                hint=f"kexport parity {path} --by-layer --reference MODEL-reference-0123456789ab.npz",
+            )
+        if found.format in SHOWN:
             yield _Asked(request=_request(path, found, kept.beside(path, found)))
 
 

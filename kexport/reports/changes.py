@@ -66,9 +66,9 @@ def _backends(old: Record, new: Record) -> Iterator[Change]:
 def _compared(record: Record) -> tuple[str, ...]:
     """The backends by name, where there was more than one."""
     parity = record.parity
-    return (
-        tuple(sorted((parity.backend, *(each.backend for each in parity.others)))) if parity and parity.others else ()
-    )
+    if parity is None or not parity.others:
+        return ()
+    return tuple(sorted((parity.backend, *(each.backend for each in parity.others))))
 
 
 def _accuracy(old: Record, new: Record, limits: Thresholds) -> Iterator[Change]:

@@ -18,6 +18,7 @@ import pytest
 import kexport
 from kexport import pipeline, reports, store
 from kexport.api import Quiet
+from kexport.errors import UsageError
 from kexport.images.seeded import seeded_images
 from kexport.pipeline import Request
 from kexport.pipeline.by_layer import by_layer
@@ -251,6 +252,18 @@ def test_by_layer_of_a_changed_file_that_lies_outside_of_any_directory(made: Pat
         (first,) = found.roots
         assert first.layer.startswith("expanded_conv")
         assert found.notes == ("the file was changed since its record was written",)
+
+
+@pytest.mark.parametrize("record", [None, "", "{}"], ids=["none", "empty", "of nothing"])
+def test_by_layer_of_a_file_that_nothing_is_known_of(made: Path, tmp_path: Path, record: str | None) -> None:
+    path = Path(shutil.copyfile(next(made.glob("*/*.onnx")), tmp_path / "lone.onnx"))
+    if record is not None:
+        path.with_name("lone.onnx.json").write_text(record)
+    with pytest.raises(
+        UsageError, match=r"lone\.onnx: no whole record lies beside it.*expected lone\.onnx\.json"
+    ) as caught:
+        by_layer([path], Quiet())
+    assert f"kexport parity {path} --by-layer --reference" in str(caught.value)
 
 
 def test_by_layer_without_keras(made: Path, without_keras: Callable[..., tuple[int, str, str]]) -> None:
