@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 def execute(models: Sequence[Named], options: ExportOptions) -> int:
     """Run every cell, write tables or JSON to stdout and the verdict to stderr; returns the exit code."""
+    from kexport import pipeline
+
+    if not (options.isolate or options.resume or options.cluster):
+        pipeline.ahead()
     from kexport.pipeline import requests
 
     cells = requests.cells(models, options)

@@ -11,31 +11,34 @@ crashes, hangs or fails takes no other with it.
 
 from __future__ import annotations
 
+import importlib
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kexport import store
 from kexport.errors import EnvironmentFailure, UsageError
-from kexport.evidence.benchmark import BenchSettings
-from kexport.evidence.scores import Measure
-from kexport.pipeline import automatic, beside_float32, cluster, lone, resume, same_name, space
-from kexport.pipeline.artifacts import by_directory
-from kexport.pipeline.bench import Measurement, measure_all
-from kexport.pipeline.cells import CellRun
 from kexport.pipeline.events import Event, Observer
-from kexport.pipeline.kept import Recheck, recheck_of
-from kexport.pipeline.steps import names
-from kexport.pipeline.tasks.cell import CELL
-from kexport.pipeline.tasks.prepare import PREPARE
-from kexport.pipeline.workspace import workspace
-from kexport.records import Record, Status
-from kexport.specs import Cell
-from kexport.store.directory import cell_path
-from kexport.store.mirror import Mirror
+
+if TYPE_CHECKING:
+    from kexport.evidence.benchmark import BenchSettings
+    from kexport.evidence.scores import Measure
+    from kexport.pipeline.tasks.cell import CELL
+    from kexport.pipeline.tasks.prepare import PREPARE
+    from kexport.records import Record
+    from kexport.specs import Cell
+    from kexport.store.mirror import Mirror
+
+_FLOW = {"PREPARE": "kexport.pipeline.tasks.prepare", "CELL": "kexport.pipeline.tasks.cell"}
+
+
+def __getattr__(name: str) -> Any:
+    """The two tuples of steps, which are imported when they are asked for: who starts a run waits for less."""
+    if name not in _FLOW:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_FLOW[name]), name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +79,19 @@ class Request:
 
 def flow() -> tuple[str, str]:
     """The steps of a model's Keras process, and those of a cell's, as arrows."""
+    from kexport.pipeline.steps import names
+    from kexport.pipeline.tasks.cell import CELL
+    from kexport.pipeline.tasks.prepare import PREPARE
+
     return " -> ".join(names(PREPARE)), " -> ".join(names(CELL))
+
+
+def ahead() -> None:
+    """Let Keras's process start now: importing Keras takes longer than what a run needs before it."""
+    from kexport.pipeline.runners import local
+    from kexport.pipeline.tasks import WITH_KERAS
+
+    local.warm((WITH_KERAS,), jobs=1)
 
 
 def run(request: Request, observer: Observer) -> tuple[Record, ...]:
@@ -86,6 +101,9 @@ def run(request: Request, observer: Observer) -> tuple[Record, ...]:
     before any work if the directory cannot be used, and UsageError or EnvironmentFailure, leaving no file behind,
     if every cell ended with that same error; whatever else goes wrong is in the records.
     """
+    from kexport.pipeline import cluster, resume, same_name, space
+    from kexport.pipeline.workspace import workspace
+
     space.require_names(request.cells, request.directory)
     if request.cluster is not None:
         return cluster.run(request, observer)
@@ -122,6 +140,13 @@ def recheck(
     beside lone files and in folders that cannot be written. Raises UsageError if a path holds no artifact with a
     record, and for other photographs.
     """
+    from kexport import store
+    from kexport.pipeline import lone
+    from kexport.pipeline.artifacts import by_directory
+    from kexport.pipeline.cells import CellRun
+    from kexport.pipeline.kept import Recheck, recheck_of
+    from kexport.pipeline.workspace import workspace
+
     stored, alone = lone.apart(paths)
     records: list[Record] = []
     for directory, found in by_directory(stored):
@@ -160,6 +185,10 @@ def bench(
     Raises what the first measurement raises if it cannot be made at all (DeviceError for a device that
     does not really run). Lone files and those in folders that cannot be written come back measured, and unwritten.
     """
+    from kexport.pipeline import lone
+    from kexport.pipeline.artifacts import by_directory
+    from kexport.pipeline.workspace import workspace
+
     stored, alone = lone.apart(paths)
     records: list[Record] = []
     for directory, found in by_directory(stored):
@@ -169,6 +198,8 @@ def bench(
 
 
 def _make(request: Request, cells: tuple[Cell, ...], staging: Path, observer: Observer) -> dict[Cell, Record]:
+    from kexport.pipeline.cells import CellRun
+
     run = CellRun(
         directory=request.directory,
         workspace=staging,
@@ -193,6 +224,9 @@ def _make(request: Request, cells: tuple[Cell, ...], staging: Path, observer: Ob
 
 def _state(request: Request, staging: Path, kept: Mapping[Cell, Record]) -> None:
     """The manifest, also on a full disk: what was prepared for cells is needed no more."""
+    from kexport import store
+    from kexport.store.directory import cell_path
+
     shutil.rmtree(staging, ignore_errors=True)
     known = {cell_path(request.directory, cell): record for cell, record in kept.items()}
     within = None if request.mirror is None else request.mirror.models
@@ -201,6 +235,8 @@ def _state(request: Request, staging: Path, kept: Mapping[Cell, Record]) -> None
 
 def _refuse(records: tuple[Record, ...]) -> None:
     """Raise the error of the request or of this environment that ended every cell alike: it is told once."""
+    from kexport.records import Status
+
     if len({(record.exit_code, record.reason) for record in records}) != 1:
         return
     first = records[0]
@@ -211,6 +247,8 @@ def _refuse(records: tuple[Record, ...]) -> None:
 
 def _judged(request: Request, staging: Path, records: Sequence[Record]) -> list[Record]:
     """What the times say: files over their bound are withdrawn, one of each format is taken where that was asked."""
+    from kexport.pipeline import automatic, beside_float32
+
     found = dict(zip(request.cells, records, strict=True))
     held = any(cell.max_latency_ratio is not None for cell in request.cells)
     if held:
@@ -232,6 +270,9 @@ def _bench_records(
     trusted: Collection[str] = (),
 ) -> list[Record]:
     """Each record as it comes; the manifest follows also where a measurement raises. Failures leave no trace."""
+    from kexport import store
+    from kexport.pipeline.measuring import Measurement, measure_all
+
     measured = []
     what = Measurement(directory=directory, settings=settings, with_keras=with_keras, trusted=tuple(trusted))
     try:
@@ -244,4 +285,4 @@ def _bench_records(
     return measured
 
 
-__all__ = ["CELL", "PREPARE", "Event", "Observer", "Request", "bench", "flow", "recheck", "run"]
+__all__ = ["CELL", "PREPARE", "Event", "Observer", "Request", "ahead", "bench", "flow", "recheck", "run"]

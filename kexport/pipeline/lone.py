@@ -19,7 +19,7 @@ from kexport.evidence.artifact_file import ArtifactFile
 from kexport.evidence.benchmark import BenchRequest, BenchSettings, environment
 from kexport.evidence.versus import Versus, VersusRequest
 from kexport.pipeline.ask import ask
-from kexport.pipeline.bench import PREPARING_SECONDS, alone
+from kexport.pipeline.measuring import PREPARING_SECONDS, alone
 from kexport.records import Artifact, Record, Status
 from kexport.registry import Format
 from kexport.store import references

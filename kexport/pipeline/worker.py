@@ -7,7 +7,9 @@ is a bug.
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -93,8 +95,12 @@ def start() -> None:
 
 
 def work(arguments: list[str]) -> int:
-    """Do one task in this process, whose memory is limited from now on."""
+    """Do one task in this process, whose memory is limited from now on.
+
+    What libraries put into the folder of temporary files, and leave there if they are killed, goes with the result's.
+    """
     machine.limit_memory(machine.memory_bytes())
+    tempfile.tempdir = os.environ["TMPDIR"] = str(Path(arguments[-1]).parent.absolute())
     return main(arguments)
 
 

@@ -194,7 +194,7 @@ def _construct(spec: ModelSpec, application: Application, weights: str | None) -
     keras.utils.set_random_seed(spec.weights.seed or 0)
     constructor = getattr(keras.applications, application.name)
     try:
-        with initial_values(zeros=not weights):
+        with initial_values(zeros=True):
             return constructor(weights=weights, **options(spec, application))
     except ValueError as error:
         raise UsageError(

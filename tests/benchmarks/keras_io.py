@@ -33,7 +33,7 @@ from kexport import machine, runtimes, store
 from kexport.errors import KexportError
 from kexport.evidence.benchmark import BenchRequest, BenchSettings
 from kexport.evidence.protocols import PROTOCOLS
-from kexport.pipeline.bench import alone
+from kexport.pipeline.measuring import alone
 from kexport.sources import catalog
 from kexport.specs import ModelSpec, WeightsSpec
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import os
 import textwrap
 from pathlib import Path
@@ -16,7 +15,8 @@ from kexport.errors import ArtifactError, DeviceError, KexportError, UsageError
 from kexport.evidence.benchmark import BenchRequest, BenchSettings, make_inputs, measure
 from kexport.evidence.latency import summarize
 from kexport.evidence.protocols import settings_of
-from kexport.pipeline.bench import alone
+from kexport.pipeline import measuring
+from kexport.pipeline.measuring import alone
 from kexport.records import Signature
 from kexport.specs import ModelSpec
 
@@ -137,8 +137,7 @@ def keras_request(application: str, *, factory: str) -> BenchRequest:
 
 def test_a_long_protocol_has_the_time_that_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     limits = []
-    module = importlib.import_module("kexport.pipeline.bench")  # the package has a function of that name
-    monkeypatch.setattr(module, "ask", lambda *_, timeout_seconds, **__: limits.append(timeout_seconds))
+    monkeypatch.setattr(measuring, "ask", lambda *_, timeout_seconds, **__: limits.append(timeout_seconds))
     for settings in (QUICK, *settings_of("keras.io")):
         alone(BenchRequest(runtime="null", settings=settings))
     assert limits == [600 + 2 * 5, 600 + 2 * 6 * 3600]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from kexport.cli import verdict
 from kexport.errors import UnknownNameError, UsageError
 from kexport.evidence.choice import choose
 from kexport.options import PYTHON, ExportOptions, read
-from kexport.pipeline import automatic, requests
+from kexport.pipeline import automatic, measuring, requests
 from kexport.records import Record, Status
 from kexport.reports.auto import auto_table, chosen
 from kexport.sources.names import select
@@ -121,7 +120,7 @@ def test_through_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = keras.Model(image, layers.Dense(5)(layers.Flatten()(layers.Conv2D(8, 3)(image))), name="chosen")
     times = {"float32": 2.0, "float16": 1.0, "dynamic": 3.0}
     monkeypatch.setattr(
-        import_module("kexport.pipeline.bench"),
+        measuring,
         "alone",
         lambda request, **_: bench(times[Path(request.path).stem.partition("-")[2]]),
     )

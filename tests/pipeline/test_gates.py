@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import kexport
-from kexport.pipeline import reproduce
+from kexport.pipeline import measuring, reproduce
 from kexport.records import BenchRecord, Record, Status
 from tests.evidence.test_gates import bench
 
@@ -57,7 +56,7 @@ Times = Callable[[str], BenchRecord]
 def measured(monkeypatch: pytest.MonkeyPatch, times: Times) -> None:
     """In place of the process that measures: what it would say of a file."""
     monkeypatch.setattr(
-        import_module("kexport.pipeline.bench"),
+        measuring,
         "alone",
         lambda request, **_: times(Path(request.path).stem.partition("-")[2]),
     )

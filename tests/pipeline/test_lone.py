@@ -15,7 +15,7 @@ from kexport.evidence.benchmark import BenchRequest, BenchSettings
 from kexport.evidence.versus import Versus, VersusRequest, execute, ratio, told
 from kexport.pipeline import lone
 from kexport.pipeline.artifacts import by_directory
-from kexport.pipeline.bench import Measurement, _require_unchanged
+from kexport.pipeline.measuring import Measurement, _require_unchanged
 from kexport.records import Status
 from tests.evidence.small_files import colours, write
 from tests.places import ROOT

@@ -48,6 +48,23 @@ def test_few_descriptors(tmp_path: Path, saved: Path, wanted: dict[str, str]) ->
     assert kills.hashes(tmp_path / "out") == wanted
 
 
+@pytest.mark.parametrize("mode", [(), ("--isolate",)], ids=["forked", "fresh"])
+def test_nothing_is_left_in_the_folder_of_temporary_files(tmp_path: Path, mode: tuple[str, ...]) -> None:
+    """TensorFlow writes the source of what it compiles into it, and removes that where a process ends as usual."""
+    import keras
+
+    layers = [keras.Input((8, 8, 4)), keras.layers.Conv2D(4, 3, groups=4), keras.layers.GlobalAveragePooling2D()]
+    keras.Sequential([*layers, keras.layers.Dense(3)]).save(tmp_path / "grouped.keras")
+    (tmp_path / "temporary").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "kexport", "export", "grouped.keras", "--formats", "onnx", "-o", "out", *mode],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path / "temporary")}, cwd=tmp_path,
+        capture_output=True, text=True, check=False, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
 def test_more_jobs_than_cores_and_cells(tmp_path: Path, saved: Path, wanted: dict[str, str]) -> None:
     done = run(tmp_path / "out", saved, KILLS_JOBS="64")
     assert done.returncode == 0, done.stderr

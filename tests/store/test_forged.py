@@ -17,7 +17,7 @@ from kexport.errors import KexportError, SourceError, StoreError
 from kexport.evidence.benchmark import BenchSettings
 from kexport.files import file_digest
 from kexport.pipeline import resume
-from kexport.pipeline.bench import Measurement, _request
+from kexport.pipeline.measuring import Measurement, _request
 from kexport.pipeline.reproduce import batch_of, cell_of
 from kexport.records import decode
 from kexport.specs import Cell, Format, ModelSpec, WeightsSpec

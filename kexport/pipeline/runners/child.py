@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 import selectors
@@ -27,7 +26,10 @@ ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"} if platform.machine() in ("x86_64", "AMD
 has no channels first. On others this is what it takes anyway."""
 TAIL_BYTES = 8192
 MEASURED_SECONDS = 0.5
-"""Between two measurements of a child's memory, which walk through the tables of all processes."""
+"""Between two measurements of memory, which walk through the tables of all processes, at least."""
+MEASURED_SHARE = 0.01
+"""Of the time that a child runs, at most, for measuring it: Linux counts the pages of a large one for 20 ms and more,
+and holds up what wants more memory meanwhile."""
 
 
 def child_environment(
@@ -58,7 +60,7 @@ class Child:
     unread: bytes = b""
     timed_out: bool = False
     reported: float = 0.0
-    measured: float = -math.inf
+    measured_again: float = 0.0
     memory_bytes: int = 0
 
     @property
@@ -90,11 +92,16 @@ class Child:
     def report(self) -> None:
         """Tell where it is."""
         self.reported = time.monotonic()
-        if self.reported - self.measured > MEASURED_SECONDS:
-            self.memory_bytes = self.process.resident_bytes()
-            self.measured = self.reported if self.memory_bytes else self.measured
+        if self.reported >= self.measured_again:
+            self._measure()
         told = Progress(name=self.task.name, step=self.step, seconds=self.seconds, memory_bytes=self.memory_bytes)
         self.observe(told)
+
+    def _measure(self) -> None:
+        self.memory_bytes = self.process.resident_bytes()
+        ended = time.monotonic()
+        if self.memory_bytes:
+            self.measured_again = ended + max(MEASURED_SECONDS, (ended - self.reported) / MEASURED_SHARE)
 
     def reap(self) -> Outcome:
         """Wait for the process, killing what it left behind; its id cannot be reused before."""

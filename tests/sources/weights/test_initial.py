@@ -23,6 +23,17 @@ def test_random_values_are_not_drawn_and_chosen_ones_stay():
     assert np.all(layer.bias.numpy() == 1)
 
 
+def test_variables_that_begin_alike_share_a_value_until_one_is_assigned():
+    with initial_values(zeros=True):
+        first, second = dense(), dense()
+    first.kernel.assign(np.ones((5, 3)))
+    first.bias.assign_sub(np.ones(3))
+    assert np.all(first.kernel.numpy() == 1)
+    assert not np.any(first.bias.numpy())
+    assert not np.any(second.kernel.numpy())
+    assert np.all(second.bias.numpy() == 1)
+
+
 def test_a_watch_sees_every_variable_with_its_size_and_changes_nothing():
     seen: list[tuple[tuple[int, ...], int]] = []
     with initial_values(watch=lambda variable: seen.append((tuple(variable.shape), float32_bytes(variable)))):

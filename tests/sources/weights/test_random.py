@@ -9,7 +9,7 @@ import pytest
 
 from kexport.images.seeded import check_count, seeded_images
 from kexport.sources import rows
-from kexport.sources.weights.random import LOGIT_SPREAD, randomize
+from kexport.sources.weights.random import LOGIT_SPREAD, linear_part, randomize
 
 SHAPE = (32, 32, 3)
 
@@ -81,6 +81,26 @@ def test_a_normalisation_has_the_statistics_of_what_reaches_it(model, images):
 @pytest.mark.parametrize("layer", ["separable", "wide"])
 def test_linear_layers_have_unit_spread(model, images, layer):
     assert 0.8 <= inner(model, layer, images).std() <= 1.25
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"filters": 6, "groups": 6, "padding": "same"},
+        {"filters": 6, "groups": 6, "strides": 2},
+        {"filters": 6, "groups": 6, "dilation_rate": 2},
+        {"filters": 6, "groups": 3},  # as Keras computes it: two channels for each kernel
+        {"filters": 12, "groups": 6},
+        {"filters": 6},
+    ],
+)
+def test_a_kernel_for_each_channel_is_a_depthwise_convolution(settings):
+    import keras
+
+    layer = keras.layers.Conv2D(kernel_size=3, use_bias=False, **settings)
+    value = np.random.default_rng(0).normal(size=(1, 9, 9, 6)).astype(np.float32)
+    expected = np.asarray(layer(value))
+    np.testing.assert_allclose(np.asarray(linear_part(layer, value)), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_logits_differ_between_images_as_stated(model, images):
