@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from kexport import machine
-from kexport.pipeline.runners.child import ONEDNN, child_environment
+from kexport.pipeline.runners.child import MEASURED_SECONDS, ONEDNN, Child, child_environment
 from kexport.pipeline.runners.forked import WORKER
 from kexport.pipeline.runners.jobs import Job, Outcome, Progress, default_jobs
 from kexport.pipeline.runners.local import run
@@ -303,3 +303,23 @@ def test_what_is_usual_in_a_child_can_be_set_otherwise(monkeypatch: pytest.Monke
     assert usual == (None if name in ELSEWHERE and not ONEDNN else "1")
     monkeypatch.setenv(name, "0")
     assert child_environment(jobs=1)[name] == "0"
+
+
+@pytest.mark.parametrize(("taken", "pause"), [(0.0, MEASURED_SECONDS), (0.02, 2.0)])
+def test_memory_is_counted_for_a_hundredth_of_the_time(monkeypatch: pytest.MonkeyPatch, taken: float, pause: float):
+    """Linux walks through the pages of a large process, which cannot get more of them meanwhile."""
+    now, counted = [100.0], []
+
+    class Large:
+        def resident_bytes(self) -> int:
+            counted.append(now[0])
+            now[0] += taken
+            return 2**30
+
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    child = Child(task=task("one", ""), process=Large(), stdout=None, stderr=None, observe=lambda _: None)  # type: ignore[arg-type]
+    while now[0] < 110:
+        child.report()
+        now[0] += 0.1
+    assert 10 / (pause + taken + 0.2) - 1 <= len(counted) <= 10 / (pause + taken) + 1
+    assert child.memory_bytes == 2**30
