@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +14,14 @@ from typing import Any
 import pytest
 
 import kexport
+import kexport.pipeline
 import kexport.reports
 from kexport.cli import main
 from kexport.records import Cost, Record, Status
 from kexport.specs import Cell
+
+for _module in pkgutil.walk_packages(kexport.pipeline.__path__, "kexport.pipeline."):
+    importlib.import_module(_module.name)  # each has the real modules before any of them is replaced
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,7 @@ class Recorded:
     """What the commands asked the pipeline for, and what it shall answer."""
 
     requests: list[Any] = field(default_factory=list)
+    ahead: int = 0
     answer: Callable[[Cell], Record] = passed
     records: tuple[Record, ...] = ()
     problems: tuple[str, ...] = ()
@@ -82,6 +89,10 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
             observer.observe(Event(cell.label, status=record.status))
         return records
 
+    def ahead() -> None:
+        assert not seen.requests
+        seen.ahead += 1
+
     def again(*arguments: Any, **options: Any) -> tuple[Record, ...]:
         seen.requests.append((arguments, options))
         return seen.records
@@ -98,7 +109,8 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
     pipeline, folders = (  # modules that make no process stay as they are
         [str(Path(kexport.__file__).parent / room)] for room in ("pipeline", "store")
     )
-    _replace(monkeypatch, "pipeline", run=run, Request=request, recheck=again, bench=again, __path__=pipeline)
+    makes = {"run": run, "ahead": ahead, "Request": request, "recheck": again, "bench": again}
+    _replace(monkeypatch, "pipeline", **makes, __path__=pipeline)
     monkeypatch.setattr(kexport.reports, "render", render)
     _replace(
         monkeypatch, "store", read_records=lambda _: seen.records, verify=lambda _: seen.problems, __path__=folders

@@ -47,6 +47,16 @@ def test_every_option_reaches_the_pipeline(call: Call, recorded: Recorded) -> No
     assert (str(first.model.weights), first.model.input_shape) == ("random:7", (96, 128, 3))
 
 
+@pytest.mark.parametrize(
+    ("more", "times"), [((), 1), (("--resume",), 0), (("--isolate",), 0), (("--cluster", "tcp://127.0.0.1:1"), 0)]
+)
+def test_keras_starts_before_the_run_where_it_will_be_needed(
+    call: Call, recorded: Recorded, more: tuple[str, ...], times: int
+) -> None:
+    assert call("export", "ResNet50", *more).code == 0
+    assert (recorded.ahead, len(recorded.requests)) == (times, 1)
+
+
 def test_all_is_forty(call: Call, recorded: Recorded) -> None:
     assert call("all", "--formats", "onnx").code == 0
     assert len(recorded.requests[0].cells) == 40
