@@ -50,7 +50,7 @@ def prepare(directory: Path, *, needed_bytes: int = NEEDED_BYTES) -> tuple[Path,
     missing = [path for path in (directory, *directory.parents) if not os.path.lexists(path)]
     try:
         for path in reversed(missing):
-            path.mkdir(exist_ok=True)
+            _make(path)
         _require_writable(directory, needed_bytes)
     except BaseException as error:
         for path in missing:
@@ -60,6 +60,17 @@ def prepare(directory: Path, *, needed_bytes: int = NEEDED_BYTES) -> tuple[Path,
             raise _foreign(error, directory) from error
         raise
     return tuple(missing)
+
+
+def _make(folder: Path) -> None:
+    """A folder in one that is there; StoreError where its file system makes none, as /proc, which says ENOENT."""
+    try:
+        folder.mkdir(exist_ok=True)
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"cannot write to {disk.shown(folder)}: no folder can be made in {disk.shown(folder.parent)}",
+            hint="choose another directory with -o",
+        ) from error
 
 
 @contextmanager

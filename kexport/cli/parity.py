@@ -90,6 +90,15 @@ def command(
     return tell(records, as_json=as_json, seconds=time.monotonic() - started)
 
 
+def _check_folder(output: Path) -> None:
+    """UsageError for the name of one file: a page, a network and a script are written."""
+    if output.suffix in (".html", ".md", ".json", ".csv") and not output.is_dir():
+        raise UsageError(
+            f"-o {output}: --by-layer writes a page, the first layer that differs and a script: expected a folder",
+            hint=f"kexport parity FILE --by-layer -o {output.with_suffix('')}",
+        )
+
+
 def _page(found: ByLayer, folder: Path) -> Path:
     """The drawing and the table as a page."""
     from kexport import files
@@ -108,6 +117,7 @@ def _by_layer(paths: tuple[Path, ...], reference: Path | None, reproduce: Path |
     from kexport.reports.by_layer import layer_table, verdict
 
     if reproduce is not None:
+        _check_folder(reproduce)
         page.check()
 
     with progress.create() as observer:

@@ -153,6 +153,15 @@ def test_a_folder_below_a_file(tmp_path: Path) -> None:
     check(ended, "file/below is not a folder, or leads through a file")
 
 
+@pytest.mark.parametrize("name", ["why.html", "why.md", "a/why.json"])
+def test_one_file_where_a_folder_is_written(call: Callable[..., Any], tmp_path: Path, name: str) -> None:
+    ended = call("parity", str(tmp_path), "--by-layer", "-o", name)
+    assert ended.code == 2
+    assert f"-o {name}: --by-layer writes a page, the first layer that differs and a script: expected" in ended.err
+    assert f"-o {name.rsplit('.', 1)[0]}\n" in ended.err
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("number", "cause"), [(errno.EROFS, "its file system is read-only"), (errno.EACCES, "no permission to write there")]
 )

@@ -107,9 +107,10 @@ class TestPrepare:
         with pytest.raises(StoreError, match="no permission to write there"):
             files.prepare(tmp_path)
 
-    def test_a_file_system_that_takes_no_files(self) -> None:
-        with pytest.raises(StoreError, match="cannot write to /proc"):
-            files.prepare(Path("/proc/kexport"))
+    @pytest.mark.parametrize("below", ["", "a/b"])
+    def test_a_file_system_that_takes_no_folders(self, below: str) -> None:
+        with pytest.raises(StoreError, match=r"^cannot write to /proc/kexport: no folder can be made in /proc\n"):
+            files.prepare(Path("/proc/kexport") / below)
 
     def test_too_little_space(self, tmp_path: Path) -> None:
         with pytest.raises(StoreError, match=r"MiB free, 1099511627776 MiB needed"):
