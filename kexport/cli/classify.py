@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,8 +62,15 @@ def command(
             output.message(line)
     for image in found.images:
         if image.problem:
-            output.failure(image.problem, hint=None if as_json else "replace or remove the file")
+            output.failure(image.problem, hint=None if as_json else _hint(artifact, image.image))
     return 2 if any(image.problem for image in found.images) else 0
+
+
+def _hint(artifact: Path, image: str) -> str:
+    """What helps: another name where nothing has this one, another file where something has."""
+    if os.path.lexists(image):
+        return "replace or remove the file"
+    return f"kexport classify {artifact} FILE.jpg, or a folder of images"
 
 
 def _about(found: Classification) -> Iterator[str]:

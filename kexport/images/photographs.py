@@ -101,11 +101,18 @@ def _decode(path: Path, mode: str, *, upright: bool) -> Any:
             found = image.convert(mode)
             return found if turn is None else found.transpose(pillow.Transpose[turn])
     except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
-        unknown = isinstance(error, pillow.UnidentifiedImageError)
-        why = f"it holds no picture, expected {', '.join(SUFFIXES)}" if unknown else error
         raise SourceError(
-            f"{path}: the image cannot be read: {why}", hint="replace or remove the file, then run again"
+            f"{path}: the image cannot be read: {_why(error, pillow)}",
+            hint="replace or remove the file, then run again",
         ) from error
+
+
+def _why(error: Exception, pillow: Any) -> object:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file or folder"
+    if isinstance(error, pillow.UnidentifiedImageError):
+        return f"it holds no picture, expected {', '.join(SUFFIXES)}"
+    return (error.strerror if isinstance(error, OSError) else None) or error
 
 
 def _formats(pillow: Any) -> list[str]:

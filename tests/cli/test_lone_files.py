@@ -46,6 +46,18 @@ def test_a_truncated_image_is_told_and_the_exit_code_says_it(call: Call, tmp_pat
     done = call("classify", str(file), str(tmp_path / "bad.jpg"), str(good))
     assert done.code == 2
     assert "bad.jpg: the image cannot be read" in done.err
+    assert "hint: replace or remove the file" in done.err
+    assert "red" in done.out
+
+
+@pytest.mark.parametrize("name", ["absent.jpg", "no folder", "no/where/a.png"])
+def test_an_image_that_is_not_there_is_not_to_be_replaced(call: Call, tmp_path: Path, name: str) -> None:
+    file = write(tmp_path / "a.onnx", colours())
+    done = call("classify", str(file), str(tmp_path / name), str(photograph(tmp_path / "good.jpg")))
+    assert done.code == 2
+    told = done.err.splitlines()
+    assert f"error: {tmp_path / name}: the image cannot be read: there is no such file or folder" in told
+    assert f"hint: kexport classify {file} FILE.jpg, or a folder of images" in told
     assert "red" in done.out
 
 
