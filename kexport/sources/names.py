@@ -29,6 +29,7 @@ LIST = "@"
 """What begins a source that is a file with sources."""
 MOST_LIST_BYTES = 16 * 2**20
 _GLOB = re.compile(r"[*?[]")
+_LISTS = (".txt", ".lst", ".list")
 _LIST_HINT = "kexport export @models.txt, a file with one SOURCE a line"
 _SAVE_HINT = 'model.save("model.keras")'
 
@@ -89,7 +90,9 @@ def _resolve(source: str | Live) -> tuple[Named, ...]:
         return (ModelFile(path=str(Path(source))),)
     if "/" in source or Path(source).is_file():
         what = "is neither an application nor a model file" if Path(source).exists() else "does not exist"
-        raise SourceError(f"{source} {what}; expected {_EXPECTED}", hint=_SAVE_HINT)
+        listed = source.endswith(_LISTS) and Path(source).is_file()
+        hint = f"kexport export {LIST}{source}, if it names one SOURCE a line" if listed else _SAVE_HINT
+        raise SourceError(f"{source} {what}; expected {_EXPECTED}", hint=hint)
     return catalog.select([source])
 
 
@@ -113,7 +116,8 @@ def _lines(source: str) -> list[str]:
     try:
         text = files.read(path, limit_bytes=MOST_LIST_BYTES).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"{source}: {path} cannot be read as a list of sources: {error}", hint=_LIST_HINT) from error
+        why = (error.strerror if isinstance(error, OSError) else None) or error
+        raise SourceError(f"{source}: {path} cannot be read as a list of sources: {why}", hint=_LIST_HINT) from error
     lines = [line.strip() for line in text.splitlines()]
     found = [line for line in lines if line and not line.startswith("#")]
     nested = next((line for line in found if line.startswith(LIST)), None)

@@ -51,7 +51,7 @@ def test_many_at_once(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "text", "message"),
     [
-        ("@none.txt", None, "none.txt cannot be read as a list of sources: "),
+        ("@none.txt", None, "none.txt cannot be read as a list of sources: No such file or directory\nhint: "),
         ("@list.txt", "# nothing\n", "@list.txt names no source; expected one source a line"),
         ("@list.txt", "VGG16\n@list.txt", "@list.txt names another list, @list.txt; expected one source a line"),
         ("@list.txt", "mine.models:build", "@list.txt names code, mine.models:build; expected models alone"),
@@ -64,6 +64,21 @@ def test_many_that_are_none(folder: Path, source: str, text: str | None, message
         (folder / "list.txt").write_text(text)
     with pytest.raises(SourceError, match=re.escape(message)):
         named.select([source])
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("list.txt", "kexport export @list.txt, if it names one SOURCE a line"),
+        ("./all.list", "kexport export @./all.list, if it names one SOURCE a line"),
+        ("net.onnx", 'model.save("model.keras")'),
+    ],
+)
+def test_a_list_that_is_typed_without_its_sign(folder: Path, name: str, hint: str) -> None:
+    (folder / name).write_text("VGG16\n")
+    with pytest.raises(SourceError, match="is neither an application nor a model file") as caught:
+        named.select([name])
+    assert caught.value.hint == hint
 
 
 def test_a_list_that_nobody_writes_into_and_one_without_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
