@@ -67,10 +67,8 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(exist_ok=True)
     except FileNotFoundError as error:
-        raise StoreError(
-            f"cannot write to {disk.shown(folder)}: no folder can be made in {disk.shown(folder.parent)}",
-            hint="choose another directory with -o",
-        ) from error
+        where = f"cannot write to {disk.shown(folder)}: no folder can be made in {disk.shown(folder.parent)}"
+        raise StoreError(where, hint="choose another directory with -o") from error
 
 
 @contextmanager
@@ -89,12 +87,14 @@ def staging(directory: Path) -> Iterator[Path]:
 def publish(staged_path: Path, final_path: Path) -> None:
     """Move a finished file or folder to its place, durably. Readers see the old one or the new one.
 
-    Between two folders there is a moment with neither; if the swap fails the old one is put back.
-    Both paths must be on one file system. StoreError if the system refuses.
+    Between two folders there is a moment with neither; if it fails the old one is put back. Both must be on one file
+    system. StoreError if the system refuses, and for a file in the place of a folder that holds something.
     """
     with foreign_errors(final_path, needed_bytes=size_bytes(staged_path) if staged_path.exists() else 0):
         final_path.parent.mkdir(exist_ok=True)  # not its parents: a directory that was removed stays removed
         _sync_tree(staged_path)
+        if final_path.is_dir() and not staged_path.is_dir() and any(final_path.iterdir()):
+            raise IsADirectoryError(errno.EISDIR, "a folder of that name holds something")
         if final_path.is_dir() or (staged_path.is_dir() and final_path.exists()):
             _swap(staged_path, final_path)
         else:

@@ -137,6 +137,7 @@ class ModelSpec(ModelOptions):
             raise UsageError(f"input shape {shape}: expected sizes of 1 or more", hint="--input-shape 224,224,3")
         if self.called is not None:
             variants.check_name(self.called)
+        variants.check_free(self.name)
 
     @cached_property
     def name(self) -> str:

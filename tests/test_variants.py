@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kexport.errors import UsageError
-from kexport.options import ExportOptions, ModelOptions
+from kexport.files import STAGING
+from kexport.options import ExportOptions, ModelOptions, variants
 from kexport.pipeline import requests
 from kexport.sources.catalog import APPLICATIONS
 from kexport.sources.names import select
 from kexport.specs import Boundary, Cell, Format, ModelSpec, Scheme, WeightsSpec
+from kexport.store import manifest, signature
+from kexport.store.lock import HOLDER, LOCK
 
 SEEDED = WeightsSpec(kind="random", seed=0)
 NET = ModelSpec(application="MobileNet", weights=SEEDED)
@@ -92,6 +96,24 @@ def test_what_cannot_name_a_folder(name: str) -> None:
     with pytest.raises(UsageError, match=r"--name .*: expected a plain name") as caught:
         replace(NET, called=name)
     assert caught.value.hint == "--name Small"
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "Manifest.JSON", "bom.cdx.json", "kexport.sig", ".kexport-1-x"])
+def test_the_directory_has_files_of_its_own(name: str) -> None:
+    own = WeightsSpec(kind="model")
+    asked: list[dict[str, Any]] = [
+        {"file": f"models/{name}.keras", "weights": own}, {"factory": "mine:a", "called": name, "weights": own},
+        {"live": name, "weights": own}, {"application": "MobileNet", "called": name},
+    ]  # fmt: skip
+    for what in asked:
+        with pytest.raises(UsageError, match=r"a (file of the artifact directory|plain name)"):
+            ModelSpec(**what)
+
+
+def test_the_directory_s_own_files_are_all_known() -> None:
+    for name in (manifest.MANIFEST, signature.BOM, signature.SIGNATURE, LOCK, HOLDER, f"{STAGING}1-x"):
+        with pytest.raises(UsageError, match="a file of the artifact directory"):
+            variants.check_free(name)
 
 
 def test_one_name_is_for_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

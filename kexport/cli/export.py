@@ -22,7 +22,8 @@ def command(sources: tuple[str, ...], **values: Any) -> int:
 
     SOURCE is an application (MobileNetV3Small), a family (efficientnet), a glob ('ResNet*V2'), a model file
     (model.keras, model.h5), the folder of a SavedModel, or a function that returns a model (package.module:factory).
-    Many models are a glob of files ('models/*.keras'), a folder of them, or a list (@models.txt, one SOURCE a line).
+    Many models are a glob of files ('models/*.keras'), a folder of them, or a list (@models.txt, one SOURCE a line,
+    # begins a comment).
 
     Example: kexport export MobileNetV3Small --formats onnx,tflite --weights random:0
     """

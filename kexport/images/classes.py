@@ -130,6 +130,11 @@ def from_csv(path: Path, *, classes: Classes) -> Labelled:
     return Labelled(names=names, paths=tuple(path.parent / name for name in names), labels=labels)
 
 
+def listed(path: Path) -> tuple[Path, ...]:
+    """The images that a CSV lists, there or not. Raises SourceError for a file that cannot be read."""
+    return tuple(path.parent / row[0] for _, row in _rows(path))
+
+
 def _resolve(folder: Path, names: Sequence[str], classes: Classes) -> tuple[Mapping[str, int], str]:
     """The class of each folder, and how it was guessed; not guessed where the model has names."""
     known = classes.indices(names)

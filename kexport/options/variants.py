@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from kexport.errors import UsageError
 
 _MOST_LETTERS = 48
+_OWN = ("manifest.json", "bom.cdx.json", "kexport.sig")
+"""Files that lie beside the folders of the networks (`kexport.store`); ``.kexport…`` are its locks and staging."""
 _LETTER = re.compile(r"[^\w.+-]")
 
 
@@ -46,3 +48,12 @@ def check_name(name: str) -> None:
     """Raise UsageError unless a folder and files can be called so."""
     if name.startswith((".", "-")) or not re.fullmatch(r"[^/\\\x00-\x1f\x7f]+", name):
         raise UsageError(f"--name {name!r}: expected a plain name for a folder and its files", hint="--name Small")
+
+
+def check_free(name: str) -> None:
+    """Raise UsageError for a network whose folder would have the name of a file of the artifact directory itself."""
+    if name.lower() in _OWN or name.lower().startswith(".kexport"):
+        raise UsageError(
+            f"{name}: a file of the artifact directory itself is called so; expected another name for a network",
+            hint="--name NAME",
+        )

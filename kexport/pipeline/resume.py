@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
@@ -15,6 +16,7 @@ from kexport.evidence import tolerances
 from kexport.files import SOME_BYTES, digest, files_of
 from kexport.records import Record
 from kexport.sources import backend
+from kexport.sources.loading import code
 from kexport.specs import Cell
 from kexport.store.directory import read_record
 from kexport.version import __version__
@@ -47,8 +49,9 @@ class Surroundings:
 def fingerprint(cell: Cell, around: Surroundings | None = None) -> str:
     """The sha256 of what a cell asks for and of what answers; the latter is found now where it is not given.
 
-    That is its canonical JSON, the bytes of model, weight and label files, the bounds, the versions of kexport, Keras
-    and TensorFlow. Images may be many: their names, sizes and times of change stand for their bytes.
+    That is its canonical JSON, the bytes of model, weight and label files, and of the code that a trusted file names,
+    the bounds, the versions of kexport, Keras and TensorFlow. Images may be many: their names, sizes and times of
+    change stand for their bytes.
     The pipeline stores it as ``record.versions["request"]``.
     """
     model, around = cell.model, around or Surroundings()
@@ -63,6 +66,8 @@ def fingerprint(cell: Cell, around: Surroundings | None = None) -> str:
     request = {"cell": _told(cell), "files": content, "bounds": around.bounds, "made with": around.makers}
     images = {text: _state(Path(text)) for text in (cell.calibration, cell.evaluation) if text is not None}
     request |= {"images": images} if images else {}
+    if model.trust and model.file is not None:
+        request |= {"code": {name: around.digest(str(file)) for name, file in code.sources(Path(model.file)).items()}}
     request |= {"others": backend.recorded(cell.reference)} if cell.reference else {}
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
@@ -81,9 +86,16 @@ def _names(kind: Any) -> tuple[str, ...]:
 
 
 def _state(path: Path) -> list[tuple[str, int, int]]:
-    """Name, bytes and time of change of a file, or of every file in a folder; nothing where neither is there."""
+    """Name, bytes and time of change of a file, or of every file in a folder; nothing where neither is there.
+
+    Of a CSV also those of the images that it lists.
+    """
+    from kexport.images import classes
+
     files = [path] if path.is_file() else files_of(path)
-    return [(str(file), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
+    listed = classes.listed(path) if path.suffix.lower() == ".csv" and path.is_file() else ()
+    there = [*files, *(image for image in listed if os.path.exists(image))]  # noqa: PTH110 - also what cannot be a name
+    return [(str(file), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in there]
 
 
 def _content(path: Path) -> str | None:
@@ -97,8 +109,8 @@ def _content(path: Path) -> str | None:
 
 
 def complete(cells: Iterable[Cell], directory: Path) -> dict[Cell, Record]:
-    """The cells that are complete already. A model of this program may have changed: it has none."""
-    asked, around = (cell for cell in cells if not cell.model.live), Surroundings()
+    """The cells that are complete already. A model of this program, or of a function, may have changed: it has none."""
+    asked, around = (cell for cell in cells if not (cell.model.live or cell.model.factory)), Surroundings()
     found = {cell: resumable(directory, cell, fingerprint(cell, around)) for cell in asked}
     return {cell: record for cell, record in found.items() if record is not None}
 

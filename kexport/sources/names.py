@@ -87,7 +87,7 @@ def _resolve(source: str | Live) -> tuple[Named, ...]:
     if _FACTORY.fullmatch(source):
         return (Factory(text=source),)
     if (Path(source) / GRAPH).is_file():
-        return (ModelFile(path=str(Path(source))),)
+        return (ModelFile(path=_typed(Path(source))),)
     if "/" in source or Path(source).is_file():
         what = "is neither an application nor a model file" if Path(source).exists() else "does not exist"
         listed = source.endswith(_LISTS) and Path(source).is_file()
@@ -108,9 +108,10 @@ def _several(source: str) -> list[str]:
 
 
 def _lines(source: str) -> list[str]:
-    """The sources that a list names, relative to the present folder as if they were typed; # begins a comment.
+    """The sources that a list names, relative to the present folder as if they were typed.
 
-    A list is data: it names models, never code that builds one.
+    A line that begins with # is a comment: a file of such a name is ``./#name``. A list is data: it names models,
+    never code that builds one.
     """
     path = Path(source.removeprefix(LIST)).expanduser()
     try:
@@ -165,4 +166,10 @@ def _file(source: str) -> ModelFile:
         raise SourceError(f"{source} {what}; expected {_EXPECTED}", hint=_SAVE_HINT)
     if path.stem.startswith("."):
         raise SourceError(f"{source}: {path.stem!r} cannot name artifacts", hint="rename the file")
-    return ModelFile(path=str(path))
+    return ModelFile(path=_typed(path))
+
+
+def _typed(path: Path) -> str:
+    """A path as it can be typed: no option, no list; pathlib leaves ``./`` out."""
+    text = str(path)
+    return f"./{text}" if text.startswith(("-", LIST)) else text

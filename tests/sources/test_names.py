@@ -66,6 +66,20 @@ def test_many_that_are_none(folder: Path, source: str, text: str | None, message
         named.select([source])
 
 
+@pytest.mark.parametrize("typed", ["./-dash.keras", "./*dash.keras", "@list.txt"])
+def test_a_name_that_begins_like_an_option_can_be_typed_again(folder: Path, typed: str) -> None:
+    (folder / "-dash.keras").touch()
+    (folder / "list.txt").write_text("./-dash.keras\n")
+    (found,) = named.select([typed])
+    assert named.command(found) == "kexport export ./-dash.keras"
+
+
+def test_a_name_that_begins_like_a_comment_is_in_a_list_with_its_folder(folder: Path) -> None:
+    (folder / "#a.keras").touch()
+    (folder / "list.txt").write_text("# models\n#a.keras\n./#a.keras\n")
+    assert [named.told(each) for each in named.select(["@list.txt"])] == ["#a.keras"]
+
+
 @pytest.mark.parametrize(
     ("name", "hint"),
     [

@@ -171,6 +171,22 @@ class TestPublish:
         files.publish(staged, final)
         assert everything(tmp_path) == ["final", "final/new"]
 
+    @pytest.mark.parametrize("name", ["manifest.json", "Model", "Model/inner"])
+    def test_a_file_does_not_replace_a_folder_that_holds_something(self, tmp_path: Path, name: str) -> None:
+        final = tmp_path / name
+        final.mkdir(parents=True)
+        (final / "old").write_text("old")
+        (tmp_path / "staged").write_text("new")
+        with pytest.raises(StoreError, match="a folder of that name holds something"):
+            files.publish(tmp_path / "staged", final)
+        assert (final / "old").read_text() == "old"
+
+    def test_a_file_replaces_an_empty_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "final").mkdir()
+        (tmp_path / "staged").write_text("new")
+        files.publish(tmp_path / "staged", tmp_path / "final")
+        assert (tmp_path / "final").read_text() == "new"
+
     def test_a_failed_swap_puts_the_old_folder_back(self, tmp_path: Path) -> None:
         (tmp_path / "final").mkdir()
         (tmp_path / "final" / "old").write_text("old")

@@ -38,6 +38,15 @@ def load(path: Path, *, trust: bool) -> Any:
     )
 
 
+def configuration(path: Path) -> dict[str, Any]:
+    """What the file says of its layers, checked, nothing of it built. Raises SourceError as `load` does."""
+    start = _signature(path)
+    if start == hdf5_file.SIGNATURE:
+        with hdf5_file.opened(path, told=f"model {path}") as file:
+            return _legacy_config(file, path)
+    return archive.configuration(path)
+
+
 def _signature(path: Path) -> bytes:
     try:
         with files.regular(path) as file:

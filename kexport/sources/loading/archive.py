@@ -65,6 +65,15 @@ def unpacked(path: Path) -> Iterator[tuple[dict[str, Any], Path]]:
         yield described, folder
 
 
+def configuration(path: Path) -> dict[str, Any]:
+    """The configuration in the archive at ``path`` alone. Raises SourceError."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _config(archive, _members(archive, path), path)
+    except _DAMAGE as error:
+        raise SourceError(f"model {path} is damaged: {error}", hint=f"copy or download it again; {_HINT}") from error
+
+
 def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
     entries = archive.infolist()
     if len(entries) > MAX_MEMBERS:

@@ -124,6 +124,12 @@ def check(config: dict[str, Any], *, told: str, trust: bool) -> dict[str, Any]:
     return custom
 
 
+def modules(config: dict[str, Any]) -> frozenset[str]:
+    """The modules of the classes that are none of Keras's own: what `check` imports where code is trusted."""
+    places = ((module, name) for value, _ in _objects(config) for module, name in _paths(value))
+    return frozenset(module for module, name in places if module and name not in CODE and _judge(module, name)[0])
+
+
 def _objects(config: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
     """Every object with a class, and the layer that it is or is in."""
     pending: list[tuple[Any, str]] = [(config, "")]
