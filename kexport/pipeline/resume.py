@@ -36,6 +36,7 @@ class Surroundings:
     bounds: str = field(default_factory=tolerances.digest)
     makers: Mapping[str, str] = field(default_factory=_makers)
     _digests: dict[str, str | None] = field(default_factory=dict)
+    _states: dict[str, list[tuple[str, int, int]]] = field(default_factory=dict)
 
     def digest(self, path: str | None) -> str | None:
         """Of a file that requests name."""
@@ -44,6 +45,12 @@ class Surroundings:
         if path not in self._digests:
             self._digests[path] = _content(Path(path))
         return self._digests[path]
+
+    def state(self, text: str) -> list[tuple[str, int, int]]:
+        """Of images that requests name."""
+        if text not in self._states:
+            self._states[text] = _state(Path(text))
+        return self._states[text]
 
 
 def fingerprint(cell: Cell, around: Surroundings | None = None) -> str:
@@ -64,7 +71,7 @@ def fingerprint(cell: Cell, around: Surroundings | None = None) -> str:
     }
     content = {name: around.digest(path) for name, path in files.items()}
     request = {"cell": _told(cell), "files": content, "bounds": around.bounds, "made with": around.makers}
-    images = {text: _state(Path(text)) for text in (cell.calibration, cell.evaluation) if text is not None}
+    images = {text: around.state(text) for text in (cell.calibration, cell.evaluation) if text is not None}
     request |= {"images": images} if images else {}
     if model.trust and model.file is not None:
         request |= {"code": {name: around.digest(str(file)) for name, file in code.sources(Path(model.file)).items()}}
