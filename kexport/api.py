@@ -24,7 +24,7 @@ from kexport.evidence.protocols import settings_of
 from kexport.evidence.scores import Function
 from kexport.images import given, photographs
 from kexport.options import PYTHON, ExportOptions, Goes, Option, keywords, of, read
-from kexport.options.place import Url, is_url, place
+from kexport.options.place import Url, place
 from kexport.pipeline import Request, recheck, requests, run
 from kexport.pipeline import bench as measure
 from kexport.pipeline.events import Event
@@ -287,7 +287,8 @@ def _paths(paths: Place | Iterable[Place]) -> tuple[Path, ...]:
 
 def _folder(given: Place) -> Path | Url:
     """A folder that is there, or a URL."""
-    return place(given) if is_url(str(given)) else _existing(given)
+    found = place(given)
+    return found if isinstance(found, Url) else _existing(found)
 
 
 def _existing(path: Place) -> Path:

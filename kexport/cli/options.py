@@ -13,7 +13,7 @@ from kexport.cli import completion
 from kexport.errors import UsageError
 from kexport.options import TABLE, ExportOptions, Goes, Option, of
 from kexport.options.kinds import Number, Switch, Texts
-from kexport.options.place import Url, is_url, place
+from kexport.options.place import Url, place
 
 Command = Callable[..., int]
 Callback = Callable[[click.Context, click.Parameter, Any], Any]
@@ -84,7 +84,8 @@ class Stored(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path or the URL."""
-        return place(value) if is_url(str(value)) else super().convert(value, param, ctx)
+        found = place(value)
+        return found if isinstance(found, Url) else super().convert(value, param, ctx)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Data on stdout as JSON, e.g. --json > run.json")
