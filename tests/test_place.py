@@ -84,7 +84,7 @@ def test_what_is_there_is_a_folder(text: str, tmp_path: Path, monkeypatch: pytes
     assert place(text) == Path(text)
 
 
-@pytest.mark.parametrize("text", ["s3:/bucket/x", "gs:bucket/x", "memory:/x", "file:ours"])
+@pytest.mark.parametrize("text", ["s3:/bucket/x", "gs:bucket/x", "abfs:/x", "file:ours"])
 class TestNothingIsWritten:
     @pytest.mark.parametrize("command", [("export", MODEL, "-o"), ("all", "-o"), ("verify",), ("report",)])
     def test_by_a_command(

@@ -73,7 +73,19 @@ def folder(_context: click.Context, _parameter: click.Parameter, text: str | Non
         raise UsageError("-o '': expected the name of a folder", hint="-o artifacts, or -o . for the present folder")
     if os.path.isfile(text):  # noqa: PTH113 - a name that is too long is no file, and not an error here
         raise click.BadParameter(f"Directory {text!r} is a file.", param_hint="'-o' / '--output'")
+    _require_lasting(text, hint="-o artifacts, or -o file:///tmp/artifacts")
     return place(text)
+
+
+def _require_lasting(text: str, *, hint: str) -> None:
+    """UsageError for memory://, also without its slashes: it is the memory of one process, which a command ends."""
+    protocol, _, rest = text.partition(":")
+    if protocol.lower() == "memory" and (rest.startswith("//") or not os.path.lexists(text)):
+        raise UsageError(
+            f"{text}: memory:// ends with its process, so that no other command finds what is there: expected a folder "
+            "or another URL",
+            hint=hint,
+        )
 
 
 class Stored(click.Path):
@@ -84,6 +96,7 @@ class Stored(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path or the URL."""
+        _require_lasting(str(value), hint=f"{ctx.command_path if ctx else 'kexport'} artifacts")
         found = place(value)
         return found if isinstance(found, Url) else super().convert(value, param, ctx)
 

@@ -60,11 +60,12 @@ class Made:
 def run(request: Request, observer: Observer) -> tuple[Record, ...]:
     """Make every cell of the request on its cluster; one record per cell, in the request's order.
 
-    Raises UsageError for what cannot leave this program, EnvironmentFailure for a cluster that cannot be used,
-    StoreError where the workers' folder is not this one.
+    Raises UsageError for what cannot leave this program and a place in memory, EnvironmentFailure for a cluster that
+    cannot be used, StoreError where the workers' folder is not this one.
     """
     assert request.cluster is not None
     _require_movable(request)
+    _require_reachable(request)
     with workspace(request.directory), dask.connected(request.cluster) as cluster:
         kept = resume.complete(request.cells, request.directory) if request.resume else {}
         todo = tuple(cell for cell in request.cells if cell not in kept)
@@ -143,6 +144,16 @@ def _require_movable(request: Request) -> None:
         )
 
 
+def _require_reachable(request: Request) -> None:
+    """UsageError for a place in memory, which is each worker's own."""
+    if request.mirror is not None and request.mirror.url.protocol == "memory":
+        raise UsageError(
+            f"--cluster and {request.mirror.url}: what a worker writes would stay in its own memory, expected a folder "
+            "that all machines share, or another URL",
+            hint="-o s3://bucket/models",
+        )
+
+
 def _portions(request: Request, cells: Iterable[Cell]) -> Iterator[Portion]:
     """The cells of each model."""
     shared: dict[Any, list[Cell]] = {}
@@ -172,22 +183,27 @@ def _answered(
         lost = Failure(kind=EnvironmentFailure.__name__, message=f"lost on the cluster: {answer.reason}", hint=_AGAIN)
         return tuple(failed(cell, lost, portion.told) for cell in portion.cells), {}
     records = tuple(map(decode, answer.records))
-    if request.mirror is None:
-        _require_shared(request.directory, records)
+    _require_shared(request, records)
     return records, answer.entries
 
 
 _AGAIN = "the same command with --resume; workers with more memory, or fewer of them on a machine"
 
 
-def _require_shared(directory: Path, records: Iterable[Record]) -> None:
+def _require_shared(request: Request, records: Iterable[Record]) -> None:
+    """StoreError where an artifact that a worker has written is not seen from here."""
+    told = request.directory if request.mirror is None else request.mirror.url
     for record in records:
-        if record.published and record.artifact is not None and not (directory / record.artifact.path).exists():
+        if record.published and record.artifact is not None and not _is_there(request, record.artifact.path):
             raise StoreError(
-                f"{directory} is not the folder that the workers have written {record.artifact.path} to: expected one "
-                "that all machines share, or a URL",
+                f"{told} is not the folder that the workers have written {record.artifact.path} to: expected one "
+                "that all machines share, or a URL that all of them reach",
                 hint="-o s3://bucket/models",
             )
+
+
+def _is_there(request: Request, name: str) -> bool:
+    return (request.directory / name).exists() if request.mirror is None else request.mirror.remote.has(name)
 
 
 def _tell(cells: Iterable[Cell], records: Iterable[Record], observer: Observer) -> None:

@@ -79,6 +79,12 @@ class Remote:
                 return None
         return content
 
+    def has(self, name: str) -> bool:
+        """Whether a file, or a folder with files, is there now."""
+        with self.errors():
+            self.system.invalidate_cache()
+            return bool(self.system.exists(self._key(name)))
+
     def get(self, names: list[str], folder: Path) -> None:
         """Copy these files into a folder of this machine, many at once where the driver can."""
         for name in names:

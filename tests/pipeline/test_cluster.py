@@ -14,10 +14,12 @@ from kexport import store
 from kexport.errors import StoreError, UsageError
 from kexport.evidence.benchmark import BenchSettings
 from kexport.evidence.scores import Measure
+from kexport.options.place import Url
 from kexport.pipeline import Request, cluster, run
 from kexport.pipeline.runners import dask
-from kexport.records import encode
+from kexport.records import decode, encode
 from kexport.specs import Cell, Format, ModelSpec, WeightsSpec
+from kexport.store import mirror
 from kexport.store.manifest import entries
 from tests.places import ROOT
 from tests.store import test_remote as remote
@@ -42,6 +44,14 @@ def test_what_cannot_leave_this_program(asked: dict[str, object], said: str, tmp
     with pytest.raises(UsageError, match=said):
         run(request, cluster.Silent())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("url", ["memory://bucket/models", "MEMORY://bucket/models", "Memory://models"])
+def test_the_memory_of_a_worker_is_no_place(url: str) -> None:
+    source = str(ROOT / "tests" / "data" / "tiny-0.1.keras")
+    with pytest.raises(UsageError, match="would stay in its own memory") as caught:
+        kexport.export(source, formats="onnx", cluster="tcp://nowhere:1", output=url)
+    assert caught.value.hint == "-o s3://bucket/models"
 
 
 def made_by(worker: dict[str, object], request: Request, monkeypatch: pytest.MonkeyPatch) -> object:
@@ -95,6 +105,27 @@ def test_a_folder_that_workers_do_not_share(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(StoreError, match="is not the folder that the workers have written") as caught:
         made_by({"First": made}, request, monkeypatch)
     assert caught.value.hint == "-o s3://bucket/models"
+
+
+@pytest.mark.parametrize("protocol", ["file", "local"])
+@pytest.mark.parametrize("form", [Format.ONNX, Format.TFLITE, Format.SAVEDMODEL])
+def test_a_url_that_workers_do_not_share(
+    protocol: str, form: Format, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """file:// is another folder on each machine."""
+    (tmp_path / "theirs").mkdir()
+    cell = remote.cell("First", form)
+    made = cluster.Made(records=(encode(remote.add(tmp_path / "theirs", cell)),), entries={})
+
+    def answered(url: Url) -> object:
+        with mirror.opened(url, {"First"}) as where:
+            request = Request(cells=(cell,), directory=where.path, mirror=where.mirror, cluster="tcp://head:1")
+            return made_by({"First": made}, request, monkeypatch)
+
+    assert answered(Url(f"{protocol}://{tmp_path}/theirs")) == tuple(map(decode, made.records))
+    with pytest.raises(StoreError, match="is not the folder that the workers have written") as caught:
+        answered(Url(f"{protocol}://{tmp_path}/ours"))
+    assert caught.value.message.startswith(f"{protocol}://{tmp_path}/ours is not")
 
 
 def test_a_model_goes_whole_to_a_worker(tmp_path: Path) -> None:

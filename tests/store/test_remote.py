@@ -242,17 +242,49 @@ def test_keys_that_lead_out_of_the_folder_are_not_followed(tmp_path: Path) -> No
         asked.sizes()
 
 
+@pytest.fixture(params=["file", "local", "FILE"])
+def lasting(request: pytest.FixtureRequest, tmp_path: Path) -> Url:
+    """A URL that another process reaches."""
+    return Url(f"{request.param}://{tmp_path}/deep/models")
+
+
 class TestCommands:
-    def test_report_and_verify_take_urls(self, url: Url, capsys: pytest.CaptureFixture[str]) -> None:
-        make(url, *(cell(model) for model in MODELS))
-        assert main(["verify", str(url)]) == 0
-        assert f"{url}: no problem found" in capsys.readouterr().err
-        assert main(["report", str(url), "--format", "csv"]) == 0
+    def test_report_and_verify_take_urls(self, lasting: Url, capsys: pytest.CaptureFixture[str]) -> None:
+        make(lasting, *(cell(model) for model in MODELS))
+        assert main(["verify", str(lasting)]) == 0
+        assert f"{lasting}: no problem found" in capsys.readouterr().err
+        assert main(["report", str(lasting), "--format", "csv"]) == 0
         assert len(capsys.readouterr().out.splitlines()) == 4
 
-    def test_a_url_that_holds_nothing(self, url: Url, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(["report", str(url)]) == 3
-        assert f"error: {url} holds nothing\nhint: kexport all -o {url}" in capsys.readouterr().err
+    def test_a_url_that_holds_nothing(self, lasting: Url, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["report", str(lasting)]) == 3
+        assert f"error: {lasting} holds nothing\nhint: kexport all -o {lasting}" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("text", ["memory://bucket/models", "MEMORY://x", "memory:/x", "memory:x"])
+    @pytest.mark.parametrize("command", ["export MobileNet -o", "all -o", "verify", "report"])
+    def test_memory_ends_with_the_command(
+        self,
+        text: str,
+        command: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert main([*command.split(), text]) == 2
+        told = capsys.readouterr().err
+        assert f"error: {text}: memory:// ends with its process" in told
+        hint = "-o artifacts, or -o file:///tmp/artifacts" if "-o" in command else f"kexport {command} artifacts"
+        assert told.endswith(f"\nhint: {hint}\n")
+        assert not list(tmp_path.iterdir())
+
+    def test_a_folder_of_that_name_is_one(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path("memory:x").mkdir()
+        assert main(["report", "memory:x"]) == 2
+        assert "memory:x holds no records" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
