@@ -24,7 +24,7 @@ from kexport.evidence.protocols import settings_of
 from kexport.evidence.scores import Function
 from kexport.images import given, photographs
 from kexport.options import PYTHON, ExportOptions, Goes, Option, keywords, of, read
-from kexport.options.place import Url, place
+from kexport.options.place import Url, here, place
 from kexport.pipeline import Request, recheck, requests, run
 from kexport.pipeline import bench as measure
 from kexport.pipeline.events import Event
@@ -149,7 +149,7 @@ def parity(
     code may run then; without it none does. Raises UsageError for a path without artifacts.
     """
     shown = None if evaluation is None else str(evaluation)
-    return recheck(_paths(paths), Quiet(), trusted=_several(trust), with_keras=with_keras, photographs=shown)
+    return recheck(_paths(paths, "parity"), Quiet(), trusted=_several(trust), with_keras=with_keras, photographs=shown)
 
 
 def bench(
@@ -177,7 +177,7 @@ def bench(
         protocol, batches=batches, device=device, threads=threads, repetitions=repetitions, warmup=warmup,
         profile=profile,
     )  # fmt: skip
-    places, trusted = _paths(paths), _several(trust)
+    places, trusted = _paths(paths, "bench"), _several(trust)
     records: tuple[Record, ...] = ()
     for settings in asked:
         records = measure(places, settings, Quiet(), with_keras=with_keras, trusted=trusted)
@@ -196,14 +196,14 @@ def inspect(
     The other arguments state what the file does not say, as in `classify`. Raises UsageError for what is no artifact,
     ArtifactError for a file that is not sound.
     """
-    return _read(artifact, labels=labels, preprocessing=preprocessing, resize=resize)
+    return _read(_here(artifact, "inspect"), labels=labels, preprocessing=preprocessing, resize=resize)
 
 
 def _read(
-    artifact: Place, *, labels: Place | None, preprocessing: Place | None, resize: str | None, run: bool = False
+    artifact: Path, *, labels: Place | None, preprocessing: Place | None, resize: str | None, run: bool = False
 ) -> ArtifactFile:
     return read_artifact(
-        Path(artifact),
+        artifact,
         labels=None if labels is None else Path(labels),
         preprocessing=None if preprocessing is None else str(preprocessing),
         resize=resize,
@@ -227,9 +227,10 @@ def classify(
     say, or say otherwise. An image that cannot be read has a ``problem`` instead of answers. Raises UsageError for a
     file that takes no image, or that says no contract.
     """
-    found = _read(artifact, labels=labels, preprocessing=preprocessing, resize=resize, run=True)
-    listed = (images,) if isinstance(images, (str, PathLike)) else tuple(images)
-    return classify_images(found, tuple(_photographs(map(Path, listed))), top=top, threads=threads)
+    listed = (images,) if isinstance(images, (str, PathLike)) else images
+    shown = [_here(each, "classify", hint="kexport.classify(artifact, 'photo.jpg')") for each in listed]
+    found = _read(_here(artifact, "classify"), labels=labels, preprocessing=preprocessing, resize=resize, run=True)
+    return classify_images(found, tuple(_photographs(shown)), top=top, threads=threads)
 
 
 def _photographs(paths: Iterable[Path]) -> Iterator[Path]:
@@ -279,10 +280,12 @@ def _several(names: str | Iterable[str]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def _paths(paths: Place | Iterable[Place]) -> tuple[Path, ...]:
-    if isinstance(paths, (str, PathLike)):
-        return (_existing(paths),)
-    return tuple(_existing(path) for path in paths)
+def _paths(paths: Place | Iterable[Place], taker: str) -> tuple[Path, ...]:
+    return tuple(_existing(_here(path, taker)) for path in ((paths,) if isinstance(paths, (str, PathLike)) else paths))
+
+
+def _here(given: Place, taker: str, *, hint: str = "kexport.verify({url!r})") -> Path:
+    return here(given, taker=taker, hint=hint)
 
 
 def _folder(given: Place) -> Path | Url:
@@ -291,8 +294,7 @@ def _folder(given: Place) -> Path | Url:
     return found if isinstance(found, Url) else _existing(found)
 
 
-def _existing(path: Place) -> Path:
-    found = Path(path)
+def _existing(found: Path) -> Path:
     if not files.there(found):
         raise UsageError(f"{found} does not exist", hint=f"kexport.export(..., output={str(found)!r})")
     return found

@@ -10,10 +10,11 @@ import pytest
 import kexport
 from kexport.cli import main
 from kexport.errors import UsageError
-from kexport.options.place import Url, place
+from kexport.options.place import Url, here, place
 from tests.places import ROOT
 
 MODEL = str(ROOT / "tests" / "data" / "tiny-0.1.keras")
+MODEL_FILE = ROOT / "tests" / "data" / "artifacts-0.1" / "tiny" / "tiny-float32.onnx"
 MISSPELT = {
     "s3:/bucket/x": "s3://bucket/x",
     "S3:/bucket/x": "s3://bucket/x",
@@ -106,3 +107,91 @@ class TestNothingIsWritten:
         with pytest.raises(UsageError, match="no URL"):
             API[name](text)
         assert not list(tmp_path.iterdir())
+
+
+URLS = ("s3://bucket/models", "MEMORY://bucket/models", "https://host/models", "gs://bucket/M/M.onnx")
+STORED = {
+    "parity": kexport.parity,
+    "bench": kexport.bench,
+    "inspect": kexport.inspect,
+    "classify": lambda url: kexport.classify(url, "photo.jpg"),
+    "bundle": lambda url: kexport.bundle(url, "python"),
+}
+TYPED = {
+    "parity {}": "kexport verify {}",
+    "bench artifacts {}": "kexport verify {}",
+    "inspect {}": "kexport verify {}",
+    "sign {} --key key.pem": "kexport verify {}",
+    "diff {} artifacts": "kexport verify {}",
+    "diff artifacts {}": "kexport verify {}",
+    "classify {} photo.jpg": "kexport verify {}",
+    "classify artifacts {}": "kexport classify ARTIFACT FILE.jpg",
+    "bundle {} --for python": "kexport verify {}",
+    "bundle artifacts --for python -o {}": "-o PLACE",
+    "demo -o {}": "-o DIR",
+    "parity artifacts --by-layer -o {}": "-o FOLDER",
+    "verify artifacts --key {}": "--key FILE",
+}
+
+
+class TestOfThisMachine:
+    @pytest.mark.parametrize("url", URLS)
+    @pytest.mark.parametrize("name", STORED)
+    def test_functions_tell_the_url_as_it_was_given(self, name: str, url: str) -> None:
+        with pytest.raises(UsageError) as caught:
+            STORED[name](url)
+        told = str(Url(url))
+        assert caught.value.message.startswith(f"{told}: {name} takes a file or folder of this machine; verify and")
+        assert caught.value.hint == f"kexport.verify({told!r})"
+
+    @pytest.mark.parametrize("url", URLS)
+    def test_words_of_functions(self, url: str, tmp_path: Path) -> None:
+        for word in ("output", "runtime_files"):
+            with pytest.raises(UsageError, match="of this machine") as caught:
+                kexport.bundle(MODEL_FILE, "python", **{"output": tmp_path / "out", word: url})
+            assert caught.value.hint == f"{word}='folder'"
+        with pytest.raises(UsageError, match="of this machine") as caught:
+            kexport.classify(MODEL_FILE, url)
+        assert caught.value.hint == "kexport.classify(artifact, 'photo.jpg')"
+
+    @pytest.mark.parametrize("url", [url for url in URLS if not url.startswith("MEMORY")])
+    @pytest.mark.parametrize("typed", TYPED)
+    def test_commands(
+        self, typed: str, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path("artifacts").mkdir()
+        assert main(typed.format(url).split()) == 2
+        told = capsys.readouterr().err
+        assert f"error: {url}: kexport {typed.split(maxsplit=1)[0]}" in told
+        assert " takes a file or folder of this machine; verify and report take URLs" in told
+        assert told.endswith(f"\nhint: {TYPED[typed].format(url)}\n")
+        assert [path.name for path in tmp_path.iterdir()] == ["artifacts"]
+
+    @pytest.mark.parametrize("typed", TYPED)
+    def test_memory_is_told_as_that(
+        self, typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path("artifacts").mkdir()
+        assert main(typed.format("memory://bucket/models").split()) == 2
+        told = capsys.readouterr().err
+        assert "memory:// ends with its process" in told
+        assert told.endswith(f"\nhint: {TYPED[typed].format('artifacts')}\n")
+
+    @pytest.mark.parametrize("protocol", ["file", "local", "FILE"])
+    def test_a_file_url_is_its_path(self, protocol: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        url = f"{protocol}://{tmp_path}"
+        assert here(url, taker="parity", hint="") == tmp_path
+        with pytest.raises(UsageError, match=f"{tmp_path} is neither an artifact directory nor") as caught:
+            kexport.parity(url)
+        assert "://" not in str(caught.value)
+        assert main(["inspect", f"{url}/no.onnx"]) == 2
+        assert f"error: {tmp_path}/no.onnx does not exist" in capsys.readouterr().err
+        assert main(["parity", f"{url}/no"]) == 2
+        assert f"{tmp_path}/no' does not exist" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("command", ["parity", "bench", "sign --key k"])
+    def test_an_empty_name_is_none(self, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main([*command.split(), ""]) == 2
+        assert "does not exist" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kexport import bundles
 from kexport.bundles import archive, common, deployment
+from kexport.options.place import here
 
 Place = str | PathLike[str]
 
@@ -31,11 +32,16 @@ def bundle(
     file does not say. Raises UnknownNameError, UsageError for what cannot be bundled so or a place that is taken,
     StoreError.
     """
-    found, path = bundles.find(name), Path(artifact)
+    found, path = bundles.find(name), here(artifact, taker="bundle", hint="kexport.verify({url!r})")
+    runtime = None if runtime_files is None else _here(runtime_files, "runtime_files")
+    usual = f"{path.name.replace('.', '-')}-{name}{archive.SUFFIX if archived else ''}"
+    place = _here(output, "output") if output else Path(usual)
     read = deployment.read(
         path, labels=None if labels is None else Path(labels),
         preprocessing=None if preprocessing is None else str(preprocessing), resize=resize,
     )  # fmt: skip
-    what = replace(read, runtime_files=None if runtime_files is None else Path(runtime_files))
-    usual = f"{path.name.replace('.', '-')}-{name}{archive.SUFFIX if archived else ''}"
-    return archive.write(common.contents(found, what), Path(output or usual), archived=archived)
+    return archive.write(common.contents(found, replace(read, runtime_files=runtime)), place, archived=archived)
+
+
+def _here(given: Place, word: str) -> Path:
+    return here(given, taker=f"{word} of bundle", hint=f"{word}='folder'")

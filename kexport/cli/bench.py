@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from kexport.cli import output, progress, verdict
-from kexport.cli.options import json_option, trusted_option
+from kexport.cli.options import STORED_HINT, Here, json_option, trusted_option
 from kexport.cli.run_cells import show
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ ORDER = 50
 
 
 @click.command("bench")
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path, exists=True), metavar="[DIR|ARTIFACT]...")
+@click.argument("paths", nargs=-1, type=Here(hint=STORED_HINT, exists=True), metavar="[DIR|ARTIFACT]...")
 @click.option(
     "--device",
     default="cpu",

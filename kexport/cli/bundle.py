@@ -7,13 +7,13 @@ from pathlib import Path
 import rich_click as click
 
 from kexport.cli import output
-from kexport.cli.options import contract_options
+from kexport.cli.options import STORED_HINT, Here, contract_options
 
 ORDER = 77
 
 
 @click.command("bundle")
-@click.argument("artifact", type=click.Path(path_type=Path), metavar="ARTIFACT")
+@click.argument("artifact", type=Here(hint=STORED_HINT), metavar="ARTIFACT")
 @click.option(
     "--for",
     "name",
@@ -25,14 +25,14 @@ ORDER = 77
     "-o",
     "--output",
     "place",
-    type=click.Path(path_type=Path),
+    type=Here(),
     metavar="PLACE",
     help="The folder or archive to write; <artifact>-<name> here unless said, e.g. -o deploy/camera",
 )
 @click.option("--archive", is_flag=True, help="One .tar.gz, the same bytes each time, e.g. --for cpp --archive")
 @click.option(
     "--runtime-files",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=Here(file_okay=False),
     metavar="DIR",
     help="For web: a node_modules whose runtime goes into the bundle, e.g. --runtime-files node_modules",
 )

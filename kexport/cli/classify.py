@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from kexport.cli import output
-from kexport.cli.options import contract_options, json_option
+from kexport.cli.options import STORED_HINT, Here, contract_options, json_option
 
 if TYPE_CHECKING:
     from kexport.evidence.classification import Answer, Classification
@@ -19,8 +19,10 @@ ORDER = 32
 
 
 @click.command("classify")
-@click.argument("artifact", type=click.Path(path_type=Path), metavar="ARTIFACT")
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE...")
+@click.argument("artifact", type=Here(hint=STORED_HINT), metavar="ARTIFACT")
+@click.argument(
+    "images", nargs=-1, required=True, type=Here(hint="kexport classify ARTIFACT FILE.jpg"), metavar="IMAGE..."
+)
 @click.option("--top", type=int, default=5, show_default=True, metavar="K", help="Classes told, e.g. --top 1")
 @contract_options
 @click.option(

@@ -8,6 +8,7 @@ from pathlib import Path
 import rich_click as click
 
 from kexport.cli import output, progress
+from kexport.cli.options import Here
 from kexport.cli.run_cells import tell
 
 ORDER = 92
@@ -18,7 +19,7 @@ ORDER = 92
     "-o",
     "--output",
     "directory",
-    type=click.Path(path_type=Path),
+    type=Here(),
     default=Path("kexport-demo"),
     show_default=True,
     metavar="DIR",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from kexport.cli import output
+from kexport.cli.options import STORED_HINT, Here
 from kexport.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ def _limits(function: Any) -> Any:
 
 
 @click.command("diff")
-@click.argument("baseline", type=click.Path(path_type=Path, exists=True), metavar="BASELINE")
-@click.argument("new", type=click.Path(path_type=Path, exists=True), metavar="NEW")
+@click.argument("baseline", type=Here(hint=STORED_HINT, exists=True), metavar="BASELINE")
+@click.argument("new", type=Here(hint=STORED_HINT, exists=True), metavar="NEW")
 @_limits
 @click.option(
     "--operators", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from kexport.cli import output
-from kexport.cli.options import contract_options, json_option
+from kexport.cli.options import STORED_HINT, Here, contract_options, json_option
 from kexport.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ ORDER = 34
 
 
 @click.command("inspect")
-@click.argument("artifact", type=click.Path(path_type=Path), metavar="ARTIFACT")
+@click.argument("artifact", type=Here(hint=STORED_HINT), metavar="ARTIFACT")
 @click.option(
     "--layers",
     type=click.IntRange(min=1),

@@ -13,7 +13,7 @@ from kexport.cli import completion
 from kexport.errors import UsageError
 from kexport.options import TABLE, ExportOptions, Goes, Option, of
 from kexport.options.kinds import Number, Switch, Texts
-from kexport.options.place import Url, place
+from kexport.options.place import Url, here, is_url, place
 
 Command = Callable[..., int]
 Callback = Callable[[click.Context, click.Parameter, Any], Any]
@@ -86,6 +86,30 @@ def _require_lasting(text: str, *, hint: str) -> None:
             "or another URL",
             hint=hint,
         )
+
+
+STORED_HINT = "kexport verify {url}"
+"""What can be typed instead of a command that takes no URL of artifacts."""
+
+
+class Here(click.Path):
+    """A path of this machine, or its file:// URL; UsageError for another URL, which would be a folder named s3:.
+
+    ``hint`` is what to type instead, with ``{url}`` for the URL; the option with its metavar unless said.
+    """
+
+    def __init__(self, *, hint: str | None = None, **more: Any) -> None:
+        super().__init__(path_type=Path, **more)
+        self.hint = hint
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        option = param.opts[0] if isinstance(param, click.Option) else ""
+        hint = self.hint or f"{option} {param.metavar if param else ''}"
+        _require_lasting(str(value), hint=hint.format(url="artifacts"))
+        taker = f"{ctx.command_path if ctx else 'kexport'} {option}".rstrip()
+        path = here(value, taker=taker, hint=hint)
+        return super().convert(str(path) if is_url(str(value)) else value, param, ctx)
 
 
 class Stored(click.Path):

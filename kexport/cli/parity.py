@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from kexport.cli import output, progress
-from kexport.cli.options import json_option, trusted_option
+from kexport.cli.options import STORED_HINT, Here, json_option, trusted_option
 from kexport.cli.run_cells import tell
 from kexport.errors import UsageError
 
@@ -22,7 +22,7 @@ ORDER = 40
 
 
 @click.command("parity")
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path, exists=True), metavar="[DIR|ARTIFACT]...")
+@click.argument("paths", nargs=-1, type=Here(hint=STORED_HINT, exists=True), metavar="[DIR|ARTIFACT]...")
 @click.option(
     "--with-keras",
     is_flag=True,
@@ -41,7 +41,7 @@ ORDER = 40
 )
 @click.option(
     "--reference",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    type=Here(dir_okay=False, exists=True),
     metavar="FILE",
     help="With --by-layer: stored answers of Keras, for files of any maker, e.g. --reference M-reference-012.npz",
 )
@@ -49,7 +49,7 @@ ORDER = 40
     "-o",
     "--output",
     "reproduce",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=Here(file_okay=False),
     metavar="FOLDER",
     help="With --by-layer: a page, error over depth; the first layer that differs as a file, with script, e.g. -o why",
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from kexport.cli import completion, output, progress
-from kexport.cli.options import asked, calibration_option, json_option, model_options
+from kexport.cli.options import Here, asked, calibration_option, json_option, model_options
 from kexport.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def report_file(_context: click.Context, _parameter: click.Parameter, path: Path
     "-o",
     "--output",
     "path",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=Here(dir_okay=False),
     callback=report_file,
     metavar="FILE",
     help="Write the page with its plot as well, or .md, .json by the name's ending, e.g. -o layers.html",

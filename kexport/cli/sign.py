@@ -7,16 +7,17 @@ from pathlib import Path
 import rich_click as click
 
 from kexport.cli import output
+from kexport.cli.options import STORED_HINT, Here
 
 ORDER = 85
 
 
 @click.command("sign")
-@click.argument("directory", type=click.Path(path_type=Path, file_okay=False, exists=True), metavar="DIR")
+@click.argument("directory", type=Here(hint=STORED_HINT, file_okay=False, exists=True), metavar="DIR")
 @click.option(
     "--key",
     required=True,
-    type=click.Path(path_type=Path),
+    type=Here(),
     metavar="FILE",
     help="Private key of an elliptic curve in PEM, which signs offline, e.g. --key key.pem",
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import rich_click as click
 
 from kexport.cli import output
-from kexport.cli.options import Stored
+from kexport.cli.options import Here, Stored
 from kexport.options.place import Url
 
 ORDER = 80
@@ -18,7 +18,7 @@ WITHOUT_KEY = "; without --key nobody can tell who made the files, or whether al
 @click.argument("directory", type=Stored(), metavar="DIR|URL")
 @click.option(
     "--key",
-    type=click.Path(path_type=Path),
+    type=Here(),
     metavar="FILE",
     help="Public key of who signed the folder: then every change since is seen, e.g. --key public.pem",
 )

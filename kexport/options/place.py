@@ -74,6 +74,23 @@ def place(given: str | PathLike[str]) -> Path | Url:
     return Path(given)
 
 
+def here(given: str | PathLike[str], *, taker: str, hint: str) -> Path:
+    """The path of this machine that a text names, as it stands or as a file:// URL; UsageError for another URL.
+
+    ``taker`` is who cannot read there, ``hint`` what to type instead, with ``{url}`` where the URL stands.
+    """
+    found = place(given)
+    if isinstance(found, Path):
+        return found
+    if found.protocol in LOCAL:
+        return Path(found.text.partition("://")[2])
+    raise UsageError(
+        f"{found}: {taker} takes a file or folder of this machine; verify and report take URLs, and -o of export and "
+        "all writes to them",
+        hint=hint.format(url=str(found)),
+    )
+
+
 def _misspelt(text: str, protocol: str, rest: str) -> UsageError:
     """What is said of ``s3:/bucket/models``."""
     folder = os.path.abspath(text.partition(":")[2]) if protocol in LOCAL else rest.strip("/") or "bucket/models"  # noqa: PTH100 - as typed
