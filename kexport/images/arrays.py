@@ -49,14 +49,19 @@ class ArrayFile:
 
     def blocks(self, size: int) -> Iterator[npt.NDArray[Any]]:
         """The network's inputs, ``size`` rows at a time, the last block shorter. Raises SourceError if damaged."""
+        return map(self.inputs, self.stored(size))
+
+    def stored(self, size: int) -> Iterator[npt.NDArray[Any]]:
+        """The rows as they lie in the file, in the same blocks. Raises SourceError if damaged."""
         row = int(np.prod(self.shape[1:])) * np.dtype(self.dtype).itemsize
         with _member(self.path, self.name) as (stream, _, _):
             for start in range(0, self.shape[0], size):
                 rows = min(size, self.shape[0] - start)
                 raw = np.frombuffer(_exactly(stream, rows * row, self.path), self.dtype)
-                yield self._inputs(raw.reshape(rows, *self.shape[1:]))
+                yield raw.reshape(rows, *self.shape[1:])
 
-    def _inputs(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def inputs(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """What the network takes for rows of the file."""
         if self.dtype == PIXELS and self.contract is not None:
             return prepare(rows, self.contract)
         with np.errstate(over="ignore"):  # becomes infinity, which the reader refuses

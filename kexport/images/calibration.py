@@ -246,17 +246,21 @@ def _arrays(
     text: str, name: str, shape: tuple[int, int, int], contract: Preprocessing, input_range: InputRange
 ) -> CalibrationSet:
     source = arrays.open_array(Path(text), input_name=name, shape=shape, contract=contract)
-    low, high = math.inf, -math.inf
+    low, high, most = math.inf, -math.inf, 0.0
     correlations: list[float] = []
     members: list[Member] = []
-    for block in source.blocks(_BLOCK):
-        for row in block:
+    for stored in source.stored(_BLOCK):
+        most = max(most, float(stored.max()))
+        for row in source.inputs(stored):
             label = f"{text} image {len(members)}"
             checks.refuse_non_finite(label, row)
             low, high = min(low, float(row.min())), max(high, float(row.max()))
             correlations.append(similarity.neighbour_correlation(row))
             members.append(Member.of(label, similarity.look(row)))
-    checks.refuse_range(text, (low, high), input_range, mode=contract.mode)
+    if source.are_pixels:
+        checks.refuse_divided(text, most, mode=contract.mode)
+    else:
+        checks.refuse_range(text, (low, high), input_range, mode=contract.mode)
     names = [each.name for each in members]
     checks.refuse_noise(text, correlations, names, hint=NOISE_HINT)
     return CalibrationSet(

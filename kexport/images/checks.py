@@ -154,6 +154,19 @@ def refuse_range(text: str, found: InputRange, expected: InputRange, *, mode: st
     )
 
 
+def refuse_divided(text: str, most: float, *, mode: str) -> None:
+    """uint8 pixels that are all 0 or 1: divided by 255 before they became whole, or a mask.
+
+    How dark the others may be is not judged: they go through the network's own contract, as those of an image file.
+    """
+    if most > 1 or mode == UNKNOWN:
+        return
+    raise UsageError(
+        f"{text}: uint8 pixels from 0 to {most:.0f}, as of a mask or of images divided by 255; expected 0 to 255",
+        hint="np.savez('images.npz', input=images) with images of uint8 as they were decoded, before any division",
+    )
+
+
 def refuse_noise(text: str, correlations: Sequence[float], names: Sequence[str], *, hint: str) -> None:
     """Noise and constant images as a set are refused; both calibrate on what no camera gives."""
     values = np.array(correlations)

@@ -79,9 +79,17 @@ def members(
             if spec is first:
                 low, high = min(low, float(values.min())), max(high, float(values.max()))
                 found += [_member(f"{text}[{start + place}]", row, picture) for place, row in enumerate(values)]
-    if picture and contract is not None:
+    if picture and contract is not None and mapped(files[first.name]).dtype == arrays.PIXELS:
+        checks.refuse_divided(text, _most(files[first.name]), mode=contract.mode)
+    elif picture and contract is not None:
         checks.refuse_range(text, (low, high), limits, mode=contract.mode)
     return tuple(found)
+
+
+def _most(file: str) -> float:
+    """The largest number of an array, read in blocks."""
+    array = mapped(file)
+    return max(float(array[start : start + _BLOCK].max()) for start in range(0, len(array), _BLOCK))
 
 
 def _member(name: str, row: Array, picture: bool) -> Member:

@@ -181,6 +181,32 @@ def test_arrays_in_the_right_range(tmp_path: Path, model: str) -> None:
     assert opened(arrays(tmp_path / "x.npz", images=images), model).count == 8
 
 
+@pytest.mark.parametrize("model", ["MobileNetV3Small", "MobileNet", "DenseNet121", "ResNet50"])
+@pytest.mark.parametrize(("low", "high"), [(0, 118), (0, 12), (200, 255)])
+def test_dark_and_bright_pixels_are_taken_as_image_files_are(
+    tmp_path: Path, model: str, low: float, high: float
+) -> None:
+    """uint8 pixels go through the network's contract, so that their scale cannot be another."""
+    pixels = seeded_images(8, (*SIZE, 3), seed=0, low=low, high=high).round().astype(np.uint8)
+    found = opened(arrays(tmp_path / "x.npz", images=pixels), model)
+    contract = catalog.preprocessing(catalog.application(model), SIZE)
+    np.testing.assert_array_equal(everything(found, 8), photographs.prepare(pixels, contract))
+    assert found.notes == opened(folder(tmp_path / "images", pixels), model).notes
+
+
+@pytest.mark.parametrize("model", ["MobileNetV3Small", "MobileNet", "ResNet50"])
+@pytest.mark.parametrize("most", [0, 1])
+def test_pixels_that_were_divided(tmp_path: Path, model: str, most: int) -> None:
+    pixels = np.zeros((8, *SIZE, 3), np.uint8)
+    pixels[:, :14] = most
+    error = refused(arrays(tmp_path / "x.npz", images=pixels), model)
+    assert error.message == (
+        f"{tmp_path / 'x.npz'}: uint8 pixels from 0 to {most}, as of a mask or of images divided by 255; "
+        "expected 0 to 255"
+    )
+    assert str(error.hint).startswith("np.savez('images.npz', input=images) with images of uint8")
+
+
 @pytest.mark.parametrize("kind", ["uniform", "gaussian", "pixels", "jpeg"])
 def test_noise(tmp_path: Path, kind: str) -> None:
     rng = np.random.default_rng(0)

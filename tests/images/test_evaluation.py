@@ -242,3 +242,33 @@ def test_what_keras_said_reads_back(tmp_path: Path) -> None:
 def test_one_class(tmp_path: Path) -> None:
     found = opened(pictures(tmp_path, ["3/a.png", "3/b.png"]))
     assert found.notes == ("all 2 images are of class 3: accuracy on one class says little",)
+
+
+def from_arrays(folder: Path, images: np.ndarray, model: str, *, dtype: str = "float32") -> EvaluationSet:
+    np.savez(folder / "x.npz", input=images, labels=np.arange(len(images)) % 3)
+    application = catalog.application(model)
+    return evaluation.open_arrays(
+        folder / "x.npz",
+        catalog.preprocessing(application, SIZE),
+        (Signature(name="input", shape=(None, *SIZE, 3), dtype=dtype),),
+        (Signature(name="output", shape=(None, 3), dtype="float32"),),
+        folder,
+        text="x.npz",
+        limits=catalog.input_range(application),
+    )
+
+
+DARK = seeded_images(8, (*SIZE, 3), seed=0, low=0, high=118).round().astype(np.uint8)
+
+
+@pytest.mark.parametrize("model", ["MobileNetV3Small", "MobileNet", "ResNet50"])
+def test_dark_pixels_of_a_file_of_arrays(tmp_path: Path, model: str) -> None:
+    assert len(from_arrays(tmp_path, DARK, model).members) == 8
+    with pytest.raises(UsageError, match=r"x\.npz: uint8 pixels from 0 to 1, as of a mask or of images divided by 255"):
+        from_arrays(tmp_path, DARK // 117, model)
+    with pytest.raises(UsageError, match=r"x\.npz: values from 0\.01.* to 0\.9.*; the network .* takes"):
+        from_arrays(tmp_path, (DARK / 118).astype(np.float32), model)
+
+
+def test_dark_pixels_of_a_network_that_takes_whole_numbers(tmp_path: Path) -> None:
+    assert len(from_arrays(tmp_path, DARK, "MobileNetV3Small", dtype="uint8").members) == 8

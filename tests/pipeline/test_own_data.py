@@ -265,7 +265,7 @@ def top1(outputs: Any, labels: Any) -> float:
         ),
         (
             {"eval": GIVEN, "calibration": IMAGES * 0, "schemes": "int8"},
-            "^calibration: values from 0 to 0; the network",
+            "^calibration: uint8 pixels from 0 to 0, as of a mask",
         ),
     ],
 )
