@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kexport.errors import UsageError
 from kexport.options import ExportOptions
 from kexport.options.gates import check_max_drop, check_max_latency_ratio, check_min_agreement
 from kexport.quantization import recipe_file
-from kexport.specs import CALIBRATED, Scheme
+from kexport.specs import CALIBRATED, Boundary, Format, Scheme, integer_io_hint
+
+Pair = tuple[Format, Scheme]
 
 
 def check(options: ExportOptions) -> None:
-    """UsageError for a bound that nothing could be held to, and for layers of schemes without any."""
+    """UsageError for a bound that nothing could be held to, and for a recipe that cannot be read."""
     _check_max_drop(options)
     _check_min_agreement(options)
-    _check_layers(options)
+    _check_recipe(options)
     _check_latency(options)
 
 
@@ -23,15 +26,36 @@ def _schemes(options: ExportOptions) -> tuple[Scheme, ...]:
     return options.schemes or (Scheme.FLOAT32,)
 
 
-def _check_layers(options: ExportOptions) -> None:
-    """UsageError for what is said of layers of int8 where there are none, and for a recipe that cannot be read."""
-    said = f"--keep-float {options.keep_float[0]}" if options.keep_float else f"--recipe {options.recipe}"
-    if (options.keep_float or options.recipe is not None) and CALIBRATED.isdisjoint(_schemes(options)):
+def check_int8(asked: Sequence[ExportOptions], pairs: Sequence[Pair], *, hint: str = "--schemes int8") -> None:
+    """UsageError for what is said of int8 files where none of the ``pairs`` of a request is one.
+
+    ``asked`` is one for each target: what is typed holds for all of them, and those without int8 have nothing of it.
+    """
+    schemes = dict.fromkeys(scheme for _, scheme in pairs)
+    found = next((each for options in asked for each in _said_of_int8(options)), None)
+    if found is not None and CALIBRATED.isdisjoint(schemes):
+        raise UsageError(f"{found[0]} with {', '.join(schemes)}: expected scheme int8, {found[1]}", hint=hint)
+    io = next((options.io for options in asked if options.io not in (None, Boundary.FLOAT32)), None)
+    if io is not None and not any(scheme in form.integer_io for form, scheme in pairs):
         raise UsageError(
-            f"{said} with {', '.join(_schemes(options))}: expected scheme int8, all layers of which are quantized "
-            "unless said",
-            hint="--schemes int8",
+            f"--io {io}: only TFLite files of scheme int8 have integer inputs and outputs", hint=integer_io_hint()
         )
+
+
+def _said_of_int8(options: ExportOptions) -> Iterator[tuple[str, str]]:
+    """What is said of int8 files alone, and why of these."""
+    layers = "all layers of which are quantized unless said"
+    yield from ((f"--keep-float {layer}", layers) for layer in options.keep_float)
+    if options.recipe is not None:
+        yield f"--recipe {options.recipe}", layers
+    if options.kernels is not None:
+        yield f"--kernels {options.kernels}", "whose kernels have such a range"
+    if options.integer_head:
+        yield "--integer-head", "whose last dense layer it is about"
+
+
+def _check_recipe(options: ExportOptions) -> None:
+    """UsageError for a recipe that cannot be read."""
     if options.recipe is not None:
         recipe_file.read(Path(options.recipe))
 

@@ -31,7 +31,6 @@ from kexport.specs import (
     ModelSpec,
     Scheme,
     WeightsSpec,
-    integer_io_hint,
 )
 
 IMAGENET = "imagenet"
@@ -50,9 +49,15 @@ def cells(models: Sequence[Named], options: ExportOptions) -> tuple[Cell, ...]:
     for _, what in asked:
         _check_images(what)
         _check_called(what, models)
+    _check_int8(options, [what for _, what in asked])
     made = [(name, cell) for model in models for name, what in asked for cell in _cells(model, what, len(models))]
     same_name.refuse(made)
     return tuple(dict.fromkeys(cell for _, cell in made))
+
+
+def _check_int8(typed: ExportOptions, asked: Sequence[ExportOptions]) -> None:
+    hint = "--schemes auto --calibration photos" if automatic.asked(typed) else "--schemes int8"
+    gates.check_int8(asked, [pair for what in asked for pair in _pairs(what)], hint=hint)
 
 
 def _check_called(what: ExportOptions, models: Sequence[Named]) -> None:
@@ -68,7 +73,6 @@ def _cells(model: Named, what: ExportOptions, models: int) -> Iterator[Cell]:
     spec = _spec(model, what, weights) if isinstance(model, Application) else own(model, what)
     pairs = _pairs(what)
     unsupported.require_engines(pairs or _asked(what), what.engine)
-    _check_io(what, pairs)
     gates.check(what)
     for form, scheme in pairs:
         yield Cell(
@@ -100,14 +104,6 @@ def _pairs(what: ExportOptions) -> list[tuple[Format, Scheme]]:
 def _asked(what: ExportOptions) -> list[tuple[Format, Scheme]]:
     forms, schemes = what.formats or (), what.schemes or ()
     return [(form, scheme) for form in forms for scheme in schemes if scheme in form.schemes]
-
-
-def _check_io(options: ExportOptions, pairs: list[tuple[Format, Scheme]]) -> None:
-    if options.io not in (None, Boundary.FLOAT32) and not any(scheme in form.integer_io for form, scheme in pairs):
-        raise UsageError(
-            f"--io {options.io}: only TFLite files of scheme int8 have integer inputs and outputs",
-            hint=integer_io_hint(),
-        )
 
 
 def settings(options: ExportOptions, target: str | None = None) -> ExportOptions:

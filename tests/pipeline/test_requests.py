@@ -10,7 +10,7 @@ import pytest
 from kexport.errors import KexportError, UsageError
 from kexport.pipeline.requests import ExportOptions, benchmark, cells
 from kexport.sources.catalog import APPLICATIONS, select
-from kexport.specs import Cell, Engine, Format, Scheme
+from kexport.specs import CALIBRATED, Boundary, Cell, Engine, Format, Kernels, Scheme
 
 ONE = select(["ResNet50"])
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -244,3 +244,82 @@ def test_bench_threads_are_those_of_this_machine(monkeypatch: pytest.MonkeyPatch
     found = benchmark(replace(asked, bench_threads=1))
     assert found is not None
     assert found.threads == 1
+
+
+RECIPE = 'description = "wide"\nkernels = "full"\n'
+OF_INT8 = {
+    "--keep-float conv1": ({"keep_float": ("conv1",)}, "all layers of which are quantized unless said"),
+    "--recipe r.toml": ({"recipe": "r.toml"}, "all layers of which are quantized unless said"),
+    "--kernels full": ({"kernels": Kernels.FULL}, "whose kernels have such a range"),
+    "--kernels portable": ({"kernels": Kernels.PORTABLE}, "whose kernels have such a range"),
+    "--integer-head": ({"integer_head": True}, "whose last dense layer it is about"),
+}
+
+
+@pytest.fixture
+def recipe_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "r.toml").write_text(RECIPE)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("recipe_here")
+@pytest.mark.parametrize("said", OF_INT8)
+@pytest.mark.parametrize(
+    ("more", "schemes"),
+    [
+        ({}, "float32"),
+        ({"schemes": (Scheme.FLOAT16, Scheme.DYNAMIC)}, "float16, dynamic"),
+        ({"target": ("android", "portable")}, "float32, float16"),
+    ],
+)
+def test_what_is_said_of_int8_is_refused_alike_where_there_is_none(
+    said: str, more: dict[str, object], schemes: str
+) -> None:
+    typed, why = OF_INT8[said]
+    with pytest.raises(UsageError) as caught:
+        plan(**typed, **more)
+    assert caught.value.message == f"{said} with {schemes}: expected scheme int8, {why}"
+    assert caught.value.hint == "--schemes int8"
+
+
+@pytest.mark.usefixtures("recipe_here")
+@pytest.mark.parametrize("said", OF_INT8)
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"schemes": (Scheme.FLOAT32, Scheme.INT8, Scheme.FLOAT16)},
+        {"schemes": ("auto",), "calibration": "synthetic:0"},
+        {"formats": (Format.TFLITE,), "schemes": (Scheme.INT16X8,)},
+        {"target": ("android-int8",)},
+        {"target": ("portable", "server-cpu-int8")},
+        {"target": ("microcontroller-int8",), "schemes": (Scheme.FLOAT32, Scheme.INT8)},
+    ],
+)
+def test_what_is_said_of_int8_goes_to_the_int8_files_alone(said: str, more: dict[str, object]) -> None:
+    typed, _ = OF_INT8[said]
+    ((name, value),) = typed.items()
+    made = plan(**typed, **({"calibration": "synthetic:0"} | more))
+    for cell in made:
+        assert (getattr(cell, name) == value) is (cell.scheme in CALIBRATED)
+    assert any(cell.scheme in CALIBRATED for cell in made)
+
+
+@pytest.mark.parametrize("said", ["--kernels full", "--integer-head", "--keep-float conv1"])
+def test_schemes_that_are_chosen_lack_int8_for_want_of_images(said: str) -> None:
+    typed, _ = OF_INT8[said]
+    with pytest.raises(UsageError, match=f"{said} with float32, float16, dynamic: expected scheme int8") as caught:
+        plan(schemes=("auto",), **typed)
+    assert caught.value.hint == "--schemes auto --calibration photos"
+
+
+@pytest.mark.parametrize("targets", [("android",), ("android", "portable"), ()])
+def test_integer_inputs_where_no_file_has_them(targets: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match="--io int8: only TFLite files of scheme int8 have integer inputs") as caught:
+        plan(io=Boundary.INT8, target=targets)
+    assert caught.value.hint == "--formats tflite --schemes int8"
+
+
+def test_integer_inputs_of_one_target_among_others() -> None:
+    made = plan(io=Boundary.INT8, target=("portable", "microcontroller-int8"), calibration="synthetic:0")
+    assert {cell.io for cell in made if cell.scheme is Scheme.INT8} == {Boundary.INT8}
+    assert {cell.io for cell in made if cell.scheme is not Scheme.INT8} == {Boundary.FLOAT32}
