@@ -30,7 +30,7 @@ class CellOptions:
     max_drop: float | None = option(
         Number(), Goes.CELL,
         "What a file may lose on the data of --eval, of top-1 or of another network's own figure; of int8 the fewest "
-        "layers stay float32 for it",
+        "layers, at most half, stay float32 for it",
         "--schemes int8 --max-drop 0.5", metavar="POINTS",
     )  # fmt: skip
     min_agreement: float | None = option(

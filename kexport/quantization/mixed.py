@@ -127,7 +127,8 @@ def problems(
         )
         yield (
             f"{_bound(search_)} was not met: the least {search_.metric} drop is {_drop(search_.taken, search_.unit)}; "
-            f"drop in {search_.unit} with float32 layers: {tried}, of {search_.layers}"
+            f"drop in {search_.unit} with float32 layers: {tried}, of {search_.layers}, "
+            "at most half of which are left in float32"
         )
     elif scored is not None and scored.headline is not None:
         own, figure = trial_of(0, scored, bound), scored.headline

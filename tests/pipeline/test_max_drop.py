@@ -148,10 +148,11 @@ def test_a_bound_that_no_plan_meets(wild: Toy, tmp_path: Path) -> None:
         r"--max-drop 0 was not met: the least top-1 drop is \d+\.\d\d points "
         r"\(95 % interval -?\d+\.\d\d to \d+\.\d\d\); "
         r"drop in points with float32 layers: \d+\.\d\d with 0, \d+\.\d\d with 1, \d+\.\d\d with 2, "
-        r"\d+\.\d\d with 3, of 6"
+        r"\d+\.\d\d with 3, of 6, at most half of which are left in float32"
     )
     assert re.search(said, onnx.reason)
     assert re.search(said, tflite.reason)
+    assert (onnx.hint, tflite.hint) == ("--schemes float16", "--schemes float16"), "the same again would fail again"
     assert not list(tmp_path.rglob("*.onnx")), "an artifact that fails is not published"
     assert onnx.quantization.recipe is not None
     assert [rule.layer for rule in onnx.quantization.recipe.rules] == list(found.float_layers)
@@ -182,6 +183,7 @@ def test_a_share_of_equal_decisions_is_asked_of_every_scheme(wild: Toy, tmp_path
         r"the bound is --min-agreement 0\.999"
     )
     assert re.search(said, int8_.reason)
+    assert int8_.hint == "--schemes float16"
     assert [path.name for path in tmp_path.rglob("*.onnx")] == ["toy-float32.onnx"]
 
 
@@ -201,6 +203,7 @@ def test_a_drop_is_asked_of_schemes_without_layers_to_keep(wild: Toy, tmp_path: 
         assert "--max-drop 0" in record.reproduce
     said = r"the top-1 drop of this file is \d+\.\d\d points \(95 % interval .* to .*\), the bound is --max-drop 0"
     assert re.search(said, records[2].reason)
+    assert records[2].hint == "--schemes float16"
     assert not list(tmp_path.rglob("*dynamic.onnx"))
 
 

@@ -114,7 +114,7 @@ def test_the_best_plan_is_kept_where_the_bound_cannot_be_met() -> None:
     assert problem == (
         "--max-drop 0.5 was not met: the least top-1 drop is 1.00 points (95 % interval 0.00 to 2.00); "
         "drop in points with float32 layers: 3.00 with 0, 2.00 with 1, 1.00 with 2, 1.50 with 4, 1.00 with 8, "
-        "1.25 with 10, of 20"
+        "1.25 with 10, of 20, at most half of which are left in float32"
     )
     assert told(found.search) == (
         "top-1 drop of 1.00 points (95 % interval 0.00 to 2.00) exceeds --max-drop 0.5 "

@@ -17,7 +17,7 @@ from kexport.graph import file as graph_file
 from kexport.images.answers_file import ANSWERS
 from kexport.passes import optimize as optimized
 from kexport.passes.embed import embedded
-from kexport.pipeline import int8, provenance, resume
+from kexport.pipeline import int8, provenance, remedies, resume
 from kexport.pipeline.proof import Proof, bounds_of, prove, reference_name
 from kexport.pipeline.steps import Clock, Step, follow
 from kexport.pipeline.tasks import WITH_RUNTIMES, Task
@@ -90,13 +90,19 @@ class Making:
     def problems(self) -> tuple[str, ...]:
         """What speaks against publishing; empty if nothing does."""
         assert self.proof is not None
+        size = gates.size(self.cell.max_size, files.size_bytes(self.staged))
+        return (*parity.failures(self.proof.parity.checks), *self.lost, *size)
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """What the evaluation data say against it."""
         search = self.quantized.search if self.quantized else None
-        return (
-            *parity.failures(self.proof.parity.checks),
-            *scoring.problems(self.scored),
-            *mixed.problems(search, self.scored, self.cell.max_drop),
-            *gates.size(self.cell.max_size, files.size_bytes(self.staged)),
-        )
+        return (*scoring.problems(self.scored), *mixed.problems(search, self.scored, self.cell.max_drop))
+
+    @property
+    def cure(self) -> str:
+        """What would help, where the same command again would not."""
+        return remedies.of_accuracy(self.cell) if self.lost else ""
 
 
 def rebuild(state: Making) -> Making:
@@ -205,8 +211,9 @@ def make_cell(request: CellRequest, clock: Clock, *, own: Measure | None = None)
 def _record(state: Making) -> Record:
     assert state.proof is not None
     cell, request = state.cell, state.request
-    ending = verdict.of(state.problems, state.proof.parity, state.ready.facts, reproduce=request.reproduce)
-    artifact, facts, versions = _artifact(state), embedding.of_file(state.ready.facts), backend.recorded(cell.reference)
+    compared, facts = state.proof.parity, state.ready.facts
+    ending = verdict.of(state.problems, compared, facts, reproduce=request.reproduce, cure=state.cure)
+    artifact, facts, versions = _artifact(state), embedding.of_file(facts), backend.recorded(cell.reference)
     return Record(
         model=cell.model.name,
         format=cell.format,
@@ -218,7 +225,7 @@ def _record(state: Making) -> Record:
         reproduce=request.reproduce,
         source=facts,
         artifact=artifact,
-        parity=state.proof.parity,
+        parity=compared,
         accuracy=state.scored,
         quantization=state.quantized,
         cost=_cost(state),

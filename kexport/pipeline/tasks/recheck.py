@@ -10,7 +10,7 @@ from kexport import files, machine, runtimes, store
 from kexport.errors import ArtifactError, SourceError
 from kexport.evidence import parity, scoring, verdict
 from kexport.images.evaluation import FACTS
-from kexport.pipeline import resume
+from kexport.pipeline import remedies, resume
 from kexport.pipeline.proof import prove, reference_name
 from kexport.pipeline.steps import Clock
 from kexport.pipeline.tasks import WITH_RUNTIMES, Task
@@ -34,13 +34,15 @@ def recheck_cell(request: CellRequest, clock: Clock) -> Record:
     _require_same_weights(before, ready, Path(request.folder) / reference_name(request.cell))
     found, problems = _found(request, before, ready, clock)
     scored = before.accuracy if problems else _scored(request, before, ready, clock)
-    problems = (*problems, *scoring.problems(scored), *mixed.problems(None, scored, request.cell.max_drop))
-    ending = verdict.of(problems, found, ready.facts, reproduce=request.reproduce)
+    lost = (*scoring.problems(scored), *mixed.problems(None, scored, request.cell.max_drop))
+    cure = remedies.of_accuracy(request.cell) if lost and not problems else ""
+    problems, again = (*problems, *lost), f"{request.reproduce} makes it again"
+    ending = verdict.of(problems, found, ready.facts, reproduce=request.reproduce, cure=cure or again)
     record = replace(
         before,
         status=ending.status,
         reason=ending.reason,
-        hint=f"{ending.hint} makes it again" if problems else ending.hint,
+        hint=ending.hint,
         reproduce=request.reproduce if problems else before.reproduce,
         traceback="",
         parity=found,
