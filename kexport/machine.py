@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 CPU_INFO = Path("/proc/cpuinfo")
 SELF_STATUS = Path("/proc/self/status")
 INSTRUCTIONS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm")
+SUMS_OF_EIGHT_BITS = frozenset({"avx_vnni", "avx512_vnni", "asimddp", "i8mm"})
+"""Those that add products of eight bits up in 32 bits: without them, x86 CPUs add pairs in saturating int16."""
 PACKAGES = (
     "keras", "tensorflow", "tensorflow-cpu", "jax", "jaxlib", "openvino", "numpy", "onnx", "onnxruntime",
     "onnxruntime-gpu", "tf2onnx", "ai-edge-litert", "flatbuffers",
@@ -172,6 +174,12 @@ def instructions(*, cpu_info: Path = CPU_INFO) -> tuple[str, ...]:
     """Those of `INSTRUCTIONS` that decide int8 and float speed and that this processor has."""
     flags = (_cpu_field("flags", cpu_info=cpu_info) or _cpu_field("Features", cpu_info=cpu_info)).split()
     return tuple(name for name in INSTRUCTIONS if name in flags)
+
+
+def saturates() -> bool:
+    """Whether this processor saturates sums of int8 products; false where nothing is known of it."""
+    found = instructions()
+    return bool(found) and SUMS_OF_EIGHT_BITS.isdisjoint(found)
 
 
 def versions() -> dict[str, str]:

@@ -187,3 +187,21 @@ def test_the_version_of_kexport_is_that_of_the_code(monkeypatch: pytest.MonkeyPa
     assert machine.versions()["kexport"] == __version__
     assert machine.versions()["keras"] == "0.0.1"
     machine._installed.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("flags", "found"),
+    [
+        ("flags : avx2", True),
+        ("flags : avx2 avx512f", True),
+        ("flags : avx2 avx_vnni", False),
+        ("flags : avx2 avx512f avx512_vnni", False),
+        ("Features : asimd asimddp", False),
+        ("", False),
+    ],
+)
+def test_processors_that_saturate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, found: bool) -> None:
+    (tmp_path / "cpuinfo").write_text(flags)
+    known = machine.instructions(cpu_info=tmp_path / "cpuinfo")
+    monkeypatch.setattr(machine, "instructions", lambda: known)
+    assert machine.saturates() is found

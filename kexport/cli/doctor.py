@@ -167,7 +167,7 @@ def _memory(usable: int, *, name: str = "memory") -> Finding:
 
 
 def _int8(instructions: tuple[str, ...], processor: str) -> Finding:
-    good = {"avx512_vnni", "avx_vnni", "asimddp", "i8mm"} & set(instructions)
+    good = machine.SUMS_OF_EIGHT_BITS & set(instructions)
     if good:
         return _ok("int8 instructions", ", ".join(sorted(good)))
     return Finding(

@@ -22,14 +22,21 @@ class Ending:
 
 
 def of(
-    problems: Sequence[str], compared: ParityRecord | None, facts: SourceFacts, *, reproduce: str, cure: str = ""
+    problems: Sequence[str],
+    compared: ParityRecord | None,
+    facts: SourceFacts,
+    *,
+    reproduce: str,
+    why: Sequence[str] = (),
+    cure: str = "",
 ) -> Ending:
     """FAIL where anything speaks against the artifact, else UNPROVEN where some output proves nothing.
 
-    ``cure`` is what helps a file that fails; the command that makes it again unless there is one.
+    ``why`` explains the problems of a file that fails, ``cure`` is what helps it; the command that makes it again
+    unless there is one.
     """
     if problems:
-        return Ending(status=Status.FAIL, reason="; ".join(problems), hint=cure or reproduce)
+        return Ending(status=Status.FAIL, reason="; ".join((*problems, *why)), hint=cure or reproduce)
     doubts = tuple(parity.unproven(compared.outputs)) if compared is not None else ()
     if not doubts:
         return Ending(status=Status.PASS)

@@ -5,6 +5,7 @@ Cells with a function of the program's own are made in its process, so that thes
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import kexport
+from kexport import machine
 from kexport.errors import UsageError
 from kexport.records import Record, Score, Status
 from kexport.reports.tradeoff import tradeoff_table
@@ -188,6 +190,30 @@ def test_a_bound_that_is_not_met_fails(tmp_path: Path) -> None:
     assert record.status is Status.FAIL
     assert "--max-drop 0.5 was not met: the least falling drop is 1.0000 units of falling" in record.reason
     assert not (tmp_path / "classes").exists() or not list((tmp_path / "classes").glob("*.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("saturates", "hint"), [(True, "--kernels portable"), (False, "--schemes float16, without --kernels")]
+)
+def test_what_helps_a_file_of_wide_kernels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saturates: bool, hint: str
+) -> None:
+    """Made here, where the processor can be another."""
+    model, calls = model_of("classes"), []
+
+    def falling(outputs: Any, labels: Any) -> float:
+        calls.append(1)
+        return 1.0 if len(calls) % 2 else 0.0
+
+    monkeypatch.setattr(machine, "saturates", lambda: saturates)
+    record = here(
+        model, tmp_path, schemes="int8", calibration=IMAGES, eval=(IMAGES, right("classes", model)), evaluate=falling,
+        max_drop=0.5, kernels="full",
+    )  # fmt: skip
+    assert (record.status, record.hint) == (Status.FAIL, hint)
+    assert (
+        bool(re.search(r"; this CPU has no VNNI .* add up to \d+, at most 128 would fit$", record.reason)) is saturates
+    )
 
 
 def test_names_of_classes(tmp_path: Path) -> None:

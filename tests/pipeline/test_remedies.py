@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from kexport import machine
 from kexport.options import ExportOptions
 from kexport.pipeline import remedies
 from kexport.pipeline.requests import cells
+from kexport.records import QuantizationRecord
+from kexport.records.recipe import LayerKernels, Recipe, Rule
 from kexport.sources.names import select
 from kexport.specs import Boundary, Cell, Format, Kernels, ModelSpec, Scheme, WeightsSpec
 
@@ -50,3 +53,63 @@ def test_every_format_and_engine_has_the_scheme_that_loses_less(form: Format) ->
                 schemes = (Scheme(told.removeprefix("--schemes ")),)
                 options = ExportOptions(formats=(form,), schemes=schemes, engine=engine, calibration="synthetic:0")
                 assert len(cells(select(["MobileNet"]), options)) == 1
+
+
+OLD = [("avx2",), ("avx2", "avx512f"), ("avx2", "avx512f", "avx512_bf16")]
+NEW = [("avx2", "avx_vnni"), ("avx2", "avx512f", "avx512_vnni"), ("asimddp",), ("asimddp", "i8mm"), ()]
+FULL = cell(Scheme.INT8, kernels=Kernels.FULL)
+WHY = ("this CPU has no VNNI and saturates in ONNX Runtime: neighbours in a sum add up to 253, at most 128 would fit",)
+
+
+def quantized(largest: int = 253, recipe: Recipe | None = None) -> QuantizationRecord:
+    return QuantizationRecord(
+        calibration="photos", calibration_sha256="", images=8, kind="images", fit_to_deploy=True, int8_layers=2,
+        largest_pair_sums={"conv1": 120, "conv2": largest}, recipe=recipe,
+    )  # fmt: skip
+
+
+def on(instructions: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "instructions", lambda: instructions)
+
+
+@pytest.mark.parametrize("instructions", OLD, ids=str)
+def test_kernels_that_this_processor_saturates(instructions: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    on(instructions, monkeypatch)
+    told = remedies.Remedy(why=WHY, hint="--kernels portable")
+    assert remedies.of(FULL, quantized(), differs=True, loses=False) == told
+    assert remedies.of(FULL, quantized(), differs=False, loses=True) == told
+    wide = Recipe(kernels=LayerKernels.FULL)
+    made = cell(Scheme.INT8, recipe="r.toml")
+    assert remedies.of(made, quantized(recipe=wide), differs=True, loses=False) == told
+    ruled = Recipe(rules=(Rule(layer="conv2", kernels=LayerKernels.FULL),))
+    found = remedies.of(made, quantized(recipe=ruled), differs=True, loses=False)
+    assert (found.why, found.hint) == (WHY, 'kernels = "portable" in the rules of r.toml')
+
+
+@pytest.mark.parametrize("instructions", NEW, ids=str)
+def test_processors_that_saturate_nothing(instructions: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    on(instructions, monkeypatch)
+    assert remedies.of(FULL, quantized(), differs=True, loses=False) == remedies.Remedy()
+    found = remedies.of(FULL, quantized(), differs=False, loses=True)
+    assert found == remedies.Remedy(hint="--schemes float16, without --kernels")
+
+
+@pytest.mark.parametrize(
+    ("made", "largest"),
+    [
+        (cell(Scheme.INT8, "tflite", kernels=Kernels.FULL), 253),
+        (cell(Scheme.INT8, kernels=Kernels.PORTABLE), 128),
+        (cell(Scheme.INT8), 253),
+        (FULL, 128),
+    ],
+    ids=str,
+)
+def test_what_no_processor_saturates(made: Cell, largest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    on(OLD[0], monkeypatch)
+    assert remedies.of(made, quantized(largest), differs=True, loses=False) == remedies.Remedy()
+    assert remedies.of(cell(Scheme.FLOAT32), None, differs=True, loses=True) == remedies.Remedy()
+
+
+def test_a_file_that_holds_its_bounds_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    on(OLD[0], monkeypatch)
+    assert remedies.of(FULL, quantized(), differs=False, loses=False) == remedies.Remedy()

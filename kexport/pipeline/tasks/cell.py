@@ -89,9 +89,13 @@ class Making:
     @property
     def problems(self) -> tuple[str, ...]:
         """What speaks against publishing; empty if nothing does."""
+        return (*self.differs, *self.lost, *gates.size(self.cell.max_size, files.size_bytes(self.staged)))
+
+    @property
+    def differs(self) -> tuple[str, ...]:
+        """What the comparison with Keras says against it."""
         assert self.proof is not None
-        size = gates.size(self.cell.max_size, files.size_bytes(self.staged))
-        return (*parity.failures(self.proof.parity.checks), *self.lost, *size)
+        return tuple(parity.failures(self.proof.parity.checks))
 
     @property
     def lost(self) -> tuple[str, ...]:
@@ -100,9 +104,12 @@ class Making:
         return (*scoring.problems(self.scored), *mixed.problems(search, self.scored, self.cell.max_drop))
 
     @property
-    def cure(self) -> str:
-        """What would help, where the same command again would not."""
-        return remedies.of_accuracy(self.cell) if self.lost else ""
+    def ending(self) -> verdict.Ending:
+        """How it ends, with what would help where the same command again would not."""
+        assert self.proof is not None
+        found = remedies.of(self.cell, self.quantized, differs=bool(self.differs), loses=bool(self.lost))
+        again, compared, facts = self.request.reproduce, self.proof.parity, self.ready.facts
+        return verdict.of(self.problems, compared, facts, reproduce=again, why=found.why, cure=found.hint)
 
 
 def rebuild(state: Making) -> Making:
@@ -210,10 +217,8 @@ def make_cell(request: CellRequest, clock: Clock, *, own: Measure | None = None)
 
 def _record(state: Making) -> Record:
     assert state.proof is not None
-    cell, request = state.cell, state.request
-    compared, facts = state.proof.parity, state.ready.facts
-    ending = verdict.of(state.problems, compared, facts, reproduce=request.reproduce, cure=state.cure)
-    artifact, facts, versions = _artifact(state), embedding.of_file(facts), backend.recorded(cell.reference)
+    cell, request, ending = state.cell, state.request, state.ending
+    artifact, facts, versions = _artifact(state), embedding.of_file(state.ready.facts), backend.recorded(cell.reference)
     return Record(
         model=cell.model.name,
         format=cell.format,
@@ -225,7 +230,7 @@ def _record(state: Making) -> Record:
         reproduce=request.reproduce,
         source=facts,
         artifact=artifact,
-        parity=compared,
+        parity=state.proof.parity,
         accuracy=state.scored,
         quantization=state.quantized,
         cost=_cost(state),

@@ -35,9 +35,10 @@ def recheck_cell(request: CellRequest, clock: Clock) -> Record:
     found, problems = _found(request, before, ready, clock)
     scored = before.accuracy if problems else _scored(request, before, ready, clock)
     lost = (*scoring.problems(scored), *mixed.problems(None, scored, request.cell.max_drop))
-    cure = remedies.of_accuracy(request.cell) if lost and not problems else ""
-    problems, again = (*problems, *lost), f"{request.reproduce} makes it again"
-    ending = verdict.of(problems, found, ready.facts, reproduce=request.reproduce, cure=cure or again)
+    differs, loses = found is not None and bool(problems), bool(lost) and not problems
+    remedy = remedies.of(request.cell, before.quantization, differs=differs, loses=loses)
+    problems, cure = (*problems, *lost), remedy.hint or f"{request.reproduce} makes it again"
+    ending = verdict.of(problems, found, ready.facts, reproduce=request.reproduce, why=remedy.why, cure=cure)
     record = replace(
         before,
         status=ending.status,
