@@ -9,10 +9,12 @@ from kexport import machine
 from kexport.quantization.kernels.pairs import LARGEST_SUM
 from kexport.records import QuantizationRecord
 from kexport.records.recipe import LayerKernels, Recipe
-from kexport.specs import Boundary, Cell, Format, Kernels, Scheme
+from kexport.specs import Boundary, Cell, Kernels, Scheme
 
 _FINER = {Scheme.FLOAT32: None, Scheme.FLOAT16: Scheme.FLOAT32}
 """The scheme that loses less than one; of those that are quantized it is float16."""
+
+_SATURATING = "onnxruntime"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +25,9 @@ class Remedy:
     hint: str = ""
 
 
-def of(cell: Cell, quantized: QuantizationRecord | None, *, differs: bool, loses: bool) -> Remedy:
-    """For a file that ``differs`` from Keras, or ``loses`` more than the bounds on the data of ``--eval`` take."""
-    portable = _portable(cell, quantized)
+def of(cell: Cell, quantized: QuantizationRecord | None, *, runtime: str, differs: bool, loses: bool) -> Remedy:
+    """For a file that ``differs`` from Keras in ``runtime``, or ``loses`` more than its bounds on evaluation data."""
+    portable = _portable(cell, quantized) if runtime == _SATURATING else ""
     if portable and (differs or loses):
         return Remedy(why=(_saturated(quantized),), hint=portable)
     return Remedy(hint=of_accuracy(cell)) if loses else Remedy()
@@ -33,7 +35,7 @@ def of(cell: Cell, quantized: QuantizationRecord | None, *, differs: bool, loses
 
 def _portable(cell: Cell, quantized: QuantizationRecord | None) -> str:
     """What gives kernels that this processor computes as others do; empty where it does, or they are such."""
-    if cell.format != Format("onnx") or quantized is None or not machine.saturates():
+    if quantized is None or not machine.saturates():
         return ""
     if max(quantized.largest_pair_sums.values(), default=0) <= LARGEST_SUM:
         return ""

@@ -68,6 +68,11 @@ def quantized(largest: int = 253, recipe: Recipe | None = None) -> QuantizationR
     )  # fmt: skip
 
 
+def told_of(made: Cell, found: QuantizationRecord | None, *, differs: bool, loses: bool) -> remedies.Remedy:
+    runtime = "onnxruntime" if str(made.format) == "onnx" else "litert"
+    return remedies.of(made, found, runtime=runtime, differs=differs, loses=loses)
+
+
 def on(instructions: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "instructions", lambda: instructions)
 
@@ -76,21 +81,21 @@ def on(instructions: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
 def test_kernels_that_this_processor_saturates(instructions: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     on(instructions, monkeypatch)
     told = remedies.Remedy(why=WHY, hint="--kernels portable")
-    assert remedies.of(FULL, quantized(), differs=True, loses=False) == told
-    assert remedies.of(FULL, quantized(), differs=False, loses=True) == told
+    assert told_of(FULL, quantized(), differs=True, loses=False) == told
+    assert told_of(FULL, quantized(), differs=False, loses=True) == told
     wide = Recipe(kernels=LayerKernels.FULL)
     made = cell(Scheme.INT8, recipe="r.toml")
-    assert remedies.of(made, quantized(recipe=wide), differs=True, loses=False) == told
+    assert told_of(made, quantized(recipe=wide), differs=True, loses=False) == told
     ruled = Recipe(rules=(Rule(layer="conv2", kernels=LayerKernels.FULL),))
-    found = remedies.of(made, quantized(recipe=ruled), differs=True, loses=False)
+    found = told_of(made, quantized(recipe=ruled), differs=True, loses=False)
     assert (found.why, found.hint) == (WHY, 'kernels = "portable" in the rules of r.toml')
 
 
 @pytest.mark.parametrize("instructions", NEW, ids=str)
 def test_processors_that_saturate_nothing(instructions: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     on(instructions, monkeypatch)
-    assert remedies.of(FULL, quantized(), differs=True, loses=False) == remedies.Remedy()
-    found = remedies.of(FULL, quantized(), differs=False, loses=True)
+    assert told_of(FULL, quantized(), differs=True, loses=False) == remedies.Remedy()
+    found = told_of(FULL, quantized(), differs=False, loses=True)
     assert found == remedies.Remedy(hint="--schemes float16, without --kernels")
 
 
@@ -106,10 +111,10 @@ def test_processors_that_saturate_nothing(instructions: tuple[str, ...], monkeyp
 )
 def test_what_no_processor_saturates(made: Cell, largest: int, monkeypatch: pytest.MonkeyPatch) -> None:
     on(OLD[0], monkeypatch)
-    assert remedies.of(made, quantized(largest), differs=True, loses=False) == remedies.Remedy()
-    assert remedies.of(cell(Scheme.FLOAT32), None, differs=True, loses=True) == remedies.Remedy()
+    assert told_of(made, quantized(largest), differs=True, loses=False) == remedies.Remedy()
+    assert told_of(cell(Scheme.FLOAT32), None, differs=True, loses=True) == remedies.Remedy()
 
 
 def test_a_file_that_holds_its_bounds_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     on(OLD[0], monkeypatch)
-    assert remedies.of(FULL, quantized(), differs=False, loses=False) == remedies.Remedy()
+    assert told_of(FULL, quantized(), differs=False, loses=False) == remedies.Remedy()

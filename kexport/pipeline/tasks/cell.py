@@ -107,8 +107,9 @@ class Making:
     def ending(self) -> verdict.Ending:
         """How it ends, with what would help where the same command again would not."""
         assert self.proof is not None
-        found = remedies.of(self.cell, self.quantized, differs=bool(self.differs), loses=bool(self.lost))
         again, compared, facts = self.request.reproduce, self.proof.parity, self.ready.facts
+        differs, loses = bool(self.differs), bool(self.lost)
+        found = remedies.of(self.cell, self.quantized, runtime=compared.runtime, differs=differs, loses=loses)
         return verdict.of(self.problems, compared, facts, reproduce=again, why=found.why, cure=found.hint)
 
 

@@ -36,7 +36,8 @@ def recheck_cell(request: CellRequest, clock: Clock) -> Record:
     scored = before.accuracy if problems else _scored(request, before, ready, clock)
     lost = (*scoring.problems(scored), *mixed.problems(None, scored, request.cell.max_drop))
     differs, loses = found is not None and bool(problems), bool(lost) and not problems
-    remedy = remedies.of(request.cell, before.quantization, differs=differs, loses=loses)
+    runtime = found.runtime if found is not None else ""
+    remedy = remedies.of(request.cell, before.quantization, runtime=runtime, differs=differs, loses=loses)
     problems, cure = (*problems, *lost), remedy.hint or f"{request.reproduce} makes it again"
     ending = verdict.of(problems, found, ready.facts, reproduce=request.reproduce, why=remedy.why, cure=cure)
     record = replace(
