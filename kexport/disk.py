@@ -19,6 +19,8 @@ from kexport.errors import StoreError
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _WORDS = ("no space left on device", "disk quota exceeded")
 RESERVE_BYTES = 2**20
+MEMORY_VARIABLE = "KEXPORT_CACHE"
+"""Names the cache folder; there is none where it is empty."""
 _MOST_SHOWN = 400
 HINT = "free some space, or choose another directory with -o; --resume goes on from here"
 
@@ -131,3 +133,26 @@ def whole(descriptor: int, size: int) -> bytes:
 def _kind(mode: int) -> str:
     kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
     return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def cache_folder(name: str) -> Path | None:
+    """A folder of the user's own cache; None where none is wanted, or where others could put something."""
+    told = os.environ.get(MEMORY_VARIABLE)
+    if told == "":
+        return None
+    try:
+        place = (Path(told) if told else _usual()) / name
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return place if _is_own(place) else None
+    except (OSError, RuntimeError):  # no home, or one that cannot be written: nothing is kept
+        return None
+
+
+def _usual() -> Path:
+    """RuntimeError for a user whom the system does not know, and without ``HOME``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kexport"
+
+
+def _is_own(place: Path) -> bool:
+    status = place.stat()
+    return not hasattr(os, "geteuid") or (status.st_uid == os.geteuid() and not status.st_mode & 0o022)

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from kexport.errors import UsageError
-from kexport.options import CellOptions, ModelOptions, variants
+from kexport.options import CellOptions, ModelOptions, fetched, variants
 from kexport.options.gates import check_max_drop, check_max_latency_ratio, check_min_agreement
 from kexport.registry import CALIBRATED, QUANTIZED, Engine, EngineNames, Format, Scheme
 
@@ -159,6 +159,11 @@ class ModelSpec(ModelOptions):
         if self.file is not None:
             return PurePath(self.file).stem
         return self.application or self.live or str(self.factory).rpartition(":")[2].rpartition(".")[2]
+
+    @property
+    def path(self) -> Path:
+        """Its file or folder on this machine; what lies at a URL is fetched."""
+        return Path(fetched.local(str(self.file)))
 
     @property
     def source(self) -> str:

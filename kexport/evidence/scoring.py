@@ -23,6 +23,7 @@ from kexport.images.calibration import CalibrationSet, open_calibration
 from kexport.images.checks import Images
 from kexport.images.evaluation import Evaluated, open_arrays, open_evaluation
 from kexport.images.evaluation_set import EvaluationSet
+from kexport.options import fetched
 from kexport.records import UNKNOWN, AccuracyRecord, Basis, Preprocessing, Signature, SourceFacts
 from kexport.runtimes import Session
 from kexport.sources import catalog, embedding, imagenet_classes, labels, layer_samples, prepared, reference, stated
@@ -149,9 +150,9 @@ def open_calibration_for(facts: SourceFacts, text: str, folder: Path | None = No
     """
     limits = facts.input_range or catalog.input_range(catalog.application(facts.application))
     contract = facts.preprocessing
-    if contract is not None and Path(text).is_dir():
+    if contract is not None and Path(fetched.local(text)).is_dir():
         contract = _contract(facts, "--calibration")
-    path = str(given.file_of(text, folder)) if text.startswith(given.PREFIX) else text
+    path = str(given.file_of(text, folder)) if text.startswith(given.PREFIX) else fetched.local(text)
     with given.called("calibration", text, path):
         return replace(open_calibration(path, contract, facts.inputs, limits, folder=folder), text=text)
 

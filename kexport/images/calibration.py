@@ -21,6 +21,7 @@ from kexport.errors import UsageError
 from kexport.images import arrays, checks, decoded, given, photographs, similarity
 from kexport.images.checks import Images, InputRange, Member
 from kexport.images.seeded import seeded_images
+from kexport.options import fetched
 from kexport.records import Preprocessing, Signature
 
 SYNTHETIC_COUNT = 8
@@ -82,10 +83,10 @@ def check(text: str) -> None:
         return
     if text.startswith(given.PREFIX):
         return
-    path = Path(text)
-    if not files.there(path):
+    kind = fetched.kind(text)
+    if not kind:
         raise UsageError(f"--calibration {text!r}: there is no such file or folder; {_LEGAL}", hint=_HINT)
-    if not path.is_dir() and path.suffix != ".npz":
+    if kind == "file" and Path(text).suffix != ".npz":
         raise UsageError(f"--calibration {text!r}: is neither a folder nor a .npz file; {_LEGAL}", hint=_HINT)
 
 

@@ -23,6 +23,7 @@ from kexport.images.answers import SIGMOID, Answers
 from kexport.images.checks import Member
 from kexport.images.classes import Classes, Labelled
 from kexport.images.evaluation_set import EvaluationSet
+from kexport.options import fetched
 from kexport.records import Preprocessing, Signature, decode_as, encode
 
 FACTS, OUTPUTS, TARGETS = "evaluation.json", "evaluation.npy", "evaluation-targets.npy"
@@ -49,10 +50,15 @@ def check(text: str) -> None:
     """Raise UsageError unless ``text`` could be a set: a folder, a ``.csv`` or a ``.npz`` file."""
     if text.startswith(given.PREFIX):
         return
-    path = Path(text)
-    if not durable.there(path):
+    if text.lower().endswith(".csv") and fetched.is_at_url(text):
+        raise UsageError(
+            f"--eval {text!r}: the images that a CSV lists are not fetched with it; expected a folder or a .npz file",
+            hint=_HINT,
+        )
+    kind = fetched.kind(text)
+    if not kind:
         raise UsageError(f"--eval {text!r}: there is no such file or folder", hint=_HINT)
-    if not path.is_dir() and path.suffix.lower() not in (".csv", ARCHIVE):
+    if kind == "file" and Path(text).suffix.lower() not in (".csv", ARCHIVE):
         raise UsageError(f"--eval {text!r}: is neither a folder nor a .csv or .npz file", hint=_HINT)
 
 
@@ -76,7 +82,7 @@ def open_evaluation(
     check(text)
     count = _classes(inputs, outputs, activation)
     classes = Classes(count=count, names=class_names, identities=identities if len(identities) == count else ())
-    found, left_out = _find(Path(text), classes)
+    found, left_out = _find(Path(fetched.local(text)), classes)
     _, members = checks.read_photographs(dict(zip(found.names, found.paths, strict=True)), preprocessing)
     marks = {f"{index} {member.name}": member.sha256 for index, member in enumerate(members)}
     labels = "" if found.labels is None else ",".join(map(str, found.labels))

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from kexport import files
 from kexport.errors import KexportError, UsageError
 from kexport.images.arrays import LABELS
+from kexport.options import fetched
 
 PREFIX = "arrays:"
 MOST_ROWS = 100_000
@@ -39,12 +40,12 @@ def is_data(value: Any) -> bool:
 
 
 def file_of(text: str, folder: Path | None) -> Path:
-    """The file that ``text`` names: its own path, or for `PREFIX` the one that the run has put into ``folder``.
+    """The file that ``text`` names: its own path, at a URL the fetched one, or for `PREFIX` that in ``folder``.
 
     Raises UsageError for data of a program that is not there any more.
     """
     if not text.startswith(PREFIX):
-        return Path(text)
+        return Path(fetched.local(text))
     path = (folder or Path()) / name_of(text)
     if folder is None or not path.is_file():
         raise UsageError(f"{text} were arrays of a Python program, which are not there any more", hint=_GONE)

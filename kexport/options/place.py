@@ -85,8 +85,8 @@ def here(given: str | PathLike[str], *, taker: str, hint: str) -> Path:
     if found.protocol in LOCAL:
         return Path(found.text.partition("://")[2])
     raise UsageError(
-        f"{found}: {taker} takes a file or folder of this machine; verify and report take URLs, and -o of export and "
-        "all writes to them",
+        f"{found}: {taker} takes a file or folder of this machine; verify and report take URLs, and so do sources, "
+        "--calibration, --eval and -o of export and all",
         hint=hint.format(url=str(found)),
     )
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from kexport import machine, store
 from kexport.errors import EnvironmentFailure, StoreError, UsageError
+from kexport.options import remote
 from kexport.options.place import Url
 from kexport.pipeline import resume, same_name
 from kexport.pipeline.events import Event, Observer
@@ -25,7 +26,7 @@ from kexport.pipeline.tasks import Failure
 from kexport.pipeline.workspace import workspace
 from kexport.records import Record, decode, encode
 from kexport.specs import Cell
-from kexport.store import mirror, remote
+from kexport.store import mirror
 from kexport.store.manifest import entries
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kexport.errors import UsageError
+from kexport.options import fetched
 from kexport.options.place import Url
 from kexport.pipeline import memory
 from kexport.pipeline.ask import EARLY, Question
@@ -28,7 +29,7 @@ def asked(names: Iterable[Backend], model: ModelSpec) -> tuple[Backend, ...]:
     others = sorted(backend.beside(names))
     if not others:
         return ()
-    served = model.file is not None and Path(model.file).is_dir()
+    served = model.file is not None and fetched.is_folder(model.file)
     if model.live or served:
         why = "a SavedModel, which TensorFlow alone runs" if served else "a model of this program, which is here alone"
         raise UsageError(

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
-from kexport import files, machine
+from kexport import machine
 from kexport.errors import EnvironmentFailure
 from kexport.formats import write
+from kexport.options import fetched
 from kexport.sources import catalog
 from kexport.sources.catalog import Application
 from kexport.specs import CALIBRATED, Cell, ModelSpec
@@ -40,8 +40,8 @@ def parameters(model: ModelSpec) -> int:
     A model file has as many as its bytes can hold; a factory's are not known before it is called.
     """
     if not model.application:
-        path = Path(model.file or "")
-        return files.size_bytes(path) // BYTES_PER_PARAMETER if model.file and path.exists() else _UNKNOWN_PARAMETERS
+        size = fetched.bytes_of(model.file) if model.file else 0
+        return size // BYTES_PER_PARAMETER or _UNKNOWN_PARAMETERS
     application = catalog.application(model.application)
     alpha = model.alpha or 1.0
     backbone = int(application.parameters * max(alpha, alpha**2))

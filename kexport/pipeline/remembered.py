@@ -1,8 +1,8 @@
 """What planning int8 found out, kept between runs in the user's own cache folder: a new head on a known backbone.
 
-`MEMORY_VARIABLE` names another folder, or none where it is empty; usually it is ``~/.cache/kexport``, or that of
-``XDG_CACHE_HOME``. An entry is found by what it follows from (`kexport.quantization.known`) and by who made it: the
-versions that compute, the processor and the threads. It is whole or not there: it is written beside its place and
+`kexport.disk.MEMORY_VARIABLE` names another folder, or none where it is empty; usually it is ``~/.cache/kexport``, or
+that of ``XDG_CACHE_HOME``. An entry is found by what it follows from (`kexport.quantization.known`) and by who made it:
+the versions that compute, the processor and the threads. It is whole or not there: it is written beside its place and
 renamed, and its digest stands before it. A folder that others own or may write to is not used, for what is found there
 goes into artifacts. What cannot be read or kept costs time and nothing else. The folder stays below `MOST_BYTES`: what
 was used longest ago goes first.
@@ -24,11 +24,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kexport import machine
+from kexport import disk, machine
 from kexport.files import read
 from kexport.version import __version__
 
-MEMORY_VARIABLE = "KEXPORT_CACHE"
 MOST_BYTES = 2**30
 MOST_ENTRY_BYTES = 2**28
 LEFT = 0.75
@@ -40,25 +39,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 def folder(name: str = "int8") -> Path | None:
     """Where it is kept; None where it is not wanted, or where others could put something."""
-    told = os.environ.get(MEMORY_VARIABLE)
-    if told == "":
-        return None
-    try:
-        place = (Path(told) if told else _usual()) / name
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return place if _is_own(place) else None
-    except (OSError, RuntimeError):  # no home, or one that cannot be written: nothing is remembered
-        return None
-
-
-def _usual() -> Path:
-    """RuntimeError for a user whom the system does not know, and without ``HOME``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kexport"
-
-
-def _is_own(place: Path) -> bool:
-    status = place.stat()
-    return not hasattr(os, "geteuid") or (status.st_uid == os.geteuid() and not status.st_mode & 0o022)
+    return disk.cache_folder(name)
 
 
 def memory(threads: int) -> OnDisk | None:

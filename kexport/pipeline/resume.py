@@ -14,6 +14,7 @@ from typing import Any
 from kexport.errors import SourceError, StoreError
 from kexport.evidence import tolerances
 from kexport.files import SOME_BYTES, digest, files_of
+from kexport.options import fetched
 from kexport.records import Record
 from kexport.sources import backend
 from kexport.sources.loading import code
@@ -43,13 +44,14 @@ class Surroundings:
         if path is None:
             return None
         if path not in self._digests:
-            self._digests[path] = _content(Path(path))
+            self._digests[path] = fetched.mark(path) or _content(Path(fetched.local(path)))
         return self._digests[path]
 
     def state(self, text: str) -> list[tuple[str, int, int]]:
         """Of images that requests name."""
         if text not in self._states:
-            self._states[text] = _state(Path(text))
+            told = fetched.mark(text)
+            self._states[text] = _state(Path(fetched.local(text))) if told is None else [(told, 0, 0)]
         return self._states[text]
 
 
@@ -74,7 +76,7 @@ def fingerprint(cell: Cell, around: Surroundings | None = None) -> str:
     images = {text: around.state(text) for text in (cell.calibration, cell.evaluation) if text is not None}
     request |= {"images": images} if images else {}
     if model.trust and model.file is not None:
-        request |= {"code": {name: around.digest(str(file)) for name, file in code.sources(Path(model.file)).items()}}
+        request |= {"code": {name: around.digest(str(file)) for name, file in code.sources(model.path).items()}}
     request |= {"others": backend.recorded(cell.reference)} if cell.reference else {}
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 

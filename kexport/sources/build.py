@@ -57,7 +57,7 @@ def make(spec: ModelSpec) -> Built:
 
 
 def _is_folder(spec: ModelSpec) -> bool:
-    return spec.file is not None and Path(spec.file).is_dir()
+    return spec.file is not None and spec.path.is_dir()
 
 
 def _served(spec: ModelSpec) -> Served:
@@ -67,7 +67,7 @@ def _served(spec: ModelSpec) -> Served:
             f"--layer {spec.layers[0]}: {spec.source} is a SavedModel, which has no layers to end at",
             hint="save the model with Keras: model.save('model.keras')",
         )
-    return served.opened(Path(str(spec.file)), trust=spec.trust, shape=spec.input_shape)
+    return served.opened(spec.path, trust=spec.trust, shape=spec.input_shape)
 
 
 def adopt(model: Any, spec: ModelSpec) -> Built:
@@ -120,7 +120,7 @@ def _own(spec: ModelSpec) -> Any:
     """The model of a file or of a factory."""
     load_keras()
     if spec.file is not None:
-        return loading.load(Path(spec.file), trust=spec.trust)
+        return loading.load(spec.path, trust=spec.trust)
     if spec.weights.kind == "file":
         weights_file.check_exists(spec)
     model = loading.factory.call(str(spec.factory))

@@ -14,13 +14,15 @@ from pathlib import Path
 
 from kexport import files
 from kexport.errors import SourceError, UsageError
-from kexport.sources import apart, catalog
+from kexport.options import fetched
+from kexport.options.fetched import MODEL_SUFFIXES as SUFFIXES
+from kexport.options.place import is_url, place
+from kexport.sources import apart, at_url, catalog
 from kexport.sources.named import Factory, Live, ModelFile, Named
 
 __all__ = ["Factory", "Live", "ModelFile", "Named", "command", "select", "told"]
 
 WEIGHTS_SUFFIX = ".weights.h5"
-SUFFIXES = (".keras", ".h5", ".hdf5")
 _FACTORY = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 GRAPH = "saved_model.pb"
 """What makes a folder a SavedModel."""
@@ -62,7 +64,9 @@ def select(sources: Sequence[str | Live]) -> tuple[Named, ...]:
 
 def _place(named: Named) -> object:
     """What two words for one source share: the place of a file, without following links; else the source itself."""
-    return os.path.abspath(named.path) if isinstance(named, ModelFile) else named  # noqa: PTH100
+    if not isinstance(named, ModelFile) or is_url(named.path):
+        return named
+    return os.path.abspath(named.path)  # noqa: PTH100
 
 
 def command(named: Named) -> str:
@@ -80,14 +84,26 @@ def told(named: Named) -> str:
 def _resolve(source: str | Live) -> tuple[Named, ...]:
     if isinstance(source, Live):
         return (source,)
+    if is_url(source):
+        return _at_url(source)
     if several := _several(source):
         return tuple(named for each in several for named in _resolve(each))
     if source.endswith(SUFFIXES):
         return (_file(source),)
     if _FACTORY.fullmatch(source):
         return (Factory(text=source),)
+    return _folder_or_name(source)
+
+
+def _at_url(source: str) -> tuple[Named, ...]:
+    here = fetched.of_this_machine(source)
+    return at_url.models(source) if here is None else _resolve(here)
+
+
+def _folder_or_name(source: str) -> tuple[Named, ...]:
     if (Path(source) / GRAPH).is_file():
         return (ModelFile(path=_typed(Path(source))),)
+    place(source)
     if "/" in source or Path(source).is_file():
         what = "is neither an application nor a model file" if Path(source).exists() else "does not exist"
         listed = source.endswith(_LISTS) and Path(source).is_file()
@@ -113,7 +129,7 @@ def _lines(source: str) -> list[str]:
     A line that begins with # is a comment: a file of such a name is ``./#name``. A list is data: it names models,
     never code that builds one.
     """
-    path = Path(source.removeprefix(LIST)).expanduser()
+    path = Path(fetched.local(source.removeprefix(LIST))).expanduser()
     try:
         text = files.read(path, limit_bytes=MOST_LIST_BYTES).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -156,6 +172,7 @@ def _is_model(path: Path) -> bool:
 
 
 def _file(source: str) -> ModelFile:
+    place(source)  # s3:/bucket/model.keras has a slash too few
     path = Path(source).expanduser()
     if source.endswith(WEIGHTS_SUFFIX):
         raise SourceError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,7 +47,7 @@ def facts(
         options={name: value for name, value in _options(spec).items() if value is not None},
         kind=spec.kind,
         source="" if spec.application else spec.source,
-        source_sha256=files.digest(Path(spec.file)) if spec.file else "",
+        source_sha256=files.digest(spec.path) if spec.file else "",
         input_range=(fed[0].low, fed[0].high),
         reference_inputs={feeding.name: str(feeding) for feeding in fed},
         labels=found.names,

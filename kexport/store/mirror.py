@@ -22,12 +22,12 @@ from pathlib import Path
 from kexport import disk, files, machine
 from kexport.errors import KexportError, StoreError
 from kexport.options.place import Url
+from kexport.options.remote import Remote, connect
 from kexport.records import Record
 from kexport.store import references
 from kexport.store.directory import is_record
 from kexport.store.lock import HOLDER, LOCK
 from kexport.store.manifest import MANIFEST
-from kexport.store.remote import Remote, connect
 
 State = tuple[int, int, int]
 OWN = (LOCK, HOLDER)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import kexport
+from kexport import disk
 from kexport.pipeline import remembered
 from kexport.pipeline.remembered import OnDisk
 from tests.own_models import saved
@@ -18,7 +19,7 @@ ARRAYS = {"numbers": np.arange(6, dtype=np.int8).reshape(2, 3), "scales": np.flo
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    monkeypatch.setenv(remembered.MEMORY_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(disk.MEMORY_VARIABLE, str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
@@ -63,13 +64,13 @@ def test_a_folder_that_others_may_write_to_is_not_used(place):
 @pytest.mark.parametrize("told", ["", "FILE/below"])
 def test_no_folder_is_no_mistake(tmp_path, monkeypatch, told):
     (tmp_path / "FILE").touch()
-    monkeypatch.setenv(remembered.MEMORY_VARIABLE, told and str(tmp_path / told))
+    monkeypatch.setenv(disk.MEMORY_VARIABLE, told and str(tmp_path / told))
     assert remembered.memory(2) is None
     remembered.trim()
 
 
 def test_the_usual_folder_is_that_of_the_user(tmp_path, monkeypatch):
-    monkeypatch.delenv(remembered.MEMORY_VARIABLE)
+    monkeypatch.delenv(disk.MEMORY_VARIABLE)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert remembered.folder() == tmp_path / "kexport" / "int8"
     assert (tmp_path / "kexport" / "int8").stat().st_mode & 0o077 == 0
@@ -79,7 +80,7 @@ def test_a_user_without_a_home_remembers_nothing(monkeypatch):
     def nowhere() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.delenv(remembered.MEMORY_VARIABLE)
+    monkeypatch.delenv(disk.MEMORY_VARIABLE)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", nowhere)
     assert remembered.memory(2) is None

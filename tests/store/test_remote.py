@@ -18,12 +18,12 @@ from kexport.api import Quiet
 from kexport.cli import main
 from kexport.errors import MissingDependencyError, StoreError, UsageError
 from kexport.options.place import Url, is_url, place
+from kexport.options.remote import connect
 from kexport.pipeline import resume
 from kexport.pipeline.reproduce import reproduce
 from kexport.records import Artifact, Record, Status
 from kexport.specs import Cell, Format, ModelSpec, WeightsSpec
 from kexport.store import mirror
-from kexport.store.remote import connect
 
 MODELS = ("First", "Second", "Third")
 

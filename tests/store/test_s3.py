@@ -98,6 +98,36 @@ def test_export_resume_verify_report(store: dict[str, str], tmp_path: Path) -> N
     assert kexport(store, "verify", "s3://models/release").returncode == 0
 
 
+def test_models_a_list_and_photographs_that_lie_there(store: dict[str, str], tmp_path: Path) -> None:
+    from tests.images.test_calibration import folder as photographs
+    from tests.images.test_calibration import pictures
+
+    put = "fs.put({!r}, {!r}, recursive=True)"
+    for name in ("First", "Second"):
+        python(store, put.format(str(SOURCE), f"models/mine/{name}.keras"))
+    photographs(tmp_path, pictures(6), "{:03}.png")
+    python(store, put.format(f"{tmp_path}/", "models/photos/"))
+    python(store, "fs.pipe('models/list.txt', b's3://models/mine/First.keras\\ns3://models/mine/Second.keras\\n')")
+    environment = {**store, "KEXPORT_CACHE": str(tmp_path / "cache")}
+    more = (
+        "--formats", "onnx", "--schemes", "int8", "--calibration", "s3://models/photos", "--preprocessing", "unit",
+        "-o", str(tmp_path / "out"),
+    )  # fmt: skip
+    records = []
+    for source in ("s3://models/mine", "s3://models/mine/*.keras", "@s3://models/list.txt"):
+        made = kexport(environment, "export", source, *more, "--resume", "--json")
+        assert made.returncode == 0, made.stderr
+        records.append(made.stdout)
+    assert "kexport export s3://models/mine/First.keras" in records[0]
+    assert "--calibration s3://models/photos" in records[0]
+    assert str(tmp_path / "cache") not in records[0]
+    assert records[1:] == records[:1] * 2, "the same models by other words: nothing was made again"
+    python(store, "fs.pipe('models/photos/000.png', fs.cat('models/photos/001.png'))")
+    again = kexport(environment, "export", "s3://models/mine/First.keras", *more, "--resume", "--json")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout not in records[0], "another photograph: made again"
+
+
 def test_what_s3_refuses_is_told_in_a_line(store: dict[str, str]) -> None:
     for url, wrong, said in (
         ("s3://elsewhere/release", {}, "hint: create the bucket or folder first"),

@@ -54,11 +54,19 @@ class Remote:
 
         StoreError for names that lead out of the folder, and for files that are larger than any artifact.
         """
+        return {name: size for name, (size, _) in self.details(below).items()}
+
+    def details(self, below: str = "") -> dict[str, tuple[int, Mapping[str, Any]]]:
+        """As `sizes`, with all that the driver tells of a file."""
         with self.errors():
             self.system.invalidate_cache()
             found = self.system.find(f"{self.root}/{below}".rstrip("/"), detail=True)
-        sizes = {path[len(self.root) :].lstrip("/"): int(info["size"] or 0) for path, info in found.items()}
-        return {name: self._bounded(name, size) for name, size in sorted(sizes.items()) if not _in_staging(name)}
+        named = {path[len(self.root) :].lstrip("/"): info for path, info in sorted(found.items())}
+        return {
+            name: (self._bounded(name, int(info["size"] or 0)), info)
+            for name, info in named.items()
+            if not _in_staging(name)
+        }
 
     def _bounded(self, name: str, size: int) -> int:
         if ".." in PurePosixPath(name).parts or "\0" in name:
@@ -147,7 +155,7 @@ def connect(url: Url) -> Remote:
     Raises MissingDependencyError without fsspec or the protocol's driver, UsageError for a protocol that there is not.
     """
     fsspec = _fsspec(url)
-    if url.protocol not in fsspec.available_protocols():
+    if url.protocol not in {*fsspec.available_protocols(), *fsspec.registry}:
         raise UsageError(
             f"{url}: unknown protocol {url.protocol!r}, expected s3, gs, abfs, sftp, file, memory or another of fsspec",
             hint="-o s3://bucket/models",
