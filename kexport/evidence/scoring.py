@@ -94,16 +94,17 @@ def _opened(facts: SourceFacts, images: str, folder: Path, output: Signature) ->
     activation = facts.activations.get(output.name, "")
     path = given.file_of(images, folder)
     if path.suffix.lower() == evaluation.ARCHIVE:
-        with given.called("eval", images, path):
+        with given.called("eval", images, path), fetched.called(images):
             return open_arrays(
                 path, facts.preprocessing, facts.inputs, (output,), folder, text=images,
                 limits=facts.input_range or (0.0, 0.0), class_names=facts.labels, activation=activation,
             )  # fmt: skip
     contract, identities = _contract(facts, "--eval"), imagenet_classes.identities()
-    return open_evaluation(
-        images, contract, facts.inputs, (output,), class_names=facts.labels, identities=identities,
-        activation=activation,
-    )  # fmt: skip
+    with fetched.called(images):
+        return open_evaluation(
+            images, contract, facts.inputs, (output,), class_names=facts.labels, identities=identities,
+            activation=activation,
+        )  # fmt: skip
 
 
 def _caveats(model: Any, facts: SourceFacts, images: EvaluationSet, answers: npt.NDArray[Any]) -> Iterator[str]:
@@ -153,8 +154,9 @@ def open_calibration_for(facts: SourceFacts, text: str, folder: Path | None = No
     if contract is not None and Path(fetched.local(text)).is_dir():
         contract = _contract(facts, "--calibration")
     path = str(given.file_of(text, folder)) if text.startswith(given.PREFIX) else fetched.local(text)
-    with given.called("calibration", text, path):
-        return replace(open_calibration(path, contract, facts.inputs, limits, folder=folder), text=text)
+    with given.called("calibration", text, path), fetched.called(text):
+        found = open_calibration(path, contract, facts.inputs, limits, folder=folder)
+    return replace(found, text=text, notes=tuple(note.replace(path, text) for note in found.notes))
 
 
 def _contract(facts: SourceFacts, option: str) -> Preprocessing:

@@ -1,9 +1,10 @@
 """What lies at a URL, brought to this machine: models, lists of them, and images, whoever reads them.
 
-A file or folder is fetched once for what the store tells of it: names, sizes, and versions or times of change. It is
-kept in the user's own cache folder (``KEXPORT_CACHE``, as `kexport.pipeline.remembered` has it), or until the process
-ends where there is none; it is whole or not there. What nobody used for a day goes first when it is more than
-`MOST_BYTES`. Every process asks the store for itself, at most once in `FRESH_SECONDS`, so that other machines can.
+A file or folder is fetched once for what the store tells of it: names, sizes, and versions or times of change. Where
+a store tells no version, as many web servers, it is fetched to be known, since another model may have the same size.
+It is kept in the user's own cache folder (`kexport.disk.cache_folder`), or until the process ends where there is none;
+it is whole or not there. What nobody used for a day goes first when it is more than `MOST_BYTES`. Every process asks
+the store for itself, at most once in `FRESH_SECONDS`, so that other machines can.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from kexport.errors import SourceError, UsageError
-from kexport.files import STAGING, size_bytes, there
+from kexport import disk
+from kexport.errors import KexportError, SourceError, UsageError
+from kexport.files import STAGING, file_digest, size_bytes, there
 from kexport.options.place import LOCAL, Url, is_url, place
 from kexport.options.remote import Remote, connect
 
@@ -41,6 +43,11 @@ class Listing:
 
     remote: Remote
     files: Mapping[str, tuple[int, str]]
+
+    @property
+    def name(self) -> str:
+        """What it is called: the last part of the URL."""
+        return PurePosixPath(self.remote.root).name or "root"
 
     @property
     def mark(self) -> str:
@@ -63,6 +70,19 @@ def local(text: str) -> str:
     if url is None:
         return text
     return str(_file(url)) if url.protocol in LOCAL else str(_brought(listing(url)))
+
+
+@contextmanager
+def called(text: str) -> Iterator[None]:
+    """An error about what was fetched names its URL, not the folder that it lies in here."""
+    try:
+        yield
+    except KexportError as error:
+        url = url_of(text)
+        known = None if url is None else _asked.get(url.text)
+        if known is not None:
+            error.message = error.message.replace(str(_folder() / known[1].mark[:32] / known[1].name), text)
+        raise
 
 
 def of_this_machine(text: str) -> str | None:
@@ -122,7 +142,7 @@ def url_of(text: str) -> Url | None:
     if found.text.rstrip("/") != str(found):
         raise UsageError(
             f"{found}: a password would be in every record; expected it where the driver looks",
-            hint="the driver's environment variables or its file of credentials",
+            hint=f"FSSPEC_{found.protocol.upper()}_PASSWORD=... kexport export {_without_password(found)}",
         )
     if found.protocol == "memory":
         raise UsageError(
@@ -130,6 +150,11 @@ def url_of(text: str) -> Url | None:
             hint="s3://bucket/model.keras",
         )
     return found
+
+
+def _without_password(url: Url) -> str:
+    """``sftp://me@host/models``."""
+    return str(url).replace(":***@", "@", 1)
 
 
 def _file(url: Url) -> Path:
@@ -145,32 +170,54 @@ def _listed(url: Url) -> Listing:
         except FileNotFoundError:
             found = {"type": "none"}
     if found["type"] == "file":
-        return Listing(remote=remote, files={"": (int(found["size"] or 0), _version(found))})
+        return _known(Listing(remote=remote, files={"": (int(found["size"] or 0), _version(found))}))
     files = remote.details() if found["type"] == "directory" else {}
     if not files:
         raise SourceError(f"{url}: nothing is there", hint="check the address, network and credentials")
-    return Listing(remote=remote, files={name: (size, _version(told)) for name, (size, told) in files.items()})
+    return _known(Listing(remote=remote, files={name: (size, _version(told)) for name, (size, told) in files.items()}))
 
 
 def _version(told: Mapping[str, Any]) -> str:
     return " ".join(str(told[name]) for name in _VERSIONS if told.get(name) is not None)
 
 
+def _known(found: Listing) -> Listing:
+    """The listing with a version of every file: the digest of what is fetched where the store tells none."""
+    if all(version for _, version in found.files.values()):
+        return found
+    with _staged(found) as staged:
+        digests = {name: file_digest(staged / found.name / name) for name in found.files}
+        sizes = {name: (staged / found.name / name).stat().st_size for name in found.files}
+        known = Listing(remote=found.remote, files={name: (sizes[name], digests[name]) for name in found.files})
+        _keep(staged, known)
+    return known
+
+
 def _brought(found: Listing) -> Path:
     entry = _folder() / found.mark[:32]
-    target = entry / (PurePosixPath(found.remote.root).name or "root")
-    if not target.exists():
-        staged = Path(tempfile.mkdtemp(prefix=STAGING, dir=_folder()))
-        try:
-            _get(found, staged / target.name)
-            with suppress(OSError):  # another process was first
-                staged.rename(entry)
-        finally:
-            shutil.rmtree(staged, ignore_errors=True)
-        with suppress(OSError):  # another process makes room as well
-            _make_room()
+    if not (entry / found.name).exists():
+        with _staged(found) as staged:
+            _keep(staged, found)
     os.utime(entry)
-    return target
+    return entry / found.name
+
+
+@contextmanager
+def _staged(found: Listing) -> Iterator[Path]:
+    """A folder beside what is kept, with what is fetched now."""
+    staged = Path(tempfile.mkdtemp(prefix=STAGING, dir=_folder()))
+    try:
+        _get(found, staged / found.name)
+        yield staged
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def _keep(staged: Path, found: Listing) -> None:
+    with suppress(OSError):  # another process was first
+        staged.rename(_folder() / found.mark[:32])
+    with suppress(OSError):  # another process makes room as well
+        _make_room()
 
 
 def _get(found: Listing, target: Path) -> None:
@@ -195,8 +242,6 @@ def _make_room() -> None:
 @cache
 def _folder() -> Path:
     """In the user's cache; one that goes with the process where that is not wanted or not safe."""
-    from kexport import disk
-
     kept = disk.cache_folder("fetched")
     if kept is not None:
         return kept

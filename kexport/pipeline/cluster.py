@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from kexport import machine, store
 from kexport.errors import EnvironmentFailure, StoreError, UsageError
 from kexport.options import remote
-from kexport.options.place import Url
+from kexport.options.place import LOCAL, Url
 from kexport.pipeline import resume, same_name
 from kexport.pipeline.events import Event, Observer
 from kexport.pipeline.failures import failed
@@ -192,7 +192,12 @@ _AGAIN = "the same command with --resume; workers with more memory, or fewer of 
 
 
 def _require_shared(request: Request, records: Iterable[Record]) -> None:
-    """StoreError where an artifact that a worker has written is not seen from here."""
+    """StoreError where an artifact that a worker has written is not seen from here: the folder is another one there.
+
+    An object store is the same one wherever it is asked, and is not asked for every record.
+    """
+    if request.mirror is not None and request.mirror.url.protocol not in LOCAL:
+        return
     told = request.directory if request.mirror is None else request.mirror.url
     for record in records:
         if record.published and record.artifact is not None and not _is_there(request, record.artifact.path):

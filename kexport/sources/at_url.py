@@ -12,7 +12,8 @@ from kexport.options.remote import connect
 from kexport.sources.named import ModelFile
 
 GRAPH = "saved_model.pb"
-_WEIGHTS = ".weights.h5"
+"""What makes a folder a SavedModel."""
+WEIGHTS_SUFFIX = ".weights.h5"
 _HINT = "kexport export s3://bucket/model.keras, or 's3://bucket/models/*.keras'"
 
 
@@ -44,7 +45,7 @@ def _below(url: str, names: list[str]) -> list[str]:
 
 def _is_model(name: str) -> bool:
     hidden = any(part.startswith(".") for part in PurePosixPath(name).parts)
-    return name.endswith(MODEL_SUFFIXES) and not name.endswith(_WEIGHTS) and not hidden
+    return name.endswith(MODEL_SUFFIXES) and not name.endswith(WEIGHTS_SUFFIX) and not hidden
 
 
 def _matching(url: Url) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kexport.errors import UnsupportedError, UsageError
+from kexport.options import fetched
 from kexport.records import WeightsFile
 from kexport.sources import catalog, loading, prepared
 from kexport.sources.adapt import precision, shapes, taps
@@ -67,7 +68,8 @@ def _served(spec: ModelSpec) -> Served:
             f"--layer {spec.layers[0]}: {spec.source} is a SavedModel, which has no layers to end at",
             hint="save the model with Keras: model.save('model.keras')",
         )
-    return served.opened(spec.path, trust=spec.trust, shape=spec.input_shape)
+    with fetched.called(str(spec.file)):
+        return served.opened(spec.path, trust=spec.trust, shape=spec.input_shape)
 
 
 def adopt(model: Any, spec: ModelSpec) -> Built:
@@ -120,7 +122,8 @@ def _own(spec: ModelSpec) -> Any:
     """The model of a file or of a factory."""
     load_keras()
     if spec.file is not None:
-        return loading.load(spec.path, trust=spec.trust)
+        with fetched.called(spec.file):
+            return loading.load(spec.path, trust=spec.trust)
     if spec.weights.kind == "file":
         weights_file.check_exists(spec)
     model = loading.factory.call(str(spec.factory))

@@ -18,14 +18,12 @@ from kexport.options import fetched
 from kexport.options.fetched import MODEL_SUFFIXES as SUFFIXES
 from kexport.options.place import is_url, place
 from kexport.sources import apart, at_url, catalog
+from kexport.sources.at_url import GRAPH, WEIGHTS_SUFFIX
 from kexport.sources.named import Factory, Live, ModelFile, Named
 
 __all__ = ["Factory", "Live", "ModelFile", "Named", "command", "select", "told"]
 
-WEIGHTS_SUFFIX = ".weights.h5"
 _FACTORY = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
-GRAPH = "saved_model.pb"
-"""What makes a folder a SavedModel."""
 _EXPECTED = "a .keras file, a .h5 file that holds a whole model, or the folder of a SavedModel"
 LIST = "@"
 """What begins a source that is a file with sources."""

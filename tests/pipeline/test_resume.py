@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import zipfile
 from dataclasses import replace
+from importlib.util import spec_from_file_location
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,6 +66,24 @@ def test_the_code_of_a_trusted_file(tmp_path: Path, trusted: Cell, changed: str)
     (tmp_path / "unused.py").write_text("FACTOR = 5\n")
     assert fingerprint(trusted) == before, "a module that the file does not name"
     (tmp_path / changed).write_text("FACTOR = 5\n")
+    assert fingerprint(trusted) != before
+
+
+def test_the_code_of_an_editable_install(tmp_path: Path, trusted: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its finder knows where it is, no entry of ``sys.path`` does."""
+    elsewhere = tmp_path / "elsewhere" / "src"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "mine.py").write_text("FACTOR = 2\n")
+
+    class Finder:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> Any:
+            return spec_from_file_location(name, elsewhere / "mine.py") if name == "mine" else None
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder])
+    saved(Path(str(trusted.model.file)), "mine.layers")
+    before = fingerprint(trusted)
+    (elsewhere / "mine.py").write_text("FACTOR = 5\n")
     assert fingerprint(trusted) != before
 
 

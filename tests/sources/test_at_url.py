@@ -19,7 +19,7 @@ from kexport.errors import SourceError, UsageError
 from kexport.images import calibration, evaluation
 from kexport.options import fetched
 from kexport.pipeline import memory, resume
-from kexport.sources import names
+from kexport.sources import build, names
 from kexport.specs import Cell, Format, ModelSpec, WeightsSpec
 from tests.places import ROOT
 
@@ -117,6 +117,40 @@ def test_it_is_fetched_once_and_again_when_it_changed(there: Path, monkeypatch: 
     again = Path(fetched.local(url))
     assert again != first
     assert (again / changed.relative_to(there / name)).read_bytes() == b"other bytes"
+
+
+@pytest.mark.parametrize("name", ["b.keras", "served", "images"])
+def test_a_store_that_tells_no_version(there: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A network that was trained again has the same size."""
+    monkeypatch.setattr(fetched, "FRESH_SECONDS", -1.0)
+    monkeypatch.setattr(fetched, "_version", lambda _: "")
+    url = f"kept://{there}/{name}"
+    changed = max((path for path in (there / name, *(there / name).rglob("*")) if path.is_file()), key=str)
+    first, mark = Path(fetched.local(url)), fetched.mark(url)
+    assert (Path(fetched.local(url)), fetched.mark(url)) == (first, mark)
+    changed.write_bytes(changed.read_bytes()[::-1])
+    again = Path(fetched.local(url))
+    assert (again / changed.relative_to(there / name)).read_bytes() == changed.read_bytes()
+    assert fetched.mark(url) != mark
+    assert sorted(entry.name for entry in first.parent.parent.iterdir()) == sorted(
+        {first.parent.name, again.parent.name}
+    )
+
+
+@pytest.mark.parametrize("name", ["b.keras", "a.h5", "served"])
+def test_an_error_names_the_url(there: Path, name: str) -> None:
+    url = f"kept://{there}/{name}"
+    with pytest.raises(kexport.KexportError) as caught:
+        build.make(ModelSpec(file=url, weights=OWN))
+    assert url in str(caught.value)
+    assert str(there.parent / "cache") not in str(caught.value)
+
+
+def test_a_damaged_photograph_names_its_url(there: Path) -> None:
+    images = f"kept://{there}/images"
+    with fetched.called(images), pytest.raises(kexport.KexportError) as caught, fetched.called(images):
+        raise SourceError(f"{fetched.local(images)}/0_a.png: the image cannot be read")
+    assert str(caught.value).startswith(f"{images}/0_a.png: the image cannot be read")
 
 
 def test_a_fetch_that_breaks_leaves_nothing(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:

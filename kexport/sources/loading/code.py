@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Mapping
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 from kexport.errors import SourceError
@@ -24,9 +25,17 @@ def sources(path: Path) -> Mapping[str, Path]:
     return {name: file for package in sorted(packages) for name, file in _files(package).items()}
 
 
+def _elsewhere(package: str) -> ModuleSpec | None:
+    """As finders of editable installs have it; a module that runs already may have none."""
+    try:
+        return importlib.util.find_spec(package)
+    except ValueError:
+        return None
+
+
 def _files(package: str) -> dict[str, Path]:
     """The files of one package or module, where an import would find it; nothing where it would not."""
-    found = PathFinder.find_spec(package, [str(Path.cwd()), *sys.path])
+    found = PathFinder.find_spec(package, [str(Path.cwd()), *sys.path]) or _elsewhere(package)
     if found is None:
         return {}
     if not found.submodule_search_locations:
