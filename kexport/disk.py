@@ -9,6 +9,7 @@ import errno
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -133,6 +134,18 @@ def whole(descriptor: int, size: int) -> bytes:
 def _kind(mode: int) -> str:
     kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
     return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def require_temporary() -> None:
+    """StoreError where no folder takes temporary files, as in a container whose file system is read-only."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        tried = str(error.strerror or error).partition("[")[2].rstrip("]").replace("'", "")
+        raise StoreError(
+            f"no folder takes temporary files: tried {tried}",
+            hint="TMPDIR=FOLDER kexport ..., a folder that can be written",
+        ) from error
 
 
 def cache_folder(name: str) -> Path | None:

@@ -17,6 +17,7 @@ from types import TracebackType
 
 import rich_click as click
 
+from kexport import disk
 from kexport.cli import output
 from kexport.errors import KexportError
 from kexport.version import __version__
@@ -94,6 +95,7 @@ def _run(arguments: Sequence[str]) -> object:
     try:
         return group.main(list(arguments), prog_name="kexport", standalone_mode=False)
     except OSError as error:
+        disk.require_temporary()
         if TOLD_BY_CLICK.isdisjoint(arguments):
             raise
         raise output.unwritable(error) from error

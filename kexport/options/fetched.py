@@ -173,7 +173,9 @@ def _listed(url: Url) -> Listing:
         return _known(Listing(remote=remote, files={"": (int(found["size"] or 0), _version(found))}))
     files = remote.details() if found["type"] == "directory" else {}
     if not files:
-        raise SourceError(f"{url}: nothing is there", hint="check the address, network and credentials")
+        raise SourceError(
+            f"{url}: nothing is there, or it cannot be reached", hint="check the address, network and credentials"
+        )
     return _known(Listing(remote=remote, files={name: (size, _version(told)) for name, (size, told) in files.items()}))
 
 

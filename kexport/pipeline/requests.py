@@ -49,6 +49,8 @@ def cells(models: Sequence[Named], options: ExportOptions) -> tuple[Cell, ...]:
     for _, what in asked:
         _check_images(what)
         _check_called(what, models)
+        unsupported.require_engines(_pairs(what) or _asked(what), what.engine)
+        gates.check(what)
     _check_int8(options, [what for _, what in asked])
     made = [(name, cell) for model in models for name, what in asked for cell in _cells(model, what, len(models))]
     same_name.refuse(made)
@@ -71,10 +73,7 @@ def _check_called(what: ExportOptions, models: Sequence[Named]) -> None:
 def _cells(model: Named, what: ExportOptions, models: int) -> Iterator[Cell]:
     weights = _weights(_asked_weights(what), models=models)
     spec = _spec(model, what, weights) if isinstance(model, Application) else own(model, what)
-    pairs = _pairs(what)
-    unsupported.require_engines(pairs or _asked(what), what.engine)
-    gates.check(what)
-    for form, scheme in pairs:
+    for form, scheme in _pairs(what):
         yield Cell(
             model=spec,
             format=form,

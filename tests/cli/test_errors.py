@@ -153,6 +153,30 @@ def test_a_folder_below_a_file(tmp_path: Path) -> None:
     check(ended, "file/below is not a folder, or leads through a file")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("export", "MobileNetV3Small", "--weights", "random:0", "-o", "out"),
+        ("all", "--weights", "random:0", "--isolate", "-o", "out"),
+        ("list", "layers", "MobileNetV3Small"),
+    ],
+    ids=["export", "isolate", "layers"],
+)
+def test_no_folder_takes_temporary_files(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """As in a container whose file system is read-only."""
+    code = (
+        "import sys, tempfile\n"
+        "tempfile._candidate_tempdir_list = lambda: ['/proc']\n"
+        f"from kexport.cli import main\nsys.exit(main({words!r}))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 3, ended.stderr
+    assert "error: no folder takes temporary files: tried /proc\nhint: TMPDIR=FOLDER kexport" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 @pytest.mark.parametrize("name", ["why.html", "why.md", "a/why.json"])
 def test_one_file_where_a_folder_is_written(call: Callable[..., Any], tmp_path: Path, name: str) -> None:
     ended = call("parity", str(tmp_path), "--by-layer", "-o", name)
@@ -168,7 +192,11 @@ def test_one_file_where_a_folder_is_written(call: Callable[..., Any], tmp_path: 
 def test_a_folder_that_refuses(
     call: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, cause: str
 ) -> None:
-    def refuse(*_: object, **__: object) -> None:
+    made = tempfile.TemporaryFile
+
+    def refuse(*given: Any, **more: Any) -> Any:
+        if more.get("dir") is None:
+            return made(*given, **more)
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)

@@ -40,10 +40,10 @@ class Server:
     """A warm process as its program sees it: what it was started with, and the workers that it has forked."""
 
     def __init__(self, modules: tuple[str, ...], environment: Mapping[str, str]) -> None:
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the server
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.modules, self.environment = modules, dict(environment)
         self.connection, self.gone = ours, False
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the server
         self._workers: dict[int, Forked] = {}
         self._number = 0
         with theirs:
