@@ -23,6 +23,8 @@ VARIABLE = "KERAS_BACKEND"
 TENSORFLOW = "tensorflow"
 TAKEN = (TENSORFLOW, "jax")
 """Those that are taken without having been chosen, in this order: what is measured exports with them."""
+LAZY = ("openvino",)
+"""Backends whose tensors are graphs of all that they were made of, computed anew whenever one is looked at."""
 DISTRIBUTIONS = {TENSORFLOW: (TENSORFLOW, "tensorflow-cpu"), "jax": ("jax", "jaxlib"), "openvino": ("openvino",)}
 INSTALL = "pip install 'kexport[cpu]'"
 EITHER = f"{INSTALL}, or 'kexport[light]', which is without TensorFlow"
@@ -116,6 +118,21 @@ def recorded(others: Iterable[str] = ()) -> dict[str, str]:
     asked = {name for other in others for name in DISTRIBUTIONS[other]}
     idle = {name for names in DISTRIBUTIONS.values() for name in names} - set(versions()) - asked
     return {name: version for name, version in machine.versions().items() if name not in idle}
+
+
+def settled(value: Any) -> Any:
+    """Tensors as numbers, so that a walk from layer to layer computes each layer once; as they are but on a lazy one.
+
+    Without it what a walk over ``n`` layers looks at costs ``n * n / 2`` of them there.
+    """
+    if _running() not in LAZY:
+        return value
+    import keras
+
+    def one(each: Any) -> Any:
+        return keras.ops.convert_to_tensor(keras.ops.convert_to_numpy(each)) if keras.ops.is_tensor(each) else each
+
+    return keras.tree.map_structure(one, value)
 
 
 def _running() -> str:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from kexport.sources import final
 from kexport.sources.answered import Reference
+from kexport.sources.backend import settled
 from kexport.sources.final import Last
 from kexport.sources.keras_walk import functional, ordered_calls, output_names, run
 from kexport.sources.layer_samples import Taps
@@ -166,7 +167,7 @@ def _reference(
 def infer(layer: Any, *args: Any, **kwargs: Any) -> Any:
     """What a layer gives. Raises SourceError where a layer of the user's own, or a Lambda, raises."""
     try:
-        return layer(*args, **kwargs)
+        return settled(layer(*args, **kwargs))
     except (*factory.ERRORS, NameError) as error:
         kind = type(layer)
         if kind.__module__.startswith("keras.") and kind.__name__ != "Lambda":

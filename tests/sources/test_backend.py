@@ -310,3 +310,27 @@ def test_an_export_with_keras_on_jax(tmp_path: Path) -> None:
     records = json.loads(done.stdout)["records"]
     assert [record["status"] for record in records] == ["PASS", "PASS"]
     assert all("jax" in record["versions"] and "tensorflow" not in record["versions"] for record in records)
+
+
+@pytest.mark.parametrize("name", ["openvino", "tensorflow"])
+def test_a_lazy_backend_computes_what_a_layer_gives_once(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """On one that is not lazy values stay the very same; structures, types and what is no tensor stay everywhere."""
+    import keras
+
+    given = {
+        "a": keras.ops.convert_to_tensor([[1.5, 2.0]]),
+        "b": [keras.ops.convert_to_tensor([True, False]), None],
+        "c": (keras.ops.convert_to_tensor([3]), "text"),
+    }
+    monkeypatch.setattr(backend, "_running", lambda: name)
+    found = backend.settled(given)
+    assert (found is given) is (name not in backend.LAZY)
+    assert (found["a"] is given["a"]) is (name not in backend.LAZY)
+    before, after = keras.tree.flatten(given), keras.tree.flatten(found)
+    keras.tree.assert_same_structure(given, found)
+    for old, new in zip(before, after, strict=True):
+        if keras.ops.is_tensor(old):
+            assert keras.backend.standardize_dtype(new.dtype) == keras.backend.standardize_dtype(old.dtype)
+            assert (keras.ops.convert_to_numpy(old) == keras.ops.convert_to_numpy(new)).all()
+        else:
+            assert new == old

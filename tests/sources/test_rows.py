@@ -133,3 +133,18 @@ def test_noise_is_one_unit_in_the_last_place_of_a_channel() -> None:
     np.testing.assert_allclose(apart, 1.0, atol=0.2)
     assert (moved[0, 0, 0] != 0).all()
     assert Noise(seed=0).moved(np.ones(3, np.int32)).dtype == np.int32
+
+
+@pytest.mark.parametrize("walk", ["alone", "together"])
+def test_what_every_layer_gives_is_settled(monkeypatch: pytest.MonkeyPatch, walk: str) -> None:
+    """A lazy backend would compute all before it once more for each layer that is looked at."""
+    settled: list[Any] = []
+    monkeypatch.setattr(rows, "settled", lambda value: settled.append(value) or value)
+    model, given = classifier(), images(1)
+    if walk == "alone":
+        rows.alone(model, given)
+    else:
+        rows.together(model, given, rows=1, rounding=False)
+    layers = [each for each in rows.functional(model).layers if type(each).__name__ in ("Conv2D", "BatchNormalization")]
+    assert len(layers) == 3
+    assert len(settled) > len(layers)
