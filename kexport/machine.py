@@ -29,9 +29,10 @@ SELF_STATUS = Path("/proc/self/status")
 INSTRUCTIONS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm")
 SUMS_OF_EIGHT_BITS = frozenset({"avx_vnni", "avx512_vnni", "asimddp", "i8mm"})
 """Those that add products of eight bits up in 32 bits: without them, x86 CPUs add pairs in saturating int16."""
+KERAS = ("keras", "tensorflow", "tensorflow-cpu", "jax", "openvino")
+"""Keras and what computes for it, by the names of their distributions."""
 PACKAGES = (
-    "keras", "tensorflow", "tensorflow-cpu", "jax", "jaxlib", "openvino", "numpy", "onnx", "onnxruntime",
-    "onnxruntime-gpu", "tf2onnx", "ai-edge-litert", "flatbuffers",
+    *KERAS, "jaxlib", "numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "tf2onnx", "ai-edge-litert", "flatbuffers",
 )  # fmt: skip
 
 

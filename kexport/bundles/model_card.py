@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from kexport.bundles.deployment import Deployment
 from kexport.evidence.latency import summarize
+from kexport.machine import KERAS
 from kexport.records import AccuracyRecord, Basis, ParityRecord, Record, Score
 from kexport.reports.md import escape
 
@@ -119,9 +120,7 @@ def _parity(record: Record, parity: ParityRecord | None) -> Iterator[str]:
     yield f"compared on {parity.samples} inputs, {parity.effective}"
     for check in parity.checks:
         yield f"{check.name}: {check.value:.4g}, bound {check.bound:.4g}: {'held' if check.passed else 'not held'}"
-    versions = ", ".join(
-        f"{name} {record.versions[name]}" for name in ("keras", "tensorflow", "jax") if name in record.versions
-    )
+    versions = ", ".join(f"{name} {record.versions[name]}" for name in KERAS if name in record.versions)
     if versions:
         yield f"with {versions}"
 

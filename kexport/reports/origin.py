@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from kexport.machine import KERAS
 from kexport.records import Record
 
-_VERSIONS = ("keras", "tensorflow", "tensorflow-cpu", "jax", "onnxruntime", "onnxruntime-gpu", "ai-edge-litert")
+_VERSIONS = (*KERAS, "onnxruntime", "onnxruntime-gpu", "ai-edge-litert")
 _UNKNOWN = "not recorded"
 _MOST = 4
 

@@ -127,7 +127,7 @@ def settled(value: Any) -> Any:
     """
     if _running() not in LAZY:
         return value
-    import keras
+    keras = load_keras()
 
     def one(each: Any) -> Any:
         return keras.ops.convert_to_tensor(keras.ops.convert_to_numpy(each)) if keras.ops.is_tensor(each) else each

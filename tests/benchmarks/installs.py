@@ -1,10 +1,10 @@
-"""parity/installs.md and .json: what each way to install takes, and what the light one exports.
+"""parity/installs.md and .json: what each way to install takes, and what Keras's small backends export.
 
-    python tests/benchmarks/installs.py --size EXTRA=SITE_PACKAGES ... --light DIR --log FILE
+    python tests/benchmarks/installs.py [--size EXTRA=SITE_PACKAGES ...] [--run BACKEND=SITE_PACKAGES=DIR=LOG ...]
 
-``--size``: the folder of a fresh environment with that extra alone; ``none`` is one with nothing but pip, and ``light``
-has to be among them; of others the committed number stays. ``--light``: the artifact directory of an export with Keras
-on JAX, ``--log`` its standard error.
+``--size``: the folder of a fresh environment with that extra alone; ``none`` is one with nothing but pip. ``--run``: an
+export of all forty with Keras on that backend: its environment, its artifact directory and its standard error. What is
+not given stays as it was committed.
 """
 
 from __future__ import annotations
@@ -24,16 +24,15 @@ from kexport.records import Record
 from kexport.sources.catalog import APPLICATIONS
 
 PLACE = Path(__file__).resolve().parents[2] / "parity"
-FORMATS = ("onnx", "tflite")
-HEADER = (
-    "network", "ONNX", "TFLite", "ONNX: max error", "TFLite: max error", "ONNX: SQNR dB", "TFLite: SQNR dB",
-)  # fmt: skip
+FORMATS = {"onnx": "ONNX", "tflite": "TFLite"}
 WHAT = {
     "none": "pip alone",
     "run": "classify, bench, verify, parity from the stored reference, report, inspect, bundle",
+    "openvino": "the same, and export to ONNX and TFLite with Keras on OpenVINO",
     "light": "the same, and export to ONNX and TFLite with Keras on JAX",
     "cpu": "everything: SavedModel, the engines tf2onnx and tflite-converter as well",
 }
+BACKENDS = {"jax": "Keras on JAX (`light`)", "openvino": "Keras on OpenVINO (`openvino`)"}
 
 
 def megabytes(folder: Path) -> int:
@@ -43,19 +42,28 @@ def megabytes(folder: Path) -> int:
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     """What the page tells."""
+    before = json.loads((PLACE / "installs.json").read_text(encoding="utf-8"))
     folders = dict(size.split("=", 1) for size in options.size)
-    installed = {each.name: each.version for each in distributions(path=[folders["light"]])}
-    records, log = store.read_records(options.light), options.log.read_text(encoding="utf-8")
-    ending = re.search(r"peak memory of any process: ([\d.]+) GiB · wall time: (.+)", log)
-    assert ending is not None, "the log of a run that ended"
-    sizes = json.loads((PLACE / "installs.json").read_text(encoding="utf-8"))["megabytes"]
+    runs = [run.split("=", 3) for run in options.run]
     return {
-        "megabytes": sizes | {extra: megabytes(Path(folder)) for extra, folder in folders.items()},
-        "versions": {name: installed[name] for name in ("keras", "jax", "onnxruntime", "ai-edge-litert")},
+        "megabytes": before["megabytes"] | {extra: megabytes(Path(folder)) for extra, folder in folders.items()},
+        "runs": before["runs"] | {name: _run(name, Path(place), Path(log), site) for name, site, place, log in runs},
+    }
+
+
+def _run(name: str, place: Path, log: Path, site: str) -> dict[str, Any]:
+    """One export of all forty: what it took, with what, and each of its files."""
+    installed = {each.name: each.version for each in distributions(path=[site])}
+    records = sorted(store.read_records(place), key=lambda record: (record.model.lower(), record.format))
+    ending = re.search(r"peak memory of any process: ([\d.]+) GiB · wall time: (.+)", log.read_text(encoding="utf-8"))
+    assert ending is not None, "the log of a run that ended"
+    assert all(name in record.versions for record in records), f"records of another backend than {name}"
+    return {
+        "versions": {each: installed[each] for each in ("keras", name, "onnxruntime", "ai-edge-litert")},
         "processor": records[0].machine["processor"],
-        "cells": [_cell(record) for record in sorted(records, key=lambda record: (record.model, record.format))],
         "peak_gib": float(ending[1]),
         "wall": ending[2],
+        "cells": [_cell(record) for record in records],
     }
 
 
@@ -72,16 +80,17 @@ def _cell(record: Record) -> dict[str, Any]:
     }
 
 
-def _rows(cells: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
-    """One row per network, its formats side by side."""
-    for model in dict.fromkeys(cell["model"] for cell in cells):
-        found = {cell["format"]: cell for cell in cells if cell["model"] == model}
-        yield (
-            model,
-            *(found[form]["status"] for form in FORMATS),
-            *(_number(found[form]["logits_max_abs_error"], ".1e") for form in FORMATS),
-            *(_number(found[form]["sqnr_db"], ".1f") for form in FORMATS),
-        )
+def _rows(runs: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """One row per network, backends and their formats side by side: the status, the largest error, the SQNR."""
+    found = {(name, cell["model"], cell["format"]): cell for name, run in runs.items() for cell in run["cells"]}
+    columns = [(name, form) for name in runs for form in FORMATS]
+    for model in dict.fromkeys(cell["model"] for run in runs.values() for cell in run["cells"]):
+        yield (model, *(_told(found[name, model, form]) for name, form in columns if (name, model, form) in found))
+
+
+def _told(cell: dict[str, Any]) -> str:
+    error, noise = _number(cell["logits_max_abs_error"], ".1e"), _number(cell["sqnr_db"], ".1f")
+    return f"{cell['status']} {error} {noise}"
 
 
 def _number(value: float | None, spec: str) -> str:
@@ -95,42 +104,55 @@ def _named(networks: list[str]) -> str:
 
 def lines(found: dict[str, Any]) -> Iterator[str]:
     """The page."""
-    rows = [(f"`{extra}`", f"{size:,}", WHAT[extra]) for extra, size in found["megabytes"].items()]
-    cells = found["cells"]
-    networks, passed = sorted({cell["model"] for cell in cells}), sum(cell["status"] == "PASS" for cell in cells)
-    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    sizes = [(f"`{extra}`", f"{found['megabytes'][extra]:,}", WHAT[extra]) for extra in WHAT]
+    runs = {name: found["runs"][name] for name in BACKENDS}
     yield from (
         "# Installs",
         "",
         "`tests/benchmarks/installs.py`: packages of a fresh environment with Python 3.11, pip and setuptools among",
         "them.",
         "",
-        table(("extra", "MiB", "for"), rows, text_columns=3),
+        table(("extra", "MiB", "for"), sizes, text_columns=3),
         "",
-        "## Keras on JAX",
+        "## Without TensorFlow",
         "",
-        f"`light`, {versions}, on {found['processor']}, a machine that others used as well:",
-        "",
-        f"* `kexport {_named(networks)} --formats onnx,tflite --weights random:0`:",
-        f"  {passed} of {len(cells)} cells PASS, wall time {found['wall']}, peak memory of any process",
-        f"  {found['peak_gib']:.2f} GiB.",
-        "* JAX compiles every operation of every shape once: that is most of the time of building a network.",
+        *(line for name, run in runs.items() for line in _of_run(name, run)),
         "* `random:SEED` begins with the same random numbers, and then scales layers by what they compute: the",
-        "  weights, and with them the sha256 of artifacts, are not those that TensorFlow gives.",
+        "  weights, and with them the sha256 of artifacts, are those of one backend.",
         "",
-        "Every file against Keras on JAX, which built it:",
+        "Every file against Keras on the backend that built it: the largest error of its logits, and their signal to",
+        "noise in dB.",
         "",
-        table(HEADER, list(_rows(cells)), text_columns=3),
-        *(f"\n{cell['model']} {cell['format']}: {cell['reason']}" for cell in cells if cell["reason"]),
+        table(
+            ("network", *(f"{form}, {name}" for name in runs for form in FORMATS.values())),
+            list(_rows(runs)),
+            text_columns=1 + 2 * len(runs),
+        ),
+        *(
+            f"\n{cell['model']} {cell['format']}, {name}: {cell['reason']}"
+            for name, run in runs.items()
+            for cell in run["cells"]
+            if cell["reason"]
+        ),
+    )
+
+
+def _of_run(name: str, run: dict[str, Any]) -> tuple[str, ...]:
+    cells = run["cells"]
+    networks, passed = sorted({cell["model"] for cell in cells}), sum(cell["status"] == "PASS" for cell in cells)
+    versions = ", ".join(f"{each} {version}" for each, version in run["versions"].items())
+    return (
+        f"* {BACKENDS[name]}: `kexport {_named(networks)} --formats onnx,tflite --weights random:0`:",
+        f"  {passed} of {len(cells)} cells PASS, wall time {run['wall']}, peak memory of any process",
+        f"  {run['peak_gib']:.2f} GiB; {versions}; {run['processor']}.",
     )
 
 
 def main() -> None:
     """Measure and write both files."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--size", action="append", required=True)
-    parser.add_argument("--light", type=Path, required=True)
-    parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--size", action="append", default=[])
+    parser.add_argument("--run", action="append", default=[])
     found = measured(parser.parse_args())
     (PLACE / "installs.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     (PLACE / "installs.md").write_text("\n".join(lines(found)) + "\n", encoding="utf-8")
