@@ -69,6 +69,7 @@ class Emitter:
     storage: Storage | None = None
     _places: dict[str, dict[Layout, str]] = field(default_factory=dict)
     _shown: set[str] = field(default_factory=set)
+    _named: set[str] = field(default_factory=set)  # of nodes: a runtime refuses a name that two have
     _uses: dict[str, list[Any]] = field(default_factory=dict)  # the nodes that read or make a name
     _scalars: dict[float, str] = field(default_factory=dict)  # names of scales by value
 
@@ -121,9 +122,14 @@ class Emitter:
         return self.exact_scalar(name, number)
 
     def node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        """Add an ONNX node whose only output (and own name) is ``output``; returns that name."""
+        """Add an ONNX node whose only output (and own name) is ``output``; returns that name.
+
+        The layer that an output is named after keeps its node's name; what makes the output of it has none then.
+        """
         self.unnamed(kind, inputs, output, **attributes)
-        self.nodes[-1].name = output
+        if output not in self._named:
+            self._named.add(output)
+            self.nodes[-1].name = output
         return output
 
     def unnamed(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
@@ -144,6 +150,7 @@ class Emitter:
         from onnx import helper
 
         made = helper.make_node(kind, list(inputs), list(outputs), name=next(filter(None, outputs)), **attributes)
+        self._named.add(made.name)
         self.nodes.append(made)
         for name in filter(None, dict.fromkeys((*inputs, *outputs))):
             self._uses.setdefault(name, []).append(made)

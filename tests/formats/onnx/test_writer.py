@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.formats.plans import Sketch, float_values
 
 SCRIPT = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 import numpy as np
 import keras
@@ -85,6 +87,36 @@ def test_names(tmp_path):
     assert {"stem", "pool", "head/logits", "head"} <= set(names)
     assert len(set(names)) == len(names)
     assert {item.name for item in graph.initializer} >= {"stem:kernel", "stem:bias", "head/logits:kernel"}
+
+
+@pytest.mark.parametrize("scheme", ["float32", "float16"])
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        {"pool": "pool", "head/logits": "head/logits"},
+        {"head": "head/logits", "head/logits": "head"},
+        {"stem": "pool", "pool": "pool", "head": "pool"},
+        {"head/logits": "head/logits", "head": "head"},
+    ],
+    ids=["their own", "swapped", "one shown three times", "the last one"],
+)
+def test_outputs_named_after_layers(tmp_path, outputs, scheme):
+    """As those of a model with a dict of outputs are: runtimes refuse a file in which two nodes have one name."""
+    import onnx
+    import onnxruntime
+
+    plain = {f"other {number}": value for number, value in enumerate(outputs.values())}
+    found = []
+    for number, names in enumerate((outputs, plain)):
+        path = tmp_path / f"{number}.onnx"
+        writer.write(replace(small_graph(), outputs=names), path, scheme=scheme)
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        found.append(session.run(list(names), {"input": numbers(2, 8, 8, 3)}))
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    named = [node.name for node in onnx.load(tmp_path / "0.onnx").graph.node if node.name]
+    assert len(set(named)) == len(named)
+    assert {"stem", "pool", "head/logits", "head"} <= set(named)
 
 
 def test_what_was_written_is_what_is_stated(tmp_path):
