@@ -106,7 +106,7 @@ def _tensorflow(absent: tuple[str, ...]) -> Finding:
 
 
 def _backend(name: str) -> Finding:
-    if not backend.installed(name):
+    if not backend.usable(name):
         return Finding(
             level=Level.BLOCKED, name="keras backend", value=f"{name}, which is not installed", cure=backend.EITHER
         )

@@ -21,11 +21,13 @@ from kexport.errors import MissingDependencyError
 
 VARIABLE = "KERAS_BACKEND"
 TENSORFLOW = "tensorflow"
-TAKEN = (TENSORFLOW, "jax")
+TAKEN = (TENSORFLOW, "jax", "openvino")
 """Those that are taken without having been chosen, in this order: what is measured exports with them."""
 LAZY = ("openvino",)
 """Backends whose tensors are graphs of all that they were made of, computed anew whenever one is looked at."""
 DISTRIBUTIONS = {TENSORFLOW: (TENSORFLOW, "tensorflow-cpu"), "jax": ("jax", "jaxlib"), "openvino": ("openvino",)}
+BESIDE = {"openvino": ("scipy",)}
+"""What Keras's own code for a backend imports beside it."""
 INSTALL = "pip install 'kexport[cpu]'"
 EITHER = f"{INSTALL}, or 'kexport[light]', which is without TensorFlow"
 
@@ -39,9 +41,14 @@ def installed(module: str) -> bool:
     return found is not None and found.origin is not None
 
 
+def usable(name: str) -> bool:
+    """Whether Keras can compute with that backend here."""
+    return all(map(installed, (name, *BESIDE.get(name, ()))))
+
+
 def chosen() -> str:
     """The backend that Keras computes with in this process, or would if it were imported now."""
-    return _running() or _asked() or next((name for name in TAKEN if installed(name)), TENSORFLOW)
+    return _running() or _asked() or next((name for name in TAKEN if usable(name)), TENSORFLOW)
 
 
 def environment() -> dict[str, str]:
@@ -63,8 +70,8 @@ def beside(names: Iterable[str]) -> tuple[str, ...]:
 def require(names: Iterable[str]) -> None:
     """Raise MissingDependencyError for a backend that is not installed."""
     for name in names:
-        if not installed(name):
-            packages = " ".join(DISTRIBUTIONS[name][:1])
+        if not usable(name):
+            packages = " ".join((name, *BESIDE.get(name, ())))
             raise MissingDependencyError(
                 f"--reference {name}: Keras on {name} needs it, and it is not installed", hint=f"pip install {packages}"
             )
@@ -78,7 +85,7 @@ def select() -> None:
     if _running():
         return
     name = chosen()
-    if not installed(name):
+    if not usable(name):
         raise MissingDependencyError(_absent(name), hint=_hint(name))
     os.environ.update(environment())
 
@@ -157,15 +164,18 @@ def _of_file() -> str:
 
 
 def _absent(name: str) -> str:
-    there = [other for other in DISTRIBUTIONS if installed(other)]
+    there = [other for other in DISTRIBUTIONS if usable(other)]
     if not _asked():
         return f"Keras has no backend: none of {', '.join(TAKEN)} is installed"
     whose = VARIABLE if os.environ.get(VARIABLE) else "keras.json"
-    return f"Keras's backend is {name!r} ({whose}), which is not installed; installed: {', '.join(there) or 'none'}"
+    absent = "which is not installed" if not installed(name) else f"which needs {' '.join(BESIDE[name])}"
+    return f"Keras's backend is {name!r} ({whose}), {absent}; installed: {', '.join(there) or 'none'}"
 
 
 def _hint(name: str) -> str:
-    others = [other for other in TAKEN if installed(other)]
+    if installed(name):
+        return f"pip install {' '.join(BESIDE[name])}"
+    others = [other for other in TAKEN if usable(other)]
     return take(others[0]) if _asked() and others and name not in others else EITHER
 
 

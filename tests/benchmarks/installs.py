@@ -1,10 +1,11 @@
 """parity/installs.md and .json: what each way to install takes, and what Keras's small backends export.
 
     python tests/benchmarks/installs.py [--size EXTRA=SITE_PACKAGES ...] [--run BACKEND=SITE_PACKAGES=DIR=LOG ...]
+        [--zoo FILE.json ...]
 
 ``--size``: the folder of a fresh environment with that extra alone; ``none`` is one with nothing but pip. ``--run``: an
-export of all forty with Keras on that backend: its environment, its artifact directory and its standard error. What is
-not given stays as it was committed.
+export of all forty with Keras on that backend: its environment, its artifact directory and its standard error.
+``--zoo``: what `tests.benchmarks.zoo_elsewhere` wrote. What is not given stays as it was committed.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ FORMATS = {"onnx": "ONNX", "tflite": "TFLite"}
 WHAT = {
     "none": "pip alone",
     "run": "classify, bench, verify, parity from the stored reference, report, inspect, bundle",
-    "openvino": "the same, and export to ONNX and TFLite with Keras on OpenVINO",
+    "light-openvino": "the same, and export to ONNX and TFLite with Keras on OpenVINO",
     "light": "the same, and export to ONNX and TFLite with Keras on JAX",
     "cpu": "everything: SavedModel, the engines tf2onnx and tflite-converter as well",
 }
-BACKENDS = {"jax": "Keras on JAX (`light`)", "openvino": "Keras on OpenVINO (`openvino`)"}
+BACKENDS = {"jax": "Keras on JAX (`light`)", "openvino": "Keras on OpenVINO (`light-openvino`)"}
 
 
 def megabytes(folder: Path) -> int:
@@ -45,9 +46,11 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     before = json.loads((PLACE / "installs.json").read_text(encoding="utf-8"))
     folders = dict(size.split("=", 1) for size in options.size)
     runs = [run.split("=", 3) for run in options.run]
+    zoos = [json.loads(file.read_text(encoding="utf-8")) for file in options.zoo]
     return {
         "megabytes": before["megabytes"] | {extra: megabytes(Path(folder)) for extra, folder in folders.items()},
         "runs": before["runs"] | {name: _run(name, Path(place), Path(log), site) for name, site, place, log in runs},
+        "zoo": before.get("zoo", {}) | {zoo.pop("backend"): zoo for zoo in zoos},
     }
 
 
@@ -117,6 +120,7 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         "## Without TensorFlow",
         "",
         *(line for name, run in runs.items() for line in _of_run(name, run)),
+        *(line for name in runs for line in _of_zoo(name, found["zoo"][name])),
         "* `random:SEED` begins with the same random numbers, and then scales layers by what they compute: the",
         "  weights, and with them the sha256 of artifacts, are those of one backend.",
         "",
@@ -148,11 +152,20 @@ def _of_run(name: str, run: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
+def _of_zoo(name: str, zoo: dict[str, Any]) -> Iterator[str]:
+    """The small models that this backend builds and answers for, and those that it does not."""
+    right = zoo["models"] - len(zoo["not"])
+    yield f"* {BACKENDS[name]}: of the {zoo['models']} models of [the zoo](../docs/zoo.md) {right} are native and"
+    yield "  right in both formats; the others:"
+    yield from (f"  * `{model}`: {why}" for model, why in zoo["not"].items())
+
+
 def main() -> None:
     """Measure and write both files."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--size", action="append", default=[])
     parser.add_argument("--run", action="append", default=[])
+    parser.add_argument("--zoo", action="append", default=[], type=Path)
     found = measured(parser.parse_args())
     (PLACE / "installs.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     (PLACE / "installs.md").write_text("\n".join(lines(found)) + "\n", encoding="utf-8")

@@ -35,7 +35,7 @@ class Finder:
 
 sys.meta_path.insert(0, Finder())
 """
-ALL = {"tensorflow", "jax", "openvino", "torch"}
+ALL = {"tensorflow", "jax", "openvino", "scipy", "torch"}
 TOLD = """
 from kexport.sources import backend
 from kexport.errors import KexportError
@@ -70,10 +70,12 @@ def python(
         ({"tensorflow"}, ("", ""), "tensorflow", ""),
         ({"tensorflow", "jax"}, ("", ""), "tensorflow", ""),
         ({"jax"}, ("", ""), "jax", "jax"),
+        ({"openvino", "scipy"}, ("", ""), "openvino", "openvino"),
+        ({"jax", "openvino", "scipy"}, ("", ""), "jax", "jax"),
         ({"jax"}, ("", "tensorflow"), "jax", "jax"),  # Keras writes its default there itself
         ({"tensorflow", "jax"}, ("", "jax"), "jax", ""),
         ({"tensorflow", "jax"}, ("jax", ""), "jax", "jax"),
-        ({"tensorflow", "openvino"}, ("openvino", "jax"), "openvino", "openvino"),
+        ({"tensorflow", "openvino", "scipy"}, ("openvino", "jax"), "openvino", "openvino"),
     ],
 )
 def test_the_backend(tmp_path: Path, there: set[str], asked: tuple[str, str], chosen: str, set_to: str) -> None:
@@ -111,7 +113,7 @@ def test_a_user_without_a_home_has_no_file(monkeypatch: pytest.MonkeyPatch) -> N
             set(),
             "",
             (
-                "Keras has no backend: none of tensorflow, jax is installed\n"
+                "Keras has no backend: none of tensorflow, jax, openvino is installed\n"
                 "hint: pip install 'kexport[cpu]', or 'kexport[light]', which is without TensorFlow"
             ),
         ),
@@ -121,6 +123,14 @@ def test_a_user_without_a_home_has_no_file(monkeypatch: pytest.MonkeyPatch) -> N
             (
                 "Keras's backend is 'tensorflow' (KERAS_BACKEND), which is not installed; installed: jax\n"
                 "hint: export KERAS_BACKEND=jax"
+            ),
+        ),
+        (
+            {"openvino"},
+            "openvino",
+            (
+                "Keras's backend is 'openvino' (KERAS_BACKEND), which needs scipy; installed: none\n"
+                "hint: pip install scipy"
             ),
         ),
         (
@@ -291,25 +301,28 @@ def packages(extra: str) -> dict[str, str]:
 
 
 def test_the_small_extras_are_small_and_have_the_bounds_of_the_large_one() -> None:
-    run, light, cpu = packages("run"), packages("light"), packages("cpu")
+    run, cpu = packages("run"), packages("cpu")
     assert set(run) == {"onnx", "onnxruntime", "ai-edge-litert", "pillow"}
-    assert not {"tensorflow", "tf2onnx"} & set(light)
     assert "tensorflow" in cpu
-    assert set(light) - set(cpu) == {"jax"}
-    assert all(light[name] == cpu[name] for name in set(light) & set(cpu))
+    for extra, own in {"light": {"jax"}, "light-openvino": {"openvino", "scipy"}}.items():
+        light = packages(extra)
+        assert not {"tensorflow", "tf2onnx"} & set(light)
+        assert set(light) - set(cpu) == own
+        assert all(light[name] == cpu[name] for name in set(light) & set(cpu))
 
 
-def test_an_export_with_keras_on_jax(tmp_path: Path) -> None:
-    if find_spec("jax") is None:
-        pytest.skip("jax is not installed (pip install 'kexport[light]')")
+@pytest.mark.parametrize(("name", "extra"), [("jax", "light"), ("openvino", "light-openvino")])
+def test_an_export_with_keras_on_a_small_backend(tmp_path: Path, name: str, extra: str) -> None:
+    if find_spec(name) is None:
+        pytest.skip(f"{name} is not installed (pip install 'kexport[{extra}]')")
     words = ["MobileNetV3Small", "--input-shape", "32,32,3", "--classes", "10", "--weights", "random:0"]
     asked = ["-m", "kexport", "export", *words, "--formats", "onnx,tflite", "-o", "made", "--json"]
-    done = python(asked, tmp_path, absent={"tensorflow"})
+    done = python(asked, tmp_path, absent=ALL - {name, "scipy"})
     assert done.returncode == 0, done.stderr
     assert "a fresh process" not in done.stderr
     records = json.loads(done.stdout)["records"]
     assert [record["status"] for record in records] == ["PASS", "PASS"]
-    assert all("jax" in record["versions"] and "tensorflow" not in record["versions"] for record in records)
+    assert all(name in record["versions"] and "tensorflow" not in record["versions"] for record in records)
 
 
 @pytest.mark.parametrize("name", ["openvino", "tensorflow"])
