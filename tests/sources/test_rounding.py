@@ -78,3 +78,38 @@ def test_layers_take_what_was_moved_as_they_take_a_tensor() -> None:
 
     value = keras.ops.convert_to_tensor(values(ONE))
     assert type(Noise(seed=0).moved(value)) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "units"),
+    [("GlobalAveragePooling2D", 32.0), ("AveragePooling2D", 4.0), ("Mean", 4.0), ("MaxPooling2D", 1.0)],
+)
+def test_a_mean_is_off_by_half_the_root_of_what_it_adds_up(kind: str, units: float) -> None:
+    import keras
+
+    image = keras.Input((64, 64, 16))
+    given = values((2, 64, 64, 16)) + 3
+    layers = {
+        "AveragePooling2D": lambda: keras.layers.AveragePooling2D(8)(image),
+        "MaxPooling2D": lambda: keras.layers.MaxPooling2D(8)(image),
+        "GlobalAveragePooling2D": lambda: keras.layers.GlobalAveragePooling2D()(image),
+        "Mean": lambda: keras.ops.mean(image, axis=1),
+    }
+    model = keras.Model(image, layers[kind]())
+    operation = model.operations[-1]
+    assert type(operation).__name__ == kind
+    plain = np.asarray(operation(given), np.float64)
+    noise = np.asarray(Noise(seed=0).after(lambda layer, value: layer(value))(operation, given)) - plain
+    size = np.sqrt(np.square(plain).mean())
+    assert noise.std() / (size * ULP) == pytest.approx(units, rel=0.3)
+
+
+@pytest.mark.parametrize(("spread", "units"), [(1e-1, 32.0), (1e-2, 32.0), (1e-3, 409.6), (1e-5, 409.6), (0.0, 409.6)])
+def test_numbers_that_hardly_differ_are_all_rounded_the_same_way(spread: float, units: float) -> None:
+    import keras
+
+    layer = keras.layers.GlobalAveragePooling2D()
+    given = (3 + spread * np.random.default_rng(1).normal(size=(2, 64, 64, 256))).astype(np.float32)
+    plain = np.asarray(layer(given), np.float64)
+    noise = np.asarray(Noise(seed=0).after(lambda layer, value: layer(value))(layer, given)) - plain
+    assert noise.std() / (3 * ULP) == pytest.approx(units, rel=0.2)
