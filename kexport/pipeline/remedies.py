@@ -30,7 +30,7 @@ def of(cell: Cell, quantized: QuantizationRecord | None, *, runtime: str, differ
     portable = _portable(cell, quantized) if runtime == _SATURATING else ""
     if portable and (differs or loses):
         return Remedy(why=(_saturated(quantized),), hint=portable)
-    return Remedy(hint=of_accuracy(cell)) if loses else Remedy()
+    return Remedy(hint=of_accuracy(cell)) if differs or loses else Remedy()
 
 
 def _portable(cell: Cell, quantized: QuantizationRecord | None) -> str:

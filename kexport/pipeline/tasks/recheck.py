@@ -38,7 +38,8 @@ def recheck_cell(request: CellRequest, clock: Clock) -> Record:
     differs, loses = found is not None and bool(problems), bool(lost) and not problems
     runtime = found.runtime if found is not None else ""
     remedy = remedies.of(request.cell, before.quantization, runtime=runtime, differs=differs, loses=loses)
-    problems, cure = (*problems, *lost), remedy.hint or f"{request.reproduce} makes it again"
+    finer = remedy.hint if loses or remedy.why else ""  # a file that passed once and differs now was changed
+    problems, cure = (*problems, *lost), finer or f"{request.reproduce} makes it again"
     ending = verdict.of(problems, found, ready.facts, reproduce=request.reproduce, why=remedy.why, cure=cure)
     record = replace(
         before,
