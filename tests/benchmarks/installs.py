@@ -121,6 +121,8 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         "",
         *(line for name, run in runs.items() for line in _of_run(name, run)),
         *(line for name in runs for line in _of_zoo(name, found["zoo"][name])),
+        "* Other work used the machine during both runs, of the latter three times as much: their times do not",
+        "  compare. MobileNetV3Small alone takes 24 s of a first run on JAX, 12 on OpenVINO.",
         "* `random:SEED` begins with the same random numbers, and then scales layers by what they compute: the",
         "  weights, and with them the sha256 of artifacts, are those of one backend.",
         "",
