@@ -69,7 +69,7 @@ class Noise:
         A mask that comes with the value stays with it.
         """
         array = np.asarray(value)
-        if array.dtype != np.float32 or array.size == 0 or len(array) % self._rows:
+        if array.dtype != np.float32 or array.size == 0 or array.ndim == 0 or len(array) % self._rows:
             return value
         still = len(array) // self._rows * (self._rows - self._last)
         moved = array.copy()
@@ -95,13 +95,15 @@ class Noise:
 
 def _units(layer: Any, args: tuple[Any, ...], result: Any) -> Any:
     """Of how many `ULP` each channel of the result is off: more than one where many numbers are added up."""
-    if type(layer).__name__ not in ADDED_UP or not args or not hasattr(args[0], "shape"):
+    if type(layer).__name__ not in ADDED_UP or not args or not getattr(args[0], "shape", ()):
         return 1.0
-    added = prod(args[0].shape) / max(1, prod(result.shape))
-    flat = np.asarray(args[0]).reshape(-1, args[0].shape[-1])
-    alike = flat.std(axis=0) < added * ULP * np.abs(flat.mean(axis=0))
+    given, shape = np.asarray(args[0]), tuple(result.shape)
+    added = given.size / max(1, prod(shape))
+    flat = given.reshape(-1, given.shape[-1])
+    with np.errstate(over="ignore", invalid="ignore"):  # what is no number stays none
+        alike = flat.std(axis=0) < added * ULP * np.abs(flat.mean(axis=0))
     units = np.maximum(1.0, np.where(alike, added / 10, sqrt(added) / 2)).astype(np.float32)
-    return units if result.shape[-1] == len(units) else float(units.max())
+    return units if shape[-1:] == units.shape else float(units.max())
 
 
 def _sizes(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -113,3 +113,24 @@ def test_numbers_that_hardly_differ_are_all_rounded_the_same_way(spread: float, 
     plain = np.asarray(layer(given), np.float64)
     noise = np.asarray(Noise(seed=0).after(lambda layer, value: layer(value))(layer, given)) - plain
     assert noise.std() / (3 * ULP) == pytest.approx(units, rel=0.2)
+
+
+@pytest.mark.parametrize("axis", [None, (1, 2, 3), (0, 1, 2), -1], ids=str)
+@pytest.mark.parametrize("kind", ["mean", "sum"])
+@pytest.mark.parametrize("bad", [0.0, np.inf, np.nan])
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_sums_over_any_axes_keep_their_shape(kind: str, axis: object, bad: float) -> None:
+    """A network may take the mean over everything, its batch among it: one number is left."""
+    import keras
+
+    given = np.abs(values((2, 8, 8, 4)))
+    given[0, 0, 0, 0] += bad
+    image = keras.Input(batch_shape=given.shape)
+    operation = keras.Model(image, getattr(keras.ops, kind)(image, axis=axis)).operations[-1]
+    plain = np.asarray(operation(given))
+    found = np.asarray(Noise(seed=0).after(lambda layer, value: layer(value))(operation, given))
+    assert found.shape == plain.shape
+    if bad == 0:
+        np.testing.assert_allclose(found, plain, rtol=1e-4)
+    else:
+        assert not np.isfinite(found[~np.isfinite(plain)]).any()
