@@ -108,7 +108,7 @@ def _tensorflow(absent: tuple[str, ...]) -> Finding:
 def _backend(name: str) -> Finding:
     if not backend.usable(name):
         return Finding(
-            level=Level.BLOCKED, name="keras backend", value=f"{name}, which is not installed", cure=backend.EITHER
+            level=Level.BLOCKED, name="keras backend", value=f"{name}, {backend.lacking(name)}", cure=backend.EITHER
         )
     if name in backend.TAKEN:
         return _ok("keras backend", name)

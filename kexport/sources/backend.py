@@ -46,6 +46,11 @@ def usable(name: str) -> bool:
     return all(map(installed, (name, *BESIDE.get(name, ()))))
 
 
+def lacking(name: str) -> str:
+    """What a backend that is not `usable` lacks, in words."""
+    return f"which needs {' '.join(BESIDE[name])}" if installed(name) else "which is not installed"
+
+
 def chosen() -> str:
     """The backend that Keras computes with in this process, or would if it were imported now."""
     return _running() or _asked() or next((name for name in TAKEN if usable(name)), TENSORFLOW)
@@ -71,9 +76,9 @@ def require(names: Iterable[str]) -> None:
     """Raise MissingDependencyError for a backend that is not installed."""
     for name in names:
         if not usable(name):
-            packages = " ".join((name, *BESIDE.get(name, ())))
+            packages = " ".join(each for each in (name, *BESIDE.get(name, ())) if not installed(each))
             raise MissingDependencyError(
-                f"--reference {name}: Keras on {name} needs it, and it is not installed", hint=f"pip install {packages}"
+                f"--reference {name}: Keras on {name} needs {packages}, which is absent", hint=f"pip install {packages}"
             )
 
 
@@ -137,9 +142,19 @@ def settled(value: Any) -> Any:
     keras = load_keras()
 
     def one(each: Any) -> Any:
-        return keras.ops.convert_to_tensor(keras.ops.convert_to_numpy(each)) if keras.ops.is_tensor(each) else each
+        if not keras.ops.is_tensor(each):
+            return each
+        made = keras.ops.convert_to_tensor(keras.ops.convert_to_numpy(each))
+        return masked(made, settled(getattr(each, "_keras_mask", None)))
 
     return keras.tree.map_structure(one, value)
+
+
+def masked(tensor: Any, mask: Any) -> Any:
+    """The tensor with a mask, where there is one, as the layers behind read it."""
+    if mask is not None:
+        tensor._keras_mask = mask  # noqa: SLF001 - where Keras keeps it
+    return tensor
 
 
 def _running() -> str:
@@ -168,8 +183,7 @@ def _absent(name: str) -> str:
     if not _asked():
         return f"Keras has no backend: none of {', '.join(TAKEN)} is installed"
     whose = VARIABLE if os.environ.get(VARIABLE) else "keras.json"
-    absent = "which is not installed" if not installed(name) else f"which needs {' '.join(BESIDE[name])}"
-    return f"Keras's backend is {name!r} ({whose}), {absent}; installed: {', '.join(there) or 'none'}"
+    return f"Keras's backend is {name!r} ({whose}), {lacking(name)}; installed: {', '.join(there) or 'none'}"
 
 
 def _hint(name: str) -> str:

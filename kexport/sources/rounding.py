@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kexport.sources.backend import load_keras
+from kexport.sources.backend import load_keras, masked
 
 Call = Callable[..., Any]
 ULP = 2.0**-23
@@ -75,7 +75,7 @@ class Noise:
         moved = array.copy()
         with np.errstate(over="ignore", invalid="ignore"):  # what is no number stays none
             moved[still:] += self._noise(array[still:]) * np.asarray(units, np.float32)
-        return _with_mask(_tensor(moved), getattr(value, "_keras_mask", None))
+        return masked(_tensor(moved), getattr(value, "_keras_mask", None))
 
     def _noise(self, array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         size = _sizes(array)
@@ -122,9 +122,3 @@ def _sizes(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 def _tensor(array: npt.NDArray[np.float32]) -> Any:
     """As Keras's layers take it without looking any further."""
     return load_keras().ops.convert_to_tensor(array)
-
-
-def _with_mask(tensor: Any, mask: Any) -> Any:
-    if mask is not None:
-        tensor._keras_mask = mask  # noqa: SLF001 - where Keras keeps it
-    return tensor

@@ -202,9 +202,7 @@ def test_a_backend_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(backend, "installed", lambda name: name != "jax")
     with pytest.raises(MissingDependencyError) as caught:
         cells(select(["MobileNet"]), ExportOptions(reference=(Backend.JAX,)))
-    assert str(caught.value) == (
-        "--reference jax: Keras on jax needs it, and it is not installed\nhint: pip install jax"
-    )
+    assert str(caught.value) == ("--reference jax: Keras on jax needs jax, which is absent\nhint: pip install jax")
 
 
 def test_a_backend_that_there_is_not() -> None:

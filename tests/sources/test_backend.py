@@ -335,8 +335,11 @@ def test_a_lazy_backend_computes_what_a_layer_gives_once(monkeypatch: pytest.Mon
         "b": [keras.ops.convert_to_tensor([True, False]), None],
         "c": (keras.ops.convert_to_tensor([3]), "text"),
     }
+    given["a"]._keras_mask = keras.ops.convert_to_tensor([True])
     monkeypatch.setattr(backend, "_running", lambda: name)
     found = backend.settled(given)
+    assert bool(found["a"]._keras_mask[0])  # which layers behind would go without
+    assert not hasattr(found["c"][0], "_keras_mask")
     assert (found is given) is (name not in backend.LAZY)
     assert (found["a"] is given["a"]) is (name not in backend.LAZY)
     before, after = keras.tree.flatten(given), keras.tree.flatten(found)
