@@ -136,15 +136,18 @@ def _kind(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "a device")
 
 
-def require_temporary() -> None:
-    """StoreError where no folder takes temporary files, as in a container whose file system is read-only."""
+def require_temporary(command: str) -> None:
+    """StoreError where no folder takes temporary files, as in a container whose file system is read-only.
+
+    ``command`` is what was typed.
+    """
     try:
         tempfile.gettempdir()
     except FileNotFoundError as error:
         tried = str(error.strerror or error).partition("[")[2].rstrip("]").replace("'", "")
         raise StoreError(
             f"no folder takes temporary files: tried {tried}",
-            hint="TMPDIR=FOLDER kexport ..., a folder that can be written",
+            hint=f"TMPDIR=FOLDER {command}, FOLDER: one that can be written",
         ) from error
 
 

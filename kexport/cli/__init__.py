@@ -95,7 +95,7 @@ def _run(arguments: Sequence[str]) -> object:
     try:
         return group.main(list(arguments), prog_name="kexport", standalone_mode=False)
     except OSError as error:
-        disk.require_temporary()
+        disk.require_temporary(shlex.join(["kexport", *arguments]))
         if TOLD_BY_CLICK.isdisjoint(arguments):
             raise
         raise output.unwritable(error) from error

@@ -173,7 +173,8 @@ def test_no_folder_takes_temporary_files(tmp_path: Path, words: tuple[str, ...])
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
     )
     assert ended.returncode == 3, ended.stderr
-    assert "error: no folder takes temporary files: tried /proc\nhint: TMPDIR=FOLDER kexport" in ended.stderr
+    told = f"hint: TMPDIR=FOLDER kexport {' '.join(words)}, FOLDER: one that can be written"
+    assert f"error: no folder takes temporary files: tried /proc\n{told}" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
