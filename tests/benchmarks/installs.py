@@ -1,11 +1,12 @@
 """parity/installs.md and .json: what each way to install takes, and what Keras's small backends export.
 
     python tests/benchmarks/installs.py [--size EXTRA=SITE_PACKAGES ...] [--run BACKEND=SITE_PACKAGES=DIR=LOG ...]
-        [--zoo FILE.json ...]
+        [--single BACKEND=SECONDS ...] [--zoo FILE.json ...]
 
 ``--size``: the folder of a fresh environment with that extra alone; ``none`` is one with nothing but pip. ``--run``: an
 export of all forty with Keras on that backend: its environment, its artifact directory and its standard error.
-``--zoo``: what `tests.benchmarks.zoo_elsewhere` wrote. What is not given stays as it was committed.
+``--single``: wall seconds of MobileNetV3Small alone, with an empty KEXPORT_CACHE. ``--zoo``: what
+`tests.benchmarks.zoo_elsewhere` wrote. What is not given stays as it was committed.
 """
 
 from __future__ import annotations
@@ -46,10 +47,12 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     before = json.loads((PLACE / "installs.json").read_text(encoding="utf-8"))
     folders = dict(size.split("=", 1) for size in options.size)
     runs = [run.split("=", 3) for run in options.run]
+    singles = [single.split("=", 1) for single in options.single]
     zoos = [json.loads(file.read_text(encoding="utf-8")) for file in options.zoo]
     return {
         "megabytes": before["megabytes"] | {extra: megabytes(Path(folder)) for extra, folder in folders.items()},
         "runs": before["runs"] | {name: _run(name, Path(place), Path(log), site) for name, site, place, log in runs},
+        "single": before.get("single", {}) | {name: float(text) for name, text in singles},
         "zoo": before.get("zoo", {}) | {zoo.pop("backend"): zoo for zoo in zoos},
     }
 
@@ -121,8 +124,8 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         "",
         *(line for name, run in runs.items() for line in _of_run(name, run)),
         *(line for name in runs for line in _of_zoo(name, found["zoo"][name])),
-        "* Other work used the machine during both runs, and not the same: their times do not",
-        "  compare. MobileNetV3Small alone, one after the other: 22 s on JAX the first time, 14 on OpenVINO.",
+        "* Other work used the machine during both runs, and not the same: their times do not compare.",
+        f"  MobileNetV3Small alone, nothing kept of runs before, one after the other: {_singles(found['single'])}.",
         "* `random:SEED` begins with the same random numbers, and then scales layers by what they compute: the",
         "  weights, and with them the sha256 of artifacts, are those of one backend.",
         "",
@@ -141,6 +144,10 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
             if cell["reason"]
         ),
     )
+
+
+def _singles(seconds: dict[str, float]) -> str:
+    return ", ".join(f"{name} {seconds[name]:.0f} s" for name in BACKENDS)
 
 
 def _of_run(name: str, run: dict[str, Any]) -> tuple[str, ...]:
@@ -167,6 +174,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--size", action="append", default=[])
     parser.add_argument("--run", action="append", default=[])
+    parser.add_argument("--single", action="append", default=[])
     parser.add_argument("--zoo", action="append", default=[], type=Path)
     found = measured(parser.parse_args())
     (PLACE / "installs.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
