@@ -56,11 +56,14 @@ def every_reach(graph: Graph, name: str) -> Reach | None:
 
 
 def reach_of(graph: Graph, node: Node, precisions: Mapping[str, Precision]) -> Reach | None:
-    """The reach of an int8 node; None where it is not linear, or not all that reads it can undo a factor."""
+    """The reach of an int8 node; None where it is not linear, or not all that reads it can undo a factor.
+
+    Through relu6 no factor passes: it would move the six to what was seen, and cut what other images make.
+    """
     operation = node.operation
     if not isinstance(operation, (Conv, Dense)) or precisions.get(node.name) is not Precision.INT8:
         return None
-    if operation.activation not in (None, Activation.RELU, Activation.RELU6):
+    if operation.activation not in (None, Activation.RELU):
         return None
     gate, silu = _added(split_gate(graph, node.name)), find_silu(graph, node.name)
     silu = None if silu is None or silu.undo is not None or len(node.shape) != MAPS else silu
