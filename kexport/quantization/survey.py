@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -13,6 +13,7 @@ from kexport.quantization.network import Network
 from kexport.quantization.observe.sections import observe
 from kexport.quantization.observe.statistics import Observed
 from kexport.quantization.prepare import assign, equalize, stem
+from kexport.quantization.prepare.levels import Levels
 from kexport.quantization.scales import ranges
 from kexport.quantization.scales.ties import without_ties
 
@@ -41,9 +42,9 @@ def survey(
     if first is None or first.conv in in_int8:
         return chosen(graph, keep_float=keep_float, stored=())
     seen = look(_up_to(graph, first.product), values=(first.image, first.product))
-    opened = stem.on_levels(graph, first, seen)
+    opened, read = stem.on_levels(graph, first, seen)
     network = chosen(opened, keep_float={*keep_float, *first.in_float}, stored=(first.depthwise,))
-    return _exact(network, first, extremes)
+    return _exact(network, first, read, extremes)
 
 
 def _survey(
@@ -72,7 +73,7 @@ def _up_to(graph: Graph, value: str) -> Graph:
     return replace(graph, nodes=graph.nodes[:last], outputs={value: value})
 
 
-def _exact(network: Network, first: stem.Stem, wide: Collection[str]) -> Network:
+def _exact(network: Network, first: stem.Stem, read: Mapping[str, Levels], wide: Collection[str]) -> Network:
     """The network with the stem's numbers on their grids, and its result at a scale that is a power of two."""
     name = first.depthwise
     if name not in network.values:
@@ -86,4 +87,4 @@ def _exact(network: Network, first: stem.Stem, wide: Collection[str]) -> Network
     values |= {each: replace(values[each], scale=wanted) for each in group}
     free = [each for each in groups if each != group and values[each[0]] not in ranges.FIXED]
     values = without_ties(graph, network.precisions, values, free)
-    return replace(network, graph=stem.exact(graph, first), values=values, observed=seen)
+    return replace(network, graph=stem.exact(graph, read), values=values, observed=seen)

@@ -6,9 +6,10 @@ orders, and a last bit that differs there sooner or later rounds to another int8
 drift apart. So the float numbers lie on grids on which sums are exact, whatever their order:
 
 * pixels become whole levels, ``floor(x / step + ...)``;
-* the kernels of the first convolution and of the depthwise one behind it are multiples of a power of two, as large as
-  sums below 2^24 allow (a float32 holds 24 bits);
-* what the hard swish makes is rounded to 12 bits, again as a floor, before the depthwise convolution adds it up;
+* the kernels of the first convolution and of the depthwise one behind it are multiples of a power of two, as fine as
+  sums below 2^24 allow (`levels`);
+* what the hard swish makes is rounded to 12 bits of each channel's range, again as a floor, before the depthwise
+  convolution adds it up;
 * what that makes becomes int8 at a scale that is a power of two, by which dividing and multiplying with the inverse
   are the same.
 
@@ -28,15 +29,14 @@ import numpy as np
 
 from kexport.graph import Graph, Node
 from kexport.operations import Activation, Conv, Elementwise, Function, ScaleShift
-from kexport.quantization import Array
 from kexport.quantization.observe.statistics import Observed
+from kexport.quantization.prepare import levels
 from kexport.quantization.prepare.equalize import scalable
+from kexport.quantization.prepare.levels import SMALLEST, Levels, Numbers, grids_of, swish_bounds
 from kexport.quantization.scales import silu
 from kexport.quantization.scales.bounds import split_gate, split_product
 
-EXACT = 2.0**24  # up to which a float32 holds every whole number
 LEVELS = 255
-MOST_STEPS = 2.0**11  # of what the hard swish makes, on either side of zero
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,51 +105,58 @@ def _is_depthwise(node: Node) -> bool:
     )
 
 
-def on_levels(graph: Graph, stem: Stem, seen: Mapping[str, Observed]) -> Graph:
+def on_levels(graph: Graph, stem: Stem, seen: Mapping[str, Observed]) -> tuple[Graph, dict[str, Levels]]:
     """The graph with pixels, and what the hard swish makes, on whole levels; kernels take the steps.
 
-    The levels reach to zero, seen or not: so none is beyond `LEVELS` + 1, and a single colour has a step. Where they
-    do not hold it, padding moves by less than half of one.
+    With it, the levels that the two convolutions read. Those of pixels reach to zero, seen or not: so none is beyond
+    `LEVELS` + 1, and a single colour has a step. Where they do not hold it, padding moves by less than half of one.
+    Each channel of the hard swish has a grid of its own: one for all would leave those that are small a few steps.
     """
     darkest, brightest = seen[stem.image].extremes
     low, high = min(darkest, 0.0), max(brightest, 0.0)
-    step = max((high - low) / LEVELS, 1e-20)
+    step = max((high - low) / LEVELS, SMALLEST)
     zero = -low / step - (LEVELS + 1) / 2
     offset = zero - np.rint(zero)
-    largest = max(float(np.abs(seen[stem.product].extremes).max()), 1e-20)
-    grid = 2.0 ** np.floor(np.log2(largest / MOST_STEPS)) * 2
+    pixels = Levels.pixels(
+        seen[stem.image].mean / step + offset, low=low / step + offset - 0.5, high=high / step + offset + 0.5
+    )
     conv, depthwise = graph.producers[stem.conv], graph.producers[stem.depthwise]
+    maker = _times(conv, step, offset)
+    assert isinstance(maker.operation, Conv)
+    ends = swish_bounds(maker.operation, pixels)
+    grids = grids_of(*ends)
+    swished = Levels(low=ends[0] / grids - 0.5, high=ends[1] / grids + 0.5, mean=seen[stem.product].mean / grids)
     nodes: list[Node] = []
     for node in graph:
         if node.name == stem.image:
             continue
         if node is conv:
             nodes += _whole_pixels(graph, stem, step, offset)
-            nodes.append(replace(_times(node, step, offset), inputs=(nodes[-1].name,)))
+            nodes.append(replace(maker, inputs=(nodes[-1].name,)))
         elif node is depthwise:
-            nodes += _whole(graph.producers[stem.product], 1 / grid, 0.5)
-            nodes.append(replace(_times(node, grid, 0.0), inputs=(nodes[-1].name,)))
+            nodes += _whole(graph.producers[stem.product], 1 / grids, 0.5)
+            nodes.append(replace(_times(node, grids, 0.0), inputs=(nodes[-1].name,)))
         else:
             nodes.append(node)
-    return replace(graph, nodes=tuple(nodes))
+    return replace(graph, nodes=tuple(nodes)), {stem.conv: pixels, stem.depthwise: swished}
 
 
 def _whole_pixels(graph: Graph, stem: Stem, step: float, offset: float) -> tuple[Node, Node]:
     made = graph.producers.get(stem.image)
     shape = graph.shapes[stem.image]
     if made is None or not isinstance(made.operation, ScaleShift):
-        node = Node(name=stem.image, operation=_line(shape[-1] or 0, 1, 0), inputs=(), shape=shape)
-        return _whole(node, 1 / step, offset + 0.5)
+        node = Node(name=stem.image, operation=_line(np.ones(shape[-1] or 0), 0), inputs=(), shape=shape)
+        return _whole(node, np.full(shape[-1] or 0, 1 / step), offset + 0.5)
     scale, shift = made.operation.scale / step, made.operation.offset / step + offset + 0.5
     line = replace(made.operation, scale=scale.astype(np.float32), offset=shift.astype(np.float32))
     return replace(made, operation=line), _floor(made, made.name)
 
 
-def _whole(node: Node, scale: float, offset: float) -> tuple[Node, Node]:
-    """``floor(scale x + offset)`` of what a node makes."""
+def _whole(node: Node, scales: Numbers, offset: float) -> tuple[Node, Node]:
+    """``floor(scale x + offset)`` of what a node makes, channel by channel."""
     line = Node(
         name=f"{node.name}/scaled",
-        operation=_line(node.shape[-1] or 0, scale, offset),
+        operation=_line(scales, offset),
         inputs=(node.name,),
         shape=node.shape,
     )
@@ -161,12 +168,12 @@ def _floor(node: Node, value: str) -> Node:
     return Node(name=f"{node.name}/levels", operation=floor, inputs=(value,), shape=node.shape)
 
 
-def _line(channels: int, scale: float, offset: float) -> ScaleShift:
-    return ScaleShift(scale=np.full(channels, scale, np.float32), offset=np.full(channels, offset, np.float32))
+def _line(scales: Numbers, offset: float) -> ScaleShift:
+    return ScaleShift(scale=scales.astype(np.float32), offset=np.full(len(scales), offset, np.float32))
 
 
-def _times(node: Node, step: float, offset: float) -> Node:
-    """The convolution of ``step * (x - offset)``, for x."""
+def _times(node: Node, step: float | Numbers, offset: float) -> Node:
+    """The convolution of ``step * (x - offset)``, for x; the channels of a depthwise one may have a step each."""
     operation = node.operation
     assert isinstance(operation, Conv)
     kernel = operation.kernel.astype(np.float64) * step
@@ -174,27 +181,15 @@ def _times(node: Node, step: float, offset: float) -> Node:
     return replace(node, operation=replace(operation, kernel=kernel.astype(np.float32), bias=bias.astype(np.float32)))
 
 
-def exact(graph: Graph, stem: Stem) -> Graph:
-    """The graph with kernels and biases of the stem on grids of powers of two: their sums are exact."""
-    most = {stem.conv: float(LEVELS + 1), stem.depthwise: 2 * MOST_STEPS}
+def exact(graph: Graph, read: Mapping[str, Levels]) -> Graph:
+    """The graph with kernels and biases of the convolutions that ``read`` levels on grids: their sums are exact."""
     nodes = tuple(
-        replace(node, operation=_on_grid(node.operation, most[node.name]))
-        if node.name in most and isinstance(node.operation, Conv)
+        replace(node, operation=levels.exact(node.operation, read[node.name]))
+        if node.name in read and isinstance(node.operation, Conv)
         else node
         for node in graph
     )
     return replace(graph, nodes=nodes)
-
-
-def _on_grid(operation: Conv, most: float) -> Conv:
-    """Each output channel's numbers as multiples of a power of two; ``most`` bounds the whole numbers that it reads."""
-    kernel = operation.kernel.astype(np.float64)
-    bias = np.zeros(kernel.shape[-1]) if operation.bias is None else operation.bias.astype(np.float64)
-    largest = np.abs(kernel).sum(axis=(0, 1, 2)) * most + np.abs(bias)
-    taps = kernel.size // kernel.shape[-1]
-    step = 2.0 ** np.ceil(np.log2(np.maximum(largest, 1e-20) / (EXACT - (taps * most + 1) / 2)))
-    on_grid: Array = (np.rint(kernel / step) * step).astype(np.float32)
-    return replace(operation, kernel=on_grid, bias=(np.rint(bias / step) * step).astype(np.float32))
 
 
 def power_of_two(scale: float) -> float:

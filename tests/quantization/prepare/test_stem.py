@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kexport.graph import Graph, Node, TensorSpec
+from kexport.graph import Graph, TensorSpec
 from kexport.operations import Activation, Add, Concat, Conv, Dense, Elementwise, ScaleShift
 from kexport.quantization import survey
 from kexport.quantization.plan import QuantPlan
@@ -64,35 +64,84 @@ def surveyed(graph: Graph, feeds: dict[str, np.ndarray]) -> tuple[survey.Network
     return survey.survey(rewritten, batches_of(feeds), compile_), found
 
 
-def whole_numbers(graph: Graph, node: Node, read: np.ndarray) -> float:
-    """The largest sum of magnitudes, in units of the grid that the node's numbers lie on, channel by channel."""
-    operation = node.operation
-    assert isinstance(operation, Conv)
+def hostile(count: int, conv: Conv) -> np.ndarray:
+    """Images of black and white pixels: at random, and such that each channel of the first convolution is extreme."""
+    rng = np.random.default_rng(5)
+    images = rng.integers(0, 2, (count, 24, 24, 3)) * 255
+    for index, kernel in enumerate(np.moveaxis(conv.kernel, -1, 0)[: count // 2]):
+        images[index] = np.tile(kernel > 0, (8, 8, 1)) * 255
+    return images.astype(np.float32)
+
+
+def sums(operation: Conv, read: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What a convolution makes of windows of its own size, summed up in float32 in an order, and in float64."""
     assert operation.bias is not None
-    largest = 0.0
-    for channel in range(operation.kernel.shape[-1]):
-        numbers = np.append(operation.kernel[..., channel].reshape(-1), operation.bias[channel]).astype(np.float64)
-        step = min(2.0 ** (np.frexp(n)[1] - 24) for n in numbers[numbers != 0])
-        while not np.any((numbers / step) % 2):  # the coarsest grid that holds them all
-            step *= 2
-        taps = np.abs(operation.kernel[..., channel]).sum(dtype=np.float64) * np.abs(read).max()
-        largest = max(largest, (taps + abs(operation.bias[channel])) / step)
-    return float(largest)
+    rows, columns = operation.kernel.shape[:2]
+    windows = np.lib.stride_tricks.sliding_window_view(read, (rows, columns), axis=(1, 2))  # n, y, x, c, rows, columns
+    if operation.groups > 1:
+        taps = np.moveaxis(windows, 3, -1).reshape(-1, rows * columns, read.shape[-1])
+        products = taps * operation.kernel.reshape(rows * columns, -1)
+    else:
+        flat = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, operation.kernel[..., 0].size)
+        products = flat[..., np.newaxis] * operation.kernel.reshape(flat.shape[1], -1)
+    single = np.broadcast_to(operation.bias.astype(np.float32), products[:, 0].shape).copy()
+    for tap in order[: products.shape[1]]:
+        single += products[:, tap].astype(np.float32)
+    return single, products.sum(axis=1, dtype=np.float64) + operation.bias.astype(np.float64)
 
 
+@pytest.mark.parametrize("images", ["photographs", "hostile"])
 @pytest.mark.parametrize("rescaling", [True, False])
-def test_sums_are_exact_in_any_order(rescaling):
-    """Whole numbers times multiples of a power of two, and never above 2^24 of them."""
+def test_sums_are_exact_in_any_order(rescaling, images):
+    """Whole numbers times multiples of a power of two, whatever the image is, seen or not."""
     feeds = photographs() if rescaling else photographs(low=-1, high=1)
     network, found = surveyed(small_v3(rescaling=rescaling), feeds)
+    if images == "hostile":
+        first = network.graph.producers[found.conv].operation
+        assert isinstance(first, Conv)
+        pixels = hostile(16, first)
+        feeds = {"in0": pixels if rescaling else pixels / np.float32(127.5) - 1}
     values = float_values(network.graph, feeds)
+    rng = np.random.default_rng(7)
     for name in found.in_float:
         node = network.graph.producers[name]
+        assert isinstance(node.operation, Conv)
         read = values[node.inputs[0]]
         np.testing.assert_array_equal(read, np.rint(read))
-        assert len(np.unique(read)) > 100
-        assert whole_numbers(network.graph, node, read) <= 2**24
+        for _ in range(4):
+            order = rng.permutation(node.operation.kernel[..., 0].size)
+            np.testing.assert_array_equal(*sums(node.operation, read[:4], order), err_msg=name)
         assert network.precisions.get(name) is None
+
+
+def uneven_v3() -> Graph:
+    """Channels of the hard swish as far apart as those of the trained MobileNetV3Small: 0.03 to 3.4."""
+    graph = small_v3()
+    spread = np.geomspace(1.0, 0.01, 8).astype(np.float32)
+    nodes = []
+    for node in graph:
+        operation = node.operation
+        if node.name == "stem":
+            assert isinstance(operation, Conv)
+            operation = replace(operation, kernel=operation.kernel * spread)
+        elif node.name == "depth":
+            assert isinstance(operation, Conv)
+            operation = replace(operation, kernel=operation.kernel / spread)
+        nodes.append(replace(node, operation=operation))
+    return replace(graph, nodes=tuple(nodes))
+
+
+def test_small_channels_have_as_many_steps_as_large_ones():
+    """One grid for all channels cost the trained MobileNetV3Small 21 dB, more than all of int8 after it."""
+    graph, feeds = uneven_v3(), photographs()
+    network, found = surveyed(graph, feeds)
+    wanted = float_values(rewrites.rewrite(graph), feeds)[found.depthwise]
+    made = float_values(network.graph, feeds)[found.depthwise]
+    gain = (made * wanted).sum(axis=(0, 1, 2)) / np.maximum(np.square(wanted).sum(axis=(0, 1, 2)), 1e-12)
+    alive = gain > 0
+    assert alive.sum() > 4
+    noise = np.square(made[..., alive] / gain[alive] - wanted[..., alive]).mean(axis=(0, 1, 2))
+    assert (noise / np.square(wanted[..., alive]).mean(axis=(0, 1, 2))).max() < 1e-4
 
 
 def test_pixels_become_their_own_levels():
@@ -122,7 +171,7 @@ def test_the_result_has_a_scale_that_is_a_power_of_two():
 
 
 def test_in_float_it_is_still_the_same_network():
-    """Pixels are exact but for the padding's half level; what the hard swish makes has 12 bits, kernels 10."""
+    """Pixels are exact but for the padding's half level; what the hard swish makes has 12 bits of each channel."""
     graph, feeds = small_v3(), photographs()
     network, _ = surveyed(graph, feeds)
     wanted, found = outputs(graph, feeds)["output"], outputs(network.graph, feeds)["output"]
