@@ -7,9 +7,9 @@ depthwise convolution this is free, as each channel's kernel has its own scale; 
 noise, and ``s = (largest range / range)^alpha`` takes the alpha with the least noise at the readers.
 
 relu6 stays: the channel with the largest range keeps s = 1, so one that was seen at six still ends there; the
-others end above all that was ever seen of them. A split hard swish (`rewrites`) takes
-part: its gate becomes a depthwise convolution that undoes s. So does a silu, with such a convolution before its
-sigmoid.
+others end above all that was ever seen of them, which is enough in large images and not in small ones (`reach`). A
+split hard swish (`rewrites`) takes part: its gate becomes a depthwise convolution that undoes s. So does a silu, with
+such a convolution before its sigmoid.
 """
 
 from __future__ import annotations

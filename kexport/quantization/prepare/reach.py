@@ -15,6 +15,7 @@ from kexport.quantization.scales.silu import Silu
 from kexport.quantization.scales.silu import find as find_silu
 
 MAPS = 4  # axes of what a convolution makes
+MANY_PLACES = 3000  # of an image: so many tell how large a channel becomes, on other images too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +59,13 @@ def every_reach(graph: Graph, name: str) -> Reach | None:
 def reach_of(graph: Graph, node: Node, precisions: Mapping[str, Precision]) -> Reach | None:
     """The reach of an int8 node; None where it is not linear, or not all that reads it can undo a factor.
 
-    Through relu6 no factor passes: it would move the six to what was seen, and cut what other images make.
+    Through relu6 a factor passes in large images alone: it moves the six to what was seen, and cuts what other images
+    make. Late channels stand for what few images show; a hundred do not tell how large they become.
     """
     operation = node.operation
     if not isinstance(operation, (Conv, Dense)) or precisions.get(node.name) is not Precision.INT8:
         return None
-    if operation.activation not in (None, Activation.RELU):
+    if operation.activation not in (None, Activation.RELU) and not _known_below_six(graph, node):
         return None
     gate, silu = _added(split_gate(graph, node.name)), find_silu(graph, node.name)
     silu = None if silu is None or silu.undo is not None or len(node.shape) != MAPS else silu
@@ -73,6 +75,11 @@ def reach_of(graph: Graph, node: Node, precisions: Mapping[str, Precision]) -> R
         return None
     values, readers = found
     return Reach(values=tuple(dict.fromkeys((node.name, *values))), readers=tuple(readers), gate=gate, silu=silu)
+
+
+def _known_below_six(graph: Graph, node: Node) -> bool:
+    activation = getattr(node.operation, "activation", None)
+    return activation is Activation.RELU6 and _positions(graph, node.name) >= MANY_PLACES
 
 
 def _added(gate: Node | None) -> Node | None:

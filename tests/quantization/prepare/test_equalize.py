@@ -53,8 +53,8 @@ def changed(before: Graph, after: Graph) -> set[str]:
     return {old.name for old, new in zip(before, after, strict=True) if old.operation is not new.operation}
 
 
-def chain(activation: Activation | None, gain: float = 1.0) -> Graph:
-    net = Sketch((8, 8, 3))
+def chain(activation: Activation | None, gain: float = 1.0, *, size: int = 8) -> Graph:
+    net = Sketch((size, size, 3))
     net("a", uneven(conv(3, 16, 3, padding=same(), activation=activation), SPREAD * np.float32(gain)), "in0")
     net("b", conv(16, 6), "a")
     return net.graph()
@@ -154,8 +154,23 @@ def test_towards_a_depthwise_convolution_channels_become_alike():
 
 
 @pytest.mark.parametrize("gain", [1, 30])
+def test_relu6_of_large_images_ends_at_six_for_what_was_seen_there(gain):
+    graph = chain(RELU6, gain=gain, size=64)
+    after, before, predicted = equalized(graph)
+    assert changed(graph, after)
+    assert_same_function(graph, after, feeds_of(graph), tolerance=1e-4)
+    at_six = before["a"].high == 6.0
+    assert at_six.any() == (gain > 1)
+    assert predicted["a"].high.max() == (6.0 if gain > 1 else before["a"].high.max())
+    kernel, old = after.producers["a"].operation, graph.producers["a"].operation
+    assert isinstance(kernel, Conv)
+    assert isinstance(old, Conv)
+    np.testing.assert_array_equal(kernel.kernel[..., at_six], old.kernel[..., at_six])
+
+
+@pytest.mark.parametrize("gain", [1, 30])
 @pytest.mark.parametrize("images", ["seen", "unseen"])
-def test_relu6_is_left_alone(gain, images):
+def test_relu6_of_small_images_is_left_alone(gain, images):
     """A factor would move its six to what was seen: other images, ten times as bright, would be cut there."""
     graph = chain(RELU6, gain=gain)
     after, _, _ = equalized(graph)
