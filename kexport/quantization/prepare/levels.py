@@ -1,8 +1,9 @@
-"""Convolutions of whole numbers whose sums are exact in float32, in any order, whatever the image.
+"""Convolutions of whole numbers whose sums are exact in float32, in any order.
 
 Every product and every partial sum is a multiple of one step and below 2^24 of them, which a float32 holds. How many
-bits are left for the kernel depends on how large its sums can become: that is bounded channel by channel, by the
-largest and the smallest number that each tap can read (interval arithmetic), not by what was seen.
+bits are left for the kernel depends on how large its sums can become: that is bounded channel by channel by interval
+arithmetic, for every image of pixels between the darkest and the brightest that were seen. Beyond them a sum may be
+rounded, as any float32 sum is.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from kexport.operations import Conv
-from kexport.quantization import Array
 
 EXACT = 2.0**24  # up to which a float32 holds every whole number
 MOST_STEPS = 2.0**12  # of what a hard swish makes, on either side of zero
@@ -79,8 +79,9 @@ def _sums(conv: Conv, read: Levels) -> tuple[Numbers, Numbers]:
     return -np.minimum(least, 0.0).sum(axis=(0, 1, 2)), np.maximum(most, 0.0).sum(axis=(0, 1, 2))
 
 
-def _heard(kernel: Numbers, mean: Numbers, conv: Conv) -> Array:
-    result: Array = (kernel * _beside(mean, conv)).sum(axis=(0, 1, 2))
+def _heard(kernel: Numbers, mean: Numbers, conv: Conv) -> Numbers:
+    """What a kernel makes of the mean, by output channel."""
+    result: Numbers = (kernel * _beside(mean, conv)).sum(axis=(0, 1, 2))
     return result
 
 

@@ -15,7 +15,7 @@ from kexport.quantization.scales.silu import Silu
 from kexport.quantization.scales.silu import find as find_silu
 
 MAPS = 4  # axes of what a convolution makes
-MANY_PLACES = 3000  # of an image: so many tell how large a channel becomes, on other images too
+MANY_PLACES = 3000  # of an image, as of 56 x 56: a hundred images of so many tell how large a channel becomes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +60,13 @@ def reach_of(graph: Graph, node: Node, precisions: Mapping[str, Precision]) -> R
     """The reach of an int8 node; None where it is not linear, or not all that reads it can undo a factor.
 
     Through relu6 a factor passes in large images alone: it moves the six to what was seen, and cuts what other images
-    make. Late channels stand for what few images show; a hundred do not tell how large they become.
+    make. Late channels stand for what few images show. A trained EfficientNet-Lite0 has 18.9 dB at the logits of other
+    images with factors everywhere, 25.7 with them in large images or nowhere; MobileNet 0.25 has 25.1, 24.4 with none.
     """
     operation = node.operation
     if not isinstance(operation, (Conv, Dense)) or precisions.get(node.name) is not Precision.INT8:
         return None
-    if operation.activation not in (None, Activation.RELU) and not _known_below_six(graph, node):
+    if operation.activation not in (None, Activation.RELU) and not _six_is_known(graph, node):
         return None
     gate, silu = _added(split_gate(graph, node.name)), find_silu(graph, node.name)
     silu = None if silu is None or silu.undo is not None or len(node.shape) != MAPS else silu
@@ -77,7 +78,8 @@ def reach_of(graph: Graph, node: Node, precisions: Mapping[str, Precision]) -> R
     return Reach(values=tuple(dict.fromkeys((node.name, *values))), readers=tuple(readers), gate=gate, silu=silu)
 
 
-def _known_below_six(graph: Graph, node: Node) -> bool:
+def _six_is_known(graph: Graph, node: Node) -> bool:
+    """Whether a relu6 is that of a large image: how far below six its channels stay is known."""
     activation = getattr(node.operation, "activation", None)
     return activation is Activation.RELU6 and _positions(graph, node.name) >= MANY_PLACES
 

@@ -93,7 +93,7 @@ def sums(operation: Conv, read: np.ndarray, order: np.ndarray) -> tuple[np.ndarr
 @pytest.mark.parametrize("images", ["photographs", "hostile"])
 @pytest.mark.parametrize("rescaling", [True, False])
 def test_sums_are_exact_in_any_order(rescaling, images):
-    """Whole numbers times multiples of a power of two, whatever the image is, seen or not."""
+    """Whole numbers times multiples of a power of two, of any image between the darkest and brightest pixel seen."""
     feeds = photographs() if rescaling else photographs(low=-1, high=1)
     network, found = surveyed(small_v3(rescaling=rescaling), feeds)
     if images == "hostile":
