@@ -40,14 +40,20 @@ def main() -> int:
     return 1 if missing else 0
 
 
-def _options() -> argparse.Namespace:
+def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cache", type=Path)
     parser.add_argument("--consumers", type=_names, help="some of them; all unless said")
     parser.add_argument("--networks", type=_names, help="some of them; all unless said")
     parser.add_argument("--page", action="store_true", help="write the pages from what is kept")
     parser.add_argument("--limit", type=float, default=LIMIT_SECONDS, help="seconds for one file")
-    return parser.parse_args()
+    options = parser.parse_args(arguments)
+    consumers, networks = [each.name for each in CONSUMERS], [each.name for each in NETWORKS]
+    for option, known in (("consumers", consumers), ("networks", networks)):
+        unknown = set(getattr(options, option) or ()) - set(known)
+        if unknown:
+            parser.error(f"--{option} {', '.join(sorted(unknown))}: expected some of {', '.join(known)}")
+    return options
 
 
 def _names(text: str) -> list[str]:

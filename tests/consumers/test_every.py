@@ -22,7 +22,7 @@ from kexport.operations import Activate, Activation, Add, Conv, Dense, GlobalPoo
 from kexport.quantization.plan import Precision, has_int8_form
 from kexport.records import Artifact, Record, SourceFacts, Status
 from kexport.sources.answered import Reference
-from tests.consumers import asking, cells, environments, faults, page
+from tests.consumers import asking, cells, environments, every, faults, page
 from tests.consumers.artifacts import NETWORKS, File, Network
 from tests.consumers.consumer import CONSUMERS
 from tests.formats.plans import Sketch, float_values, plan_of
@@ -182,3 +182,15 @@ def test_the_table_is_as_large_as_it_says() -> None:
     assert len(NETWORKS) == 12
     assert len({one.folder for one in CONSUMERS}) == len(CONSUMERS)
     assert all((environments.CLIENTS / f"{one.client}.py").is_file() for one in CONSUMERS)
+
+
+@pytest.mark.parametrize("option", ["--consumers", "--networks"])
+def test_a_name_that_nobody_has_is_told_before_any_work(option, capsys):
+    """Not a run that asks nobody and ends well."""
+    known = {"--consumers": CONSUMERS[0].name, "--networks": NETWORKS[0].name}[option]
+    assert every._options(["cache", option, known]).cache == Path("cache")
+    with pytest.raises(SystemExit):
+        every._options(["cache", option, f"{known},nobody"])
+    told = capsys.readouterr().err
+    assert f"{option} nobody" in told
+    assert known in told
