@@ -22,7 +22,8 @@ from kexport.quantization.observe.statistics import Observed
 MOST_BYTES = 1 << 26
 """Of what is kept of a part."""
 ROWS, SIZES, CHANNELS, COUNTS, SAMPLES = "rows", "sizes", "channels", "counts", "samples"
-FIELDS = ("low", "high", "mean", "power", "linear")
+IMAGES, FOLDS = "images", "folds"
+FIELDS, FOLDED = ("mean", "power", "linear"), ("lows", "highs")
 
 
 def observe(
@@ -46,7 +47,9 @@ def _front(
     if isinstance(memory, Nothing):
         return statistics.observed(graph, batches, compile_, names=names, shown=crossing)
     made = made_by(graph)
-    key = digest("observed", [made[name] for name in names], None if crossing is None else made[crossing])
+    key = digest(
+        "observed", FIELDS, FOLDED, [made[name] for name in names], None if crossing is None else made[crossing]
+    )
     known = memory.get(key)
     if known is not None:
         return unpacked(known, names), [] if crossing is None else unjoined(known)
@@ -71,22 +74,26 @@ def packed(seen: Mapping[str, Observed]) -> Arrays:
     """What was observed as arrays to be kept, in the order of the values."""
     each = list(seen.values())
     return {
-        CHANNELS: np.array([len(one.low) for one in each]),
+        CHANNELS: np.array([len(one.mean) for one in each]),
+        FOLDS: np.array([len(one.lows) for one in each]),
+        IMAGES: np.array([one.images for one in each]),
         COUNTS: np.array([one.samples.size for one in each]),
         SAMPLES: np.concatenate([one.samples.reshape(-1) for one in each]),
-        **{field: np.concatenate([getattr(one, field) for one in each]) for field in FIELDS},
+        **{field: np.concatenate([getattr(one, field).reshape(-1) for one in each]) for field in (*FIELDS, *FOLDED)},
     }
 
 
 def unpacked(arrays: Arrays, names: Sequence[str]) -> dict[str, Observed]:
     """What was observed of the values ``names``."""
-    channels = arrays[CHANNELS]
-    columns = [_cut(arrays[field], channels) for field in FIELDS]
-    samples = _cut(arrays[SAMPLES], arrays[COUNTS])
+    channels, folds = arrays[CHANNELS], arrays[FOLDS]
+    columns = {field: _cut(arrays[field], channels) for field in FIELDS}
+    columns |= {field: _cut(arrays[field], channels * folds) for field in FOLDED}
+    columns[SAMPLES] = _cut(arrays[SAMPLES], arrays[COUNTS])
     found = {}
-    for place, name in enumerate(names):
-        own = {field: column[place] for field, column in zip(FIELDS, columns, strict=True)}
-        found[name] = Observed(samples=samples[place].reshape(-1, channels[place]), **own)
+    for place, (name, width) in enumerate(zip(names, channels, strict=True)):
+        own = {field: column[place] for field, column in columns.items()}
+        own |= {field: own[field].reshape(-1, width) for field in (*FOLDED, SAMPLES)}
+        found[name] = Observed(images=int(arrays[IMAGES][place]), **own)
     return found
 
 

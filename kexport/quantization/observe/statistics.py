@@ -20,6 +20,7 @@ from kexport.operations import Activate, Conv, Dense, Multiply, Operation, Pool,
 from kexport.quantization import Array, Batches, Compile, Feeds
 
 SAMPLED = 2048  # numbers of one value that are kept per image, about
+FOLDS = 5
 LINEAR = ":linear"
 _LOW, _HIGH, _MEAN, _POWER, _SAMPLE, _LINEAR = "low", "high", "mean", "power", "sample", "linear"
 
@@ -28,16 +29,33 @@ _LOW, _HIGH, _MEAN, _POWER, _SAMPLE, _LINEAR = "low", "high", "mean", "power", "
 class Observed:
     """One value over all calibration images.
 
-    ``low``, ``high``, ``mean`` and ``power`` (the mean square) are ``(C,)``, per channel; ``samples`` is ``(n, C)``;
-    ``linear`` is the mean before the fused activation of a linear node, the same as ``mean`` where there is none.
+    ``mean`` and ``power`` (the mean square) are ``(C,)``, per channel; ``samples`` is ``(n, C)``, of every one of the
+    ``images`` as many, in their order; ``linear`` is the mean before the fused activation of a linear node, the same as
+    ``mean`` where there is none. ``lows`` and ``highs`` are extremes, ``(folds, C)``: image i belongs to fold i modulo
+    their number. ``stretch``, ``(folds, C)``, is how many times larger a channel would have been made had the images of
+    the fold not been seen.
     """
 
-    low: Array
-    high: Array
+    lows: Array
+    highs: Array
     mean: npt.NDArray[np.float64]
     power: npt.NDArray[np.float64]
     samples: Array
     linear: npt.NDArray[np.float64]
+    images: int
+    stretch: npt.NDArray[np.float64] | None = None
+
+    @property
+    def low(self) -> Array:
+        """The smallest number of every channel, (C,)."""
+        lowest: Array = self.lows.min(axis=0)
+        return lowest
+
+    @property
+    def high(self) -> Array:
+        """The largest number of every channel, (C,)."""
+        highest: Array = self.highs.max(axis=0)
+        return highest
 
     @property
     def extremes(self) -> tuple[float, float]:
@@ -48,12 +66,24 @@ class Observed:
         """What would have been seen with every channel times its positive factor."""
         single = np.asarray(factors, np.float32)
         return Observed(
-            low=self.low * single,
-            high=self.high * single,
+            lows=self.lows * single,
+            highs=self.highs * single,
             mean=self.mean * factors,
             power=self.power * np.square(factors, dtype=np.float64),
             samples=self.samples * single,
             linear=self.linear * factors,
+            images=self.images,
+            stretch=self.stretch,
+        )
+
+    def held_out(self) -> Observed:
+        """The numbers of every image as they are where nothing was made to suit it: other images will be like that."""
+        if self.stretch is None:
+            return self
+        each = self.stretch.astype(np.float32)
+        rows = np.arange(len(self.samples)) // (len(self.samples) // self.images) % len(each)
+        return replace(
+            self, lows=self.lows * each, highs=self.highs * each, samples=self.samples * each[rows], stretch=None
         )
 
 
@@ -161,13 +191,16 @@ def _by_image(value: npt.NDArray[Any]) -> Array:
 
 def _joined(name: str, kinds: Mapping[str, list[Array]]) -> Observed:
     """Every image weighs the same, whatever batch it came in."""
+    lows, highs = np.concatenate(kinds[_LOW]), np.concatenate(kinds[_HIGH])
+    folds = min(FOLDS, len(lows))
     found = Observed(
-        low=np.concatenate(kinds[_LOW]).min(axis=0),
-        high=np.concatenate(kinds[_HIGH]).max(axis=0),
+        lows=np.stack([lows[fold::folds].min(axis=0) for fold in range(folds)]),
+        highs=np.stack([highs[fold::folds].max(axis=0) for fold in range(folds)]),
         mean=np.concatenate(kinds[_MEAN]).mean(axis=0, dtype=np.float64),
         power=np.concatenate(kinds[_POWER]).mean(axis=0, dtype=np.float64),
         samples=np.concatenate(kinds[_SAMPLE]),
         linear=np.concatenate(kinds.get(_LINEAR, kinds[_MEAN])).mean(axis=0, dtype=np.float64),
+        images=len(lows),
     )
     if not all(np.isfinite(each).all() for each in (found.low, found.high, found.power, found.linear)):
         raise SourceError(

@@ -39,10 +39,11 @@ def equalize(
         reach = reach_of(graph, node, precisions)
         if reach is None:
             continue
-        factors = least_noise(graph, node, reach, seen)
-        if factors is not None:
-            graph = _applied(graph, node, reach, factors)
-            _rescale(seen, node, reach, factors)
+        chosen = least_noise(graph, node, reach, seen)
+        if chosen is not None:
+            graph = _applied(graph, node, reach, chosen.factors)
+            _rescale(seen, node, reach, chosen.factors)
+            _judge(seen, reach, chosen.stretch)
     return graph, seen
 
 
@@ -116,9 +117,18 @@ def _undo(node: Node, sigmoid: Node, factors: Array) -> Node:
 
 def _rescale(seen: dict[str, Observed], node: Node, reach: Reach, factors: Factors) -> None:
     if reach.gate:  # below -1/2, before scaling, the gate is closed
-        seen[node.name] = replace(seen[node.name], low=np.maximum(seen[node.name].low, np.float32(-0.5)))
+        seen[node.name] = replace(seen[node.name], lows=np.maximum(seen[node.name].lows, np.float32(-0.5)))
     if reach.silu:
         seen[f"{reach.silu.sigmoid.name}/argument"] = seen[node.name]
     for value in reach.values:
         if value in seen:
             seen[value] = seen[value].scaled(factors)
+
+
+def _judge(seen: dict[str, Observed], reach: Reach, stretch: Factors | None) -> None:
+    """What silu makes of a number is not so many times larger: there, ranges are judged by what was seen."""
+    if stretch is None or reach.silu:
+        return
+    for value in reach.values:
+        if value in seen and len(seen[value].lows) == len(stretch):
+            seen[value] = replace(seen[value], stretch=stretch)

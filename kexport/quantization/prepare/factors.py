@@ -1,12 +1,19 @@
 """The factors with which the readers of a value hear least noise: the trials, and what each of them costs.
 
 Rounding of the value and of the readers' weights counts: factors that suit one may hurt the other.
+
+Factors bring every channel just to where the range ends, on the images that they are made from; of what other images
+make, a little of many channels lies beyond. So each factor is also made without the images of a fold, and their numbers
+are held against the range at that one (`Observed.stretch`). A trained MobileNetV3Small, calibrated on each third of a
+hundred photographs, has 15.5, 15.5 and 16.2 dB at the logits of others with that and 14.1, 14.3 and 14.5 without; on
+eight of them, 14.1 and 7.8.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,28 +28,52 @@ from kexport.quantization.scales.silu import FLAT
 Factors = npt.NDArray[np.float64]
 ALPHAS = (0.25, 0.5, 0.75, 1.0)
 DEPTHS = (1.0, 1.5, 2.0, 3.0, 4.0, 8.0)
+Trial = tuple[float, float]
+TRIALS: tuple[Trial, ...] = ((1.0, 0.0), *((depth, alpha) for depth in DEPTHS for alpha in ALPHAS))
 LARGEST_FACTOR = 64.0
 WORTH = 0.7  # of the noise: what an equalised hard swish, which costs more time, has to come down to
 DROWNED = 0.03  # of the signal: what an equalised silu, which costs more time still, has to bring back
 ROUNDING = 12.0  # a step's square by the noise of rounding to it
 
 
-def least_noise(graph: Graph, node: Node, reach: Reach, seen: Mapping[str, Observed]) -> Factors | None:
+class Chosen(NamedTuple):
+    """Factors, (C,), and how much larger those are that are made without the images of a fold, (folds, C)."""
+
+    factors: Factors
+    stretch: Factors | None
+
+
+def least_noise(graph: Graph, node: Node, reach: Reach, seen: Mapping[str, Observed]) -> Chosen | None:
     """The factors with the least noise, or None if leaving the channels alone is as good."""
     here = seen[node.name]
     lowest, highest = useful_range(graph, node.name, here)
-    low = np.clip(here.low, lowest, highest).astype(np.float64)
-    high = np.clip(here.high, lowest, highest).astype(np.float64)
-    if not max(-low.min(), high.max()) > 0:
+    lows = np.clip(here.lows, lowest, highest).astype(np.float64)
+    highs = np.clip(here.highs, lowest, highest).astype(np.float64)
+    if not max(-lows.min(), highs.max()) > 0:
         return None
     power, cost = here.power, noise_of
     if reach.silu:
-        low, power, cost = np.maximum(low, FLAT), seen[reach.silu.product.name].power, lost_of
+        lows, power, cost = np.maximum(lows, FLAT), seen[reach.silu.product.name].power, lost_of
+    low, high = lows.min(axis=0), highs.max(axis=0)
     readers = [(Weights.of(reader.node), reader.share, _again(reader, seen)) for reader in reach.readers]
-    trials = _trials(low, high)
-    costs = [cost(readers, factors, low, high, power) for factors in trials]
+    trials = TRIALS if low.min() < 0 else TRIALS[: 1 + len(ALPHAS)]
+    costs = [cost(readers, _factors(low, high, *trial), low, high, power) for trial in trials]
     best = int(np.argmin(costs))
-    return trials[best] if _pays(reach, costs[0], costs[best]) else None
+    if not _pays(reach, costs[0], costs[best]):
+        return None
+    factors = _factors(low, high, *trials[best])
+    return Chosen(factors, _stretch(lows, highs, factors, trials[best]))
+
+
+def _stretch(lows: Factors, highs: Factors, factors: Factors, trial: Trial) -> Factors | None:
+    """By fold, as `Chosen` has it; None where there is one image."""
+    folds = range(len(lows))
+    if len(folds) < 2:
+        return None
+    rest = [[other for other in folds if other != fold] for fold in folds]
+    without = [_factors(lows[others].min(axis=0), highs[others].max(axis=0), *trial) for others in rest]
+    stretch: Factors = np.maximum(np.stack(without) / factors, 1.0)
+    return stretch
 
 
 def _pays(reach: Reach, before: float, after: float) -> bool:
@@ -52,17 +83,12 @@ def _pays(reach: Reach, before: float, after: float) -> bool:
     return after < (WORTH if reach.gate else 1.0) * before
 
 
-def _trials(low: Factors, high: Factors) -> list[Factors]:
-    """Factors that bring channels towards the largest positive and (a multiple of) the largest negative number."""
-    trials = [np.ones(len(low))]
-    for depth in DEPTHS:
-        above = high.max() / np.maximum(high, high.max() / LARGEST_FACTOR) if high.max() > 0 else np.inf
-        below = depth * low.min() / np.minimum(low, low.min() / LARGEST_FACTOR) if low.min() < 0 else np.inf
-        full = np.clip(np.minimum(above, below), 1.0, LARGEST_FACTOR)
-        trials += [full**alpha for alpha in ALPHAS]
-        if not low.min() < 0:
-            break
-    return trials
+def _factors(low: Factors, high: Factors, depth: float, alpha: float) -> Factors:
+    """Those that bring channels towards the largest positive and ``depth`` times the largest negative number."""
+    above = high.max() / np.maximum(high, high.max() / LARGEST_FACTOR) if high.max() > 0 else np.inf
+    below = depth * low.min() / np.minimum(low, low.min() / LARGEST_FACTOR) if low.min() < 0 else np.inf
+    full: Factors = np.clip(np.minimum(above, below), 1.0, LARGEST_FACTOR) ** alpha
+    return np.broadcast_to(full, low.shape)
 
 
 Heard = tuple["Weights", float, Factors | None]  # a reader, its share, and the range of what is rounded again

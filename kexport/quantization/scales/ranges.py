@@ -104,6 +104,8 @@ def _fixed(graph: Graph, group: Sequence[str]) -> Affine | None:
 
 
 def _fitted(graph: Graph, group: Sequence[str], observed: Mapping[str, Observed], *, search: bool) -> Affine:
+    if search:
+        observed = {name: each.held_out() if name in group else each for name, each in observed.items()}
     histogram, lowest, highest = _together(graph, group, observed)
     if lowest == highest:
         return affine(0.0, max(_unseen(observed[name]) for name in group))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -28,6 +30,10 @@ def test_statistics_are_numpys_in_any_batches(size):
         rows = channels(values[name])
         np.testing.assert_allclose(seen.low, rows.min(axis=0), atol=1e-5, err_msg=name)
         np.testing.assert_allclose(seen.high, rows.max(axis=0), atol=1e-5, err_msg=name)
+        for fold, (low, high) in enumerate(zip(seen.lows, seen.highs, strict=True)):
+            some = channels(values[name][fold :: observe.FOLDS])
+            np.testing.assert_allclose(low, some.min(axis=0), atol=1e-5, err_msg=name)
+            np.testing.assert_allclose(high, some.max(axis=0), atol=1e-5, err_msg=name)
         np.testing.assert_allclose(seen.mean, rows.mean(axis=0), atol=1e-5, err_msg=name)
         np.testing.assert_allclose(seen.power, np.square(rows).mean(axis=0), rtol=1e-4, atol=1e-6, err_msg=name)
         assert seen.extremes == (float(seen.low.min()), float(seen.high.max()))
@@ -74,10 +80,38 @@ def test_scaling_is_observing_what_was_scaled():
     moved = observe.observe(
         graph, batches_of({"in0": (feeds["in0"] * factors).astype(np.float32)}), compile_, values=["in0"]
     )
-    for name in ("low", "high", "mean", "power", "samples", "linear"):
+    for name in ("lows", "highs", "mean", "power", "samples", "linear"):
         np.testing.assert_allclose(
             getattr(seen.scaled(factors), name), getattr(moved["in0"], name), rtol=1e-4, err_msg=name
         )
+
+
+@pytest.mark.parametrize("count", [1, 3, 12])
+def test_folds_are_never_more_than_images(count):
+    graph = mobile(RELU)
+    found = observe.observe(graph, batches_of(feeds_of(graph, count=count)), compile_, values=["in0"])
+    assert {(seen.images, len(seen.lows), len(seen.highs)) for seen in found.values()} == {
+        (count, min(count, observe.FOLDS), min(count, observe.FOLDS))
+    }
+
+
+@pytest.mark.parametrize("count", [2, 5, 12])
+def test_what_is_held_out_stretches_the_numbers_of_its_own_images(count):
+    graph = mobile(RELU)
+    values = float_values(graph, feeds_of(graph, count=count))
+    seen = observe.observe(graph, batches_of(feeds_of(graph, count=count)), compile_, values=["sum"])["sum"]
+    assert seen.held_out() is seen
+    folds, width = len(seen.lows), len(seen.low)
+    stretch = 1.0 + np.arange(folds * width).reshape(folds, width)
+    found = dataclasses.replace(seen, stretch=stretch).held_out()
+    whole = values["sum"] * stretch[np.arange(count) % folds][:, np.newaxis, np.newaxis]
+    np.testing.assert_allclose(found.low, channels(whole).min(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(found.high, channels(whole).max(axis=0), rtol=1e-4)
+    rows = found.samples.reshape(count, -1, width)
+    for image, some in zip(whole, rows, strict=True):
+        assert all(np.abs(image.reshape(-1, width) - row).max(axis=1).min() < 1e-2 for row in some[::7])
+    np.testing.assert_allclose(found.mean, seen.mean)
+    assert found.stretch is None
 
 
 def test_several_inputs_one_of_them_unread():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -101,6 +102,17 @@ def swish() -> Graph:
     return rewrites.rewrite(net.graph())
 
 
+def silu() -> Graph:
+    """Channels so unlike that the small ones would drown in its rounding."""
+    net = Sketch((12, 12, 3))
+    spread = np.geomspace(30.0, 0.05, 12).astype(np.float32)
+    wide, each = conv(3, 12, 3, padding=same()), conv(1, 12, 3, groups=12, padding=same())
+    net("a", replace(wide, kernel=wide.kernel * spread), "in0")
+    net("b", activate(Activation.SILU), "a")
+    net("c", replace(each, kernel=each.kernel / spread), "b")
+    return rewrites.rewrite(net.graph())
+
+
 def two_readers() -> Graph:
     net = Sketch((8, 8, 3))
     net("a", uneven(conv(3, 16, activation=RELU)), "in0")
@@ -151,6 +163,62 @@ def test_towards_a_depthwise_convolution_channels_become_alike():
     _, before, after = equalized(depthwise(1))
     assert before["a"].high.max() / before["a"].high.min() > 20
     assert after["a"].high.max() / after["a"].high.min() < 1.01
+
+
+def bright(graph: Graph, count: int, seed: int) -> dict[str, np.ndarray]:
+    """Images of which few are much brighter than the others, each in a channel of its own."""
+    feeds = feeds_of(graph, count=count, seed=seed)
+    channels = next(iter(feeds.values())).shape[-1]
+    gains = np.exp(1.2 * np.random.default_rng(seed).standard_normal((count, 1, 1, channels)))
+    return {name: (array * gains).astype(np.float32) for name, array in feeds.items()}
+
+
+def lost_on_others(graph: Graph, name: str, *, judged: bool) -> float:
+    """The part of an equalised value that its int8 numbers lose, of images that calibration has not seen."""
+    lost = []
+    for seed in range(6):
+        precisions, feeds = assign.assign(graph), bright(graph, 20, seed)
+        seen = observe.observe(graph, batches_of(feeds), compile_, values=ranges.needed(graph, precisions))
+        after, predicted = equalize.equalize(graph, precisions, seen)
+        if not judged:
+            predicted = {value: replace(each, stretch=None) for value, each in predicted.items()}
+        affine = ranges.choose(after, precisions, predicted)[name]
+        real = float_values(after, bright(after, 150, 100 + seed))[name]
+        apart = np.square(affine.dequantize(affine.quantize(real)) - real).sum(axis=(0, 1, 2))
+        lost.append(float((apart / np.square(real).sum(axis=(0, 1, 2))).mean()))
+    return float(np.median(lost))
+
+
+@pytest.mark.parametrize("name", ["relu", "depthwise", "depthwise_multiplier", "grouped", "linear"])
+def test_ranges_are_judged_by_images_that_the_factors_have_not_seen(name):
+    graph = GRAPHS[name]()
+    assert lost_on_others(graph, "a", judged=True) < 0.9 * lost_on_others(graph, "a", judged=False)
+
+
+def test_a_channel_that_one_image_alone_shows_is_stretched_by_what_that_image_adds():
+    """Its largest number without the fold is half of that with it: the factor would have been twice as large."""
+    highs = np.ones((observe.FOLDS, 4))
+    highs[:, 0], highs[2, 1] = 8.0, 2.0
+    lows = np.zeros((observe.FOLDS, 4))
+    whole = factors._factors(lows.min(axis=0), highs.max(axis=0), 1.0, 1.0)
+    np.testing.assert_allclose(whole, [1, 4, 8, 8])
+    stretch = factors._stretch(lows, highs, whole, (1.0, 1.0))
+    wanted = np.ones((observe.FOLDS, 4))
+    wanted[2, 1] = 2.0
+    np.testing.assert_allclose(stretch, wanted)
+    assert factors._stretch(lows[:1], highs[:1], whole, (1.0, 1.0)) is None
+
+
+@pytest.mark.parametrize("name", [*GRAPHS, "silu"])
+def test_what_an_image_stretches(name):
+    """Nothing where channels stay, and not behind a silu: it does not make a number so many times larger."""
+    graph = silu() if name == "silu" else GRAPHS[name]()
+    after, _, predicted = equalized(graph)
+    first = next(node.name for node in graph if isinstance(node.operation, Conv))
+    assert any(node.name.endswith("/argument") for node in after) == (name == "silu")
+    assert (predicted[first].stretch is None) == (name == "silu")
+    assert predicted["in0"].stretch is None
+    assert all(each.stretch is None or (each.stretch >= 1).all() for each in predicted.values())
 
 
 @pytest.mark.parametrize("gain", [1, 30])

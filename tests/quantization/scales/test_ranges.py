@@ -35,8 +35,8 @@ def observed(samples: np.ndarray) -> observe.Observed:
     rows = samples.reshape(-1, 1).astype(np.float32)
     mean = rows.mean(axis=0, dtype=np.float64)
     return observe.Observed(
-        low=rows.min(axis=0), high=rows.max(axis=0), mean=mean, power=np.square(rows).mean(axis=0, dtype=np.float64),
-        samples=rows, linear=mean,
+        lows=rows.min(axis=0, keepdims=True), highs=rows.max(axis=0, keepdims=True), mean=mean,
+        power=np.square(rows).mean(axis=0, dtype=np.float64), samples=rows, linear=mean, images=1,
     )  # fmt: skip
 
 
