@@ -123,7 +123,7 @@ def prepare(network: Network, lab: Path, folder: Path) -> dict[str, Any]:
     model = _build(network.spec(lab))
     answers = model.predict(np.load(folder / EVALUATION), batch_size=BLOCK, verbose=0)
     np.save(folder / KERAS, answers)
-    _export(model, folder)
+    export(model, folder)
     return {"calibration_images": len(calibration), "evaluation_images": len(evaluation)}
 
 
@@ -133,7 +133,7 @@ def _build(spec: ModelSpec) -> Any:
     return build(spec)
 
 
-def _export(model: Any, folder: Path) -> None:
+def export(model: Any, folder: Path) -> None:
     """SavedModel, the converter's float file, and Keras's own ONNX."""
     import keras
     import tensorflow as tf
@@ -151,7 +151,7 @@ def evaluate(path: Path, folder: Path, answers: Path) -> dict[str, Any]:
 
     A file that its runtime refuses with its default delegate is told so, and run without it.
     """
-    session, problem = _opened(path)
+    session, problem = opened(path)
     name, images = session.signature[0][0].name, np.load(folder / EVALUATION, mmap_mode="r")
     starts = range(0, len(images), BLOCK)
     blocks = [session.run_real({name: np.array(images[start : start + BLOCK])}) for start in starts]
@@ -167,15 +167,15 @@ def evaluate(path: Path, folder: Path, answers: Path) -> dict[str, Any]:
     }
 
 
-def _opened(path: Path) -> tuple[Session, str]:
+def opened(path: Path, *, threads: int = THREADS) -> tuple[Session, str]:
     """The session, and why it is not one with the default delegate; empty is good."""
     runtime = runtimes.for_format(Format(path.suffix.removeprefix(".")))
     try:
-        return runtimes.open_session(runtime, path, options=SessionOptions(threads=THREADS)), ""
+        return runtimes.open_session(runtime, path, options=SessionOptions(threads=threads)), ""
     except ArtifactError as error:
         if WITHOUT_DELEGATE not in runtime.devices:
             raise
-        options = SessionOptions(device=WITHOUT_DELEGATE, threads=THREADS)
+        options = SessionOptions(device=WITHOUT_DELEGATE, threads=threads)
         return runtimes.open_session(runtime, path, options=options), error.message
 
 

@@ -17,8 +17,8 @@ from kexport.operations import GlobalPool, PoolKind
 from tests.benchmarks.script_modules import script_modules
 
 SCRIPTS = (
-    "turns", "onnx_counts", "pytorch_blocks", "pytorch_peer", "measured_blocks", "md_text", "harness", "side_by_side",
-    "processes",
+    "turns", "int8_networks", "int8_peers", "evidence", "onnx_counts", "pytorch_blocks", "pytorch_peer",
+    "measured_blocks", "md_text", "harness", "side_by_side", "processes",
 )  # fmt: skip
 MACHINE = {"processor": "P", "cores": "2", "memory_gib": "24.0"}
 

@@ -1,4 +1,4 @@
-"""Latency of two ONNX files on ONNX Runtime by turns, with one session alive at a time.
+"""Latency of two files on the runtime of their format by turns, with one session alive at a time.
 
 Sessions that are open together disturb each other: threads of the one still spin while the other one runs. So every
 turn opens its session, warms it, samples it and closes it. A round is one turn of each file, the order changes from
@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import int8_networks
 import numpy as np
 
 from kexport import runtimes
@@ -49,11 +50,9 @@ def worker(native: str, peer: str, low: str, high: str, rounds: str) -> int:
 
 def turn(path: Path, between: Range) -> tuple[list[float], dict[str, Any]]:
     """Seconds of each run of one session, which is closed again; and what it was."""
-    session = runtimes.open_session(
-        runtimes.find("onnxruntime"), path, options=runtimes.SessionOptions(threads=THREADS)
-    )
+    session, _ = int8_networks.opened(path, threads=THREADS)
     spec = session.signature[0][0]
-    feed = {spec.name: image(spec.shape, between)}
+    feed = {spec.name: as_read(image(spec.shape, between), spec.dtype, between)}
     _sampled(session, feed, WARM_SECONDS)
     samples = _sampled(session, feed, TURN_SECONDS)
     output = next(iter(session.run(feed).values()))
@@ -69,6 +68,14 @@ def image(shape: Sequence[int | None], between: Range) -> runtimes.Tensor:
     height, width = (int(size or 0) for size in (shape[2:4] if first else shape[1:3]))
     found = seeded_images(1, (height, width, 3), seed=0, low=between[0], high=between[1])
     return np.ascontiguousarray(found.transpose(0, 3, 1, 2)) if first else found
+
+
+def as_read(real: runtimes.Tensor, dtype: str, between: Range) -> runtimes.Tensor:
+    """The image as a file with integer inputs reads it: ``between`` over all numbers of the type."""
+    if not dtype.startswith(("int", "uint")):
+        return real
+    limits, (low, high) = np.iinfo(dtype), between
+    return np.rint(limits.min + (real - low) / (high - low) * (limits.max - limits.min)).astype(dtype)
 
 
 def _sampled(session: runtimes.Session, feed: dict[str, runtimes.Tensor], seconds: float) -> list[float]:
