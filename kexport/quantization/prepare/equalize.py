@@ -43,7 +43,7 @@ def equalize(
         if chosen is not None:
             graph = _applied(graph, node, reach, chosen.factors)
             _rescale(seen, node, reach, chosen.factors)
-            _judge(seen, reach, chosen.stretch)
+            _judge(seen, node, reach, chosen.stretch)
     return graph, seen
 
 
@@ -125,10 +125,11 @@ def _rescale(seen: dict[str, Observed], node: Node, reach: Reach, factors: Facto
             seen[value] = seen[value].scaled(factors)
 
 
-def _judge(seen: dict[str, Observed], reach: Reach, stretch: Factors | None) -> None:
+def _judge(seen: dict[str, Observed], node: Node, reach: Reach, stretch: Factors | None) -> None:
     """What silu makes of a number is not so many times larger: there, ranges are judged by what was seen."""
     if stretch is None or reach.silu:
         return
+    images = seen[node.name].images
     for value in reach.values:
-        if value in seen and len(seen[value].lows) == len(stretch):
+        if value in seen and seen[value].images == images:
             seen[value] = replace(seen[value], stretch=stretch)
