@@ -123,7 +123,10 @@ def _others(
 def _quantized(name: str, path: Path, folder: Path, tools: Tools) -> Json:
     """What making the peer's file took. One that cannot read Keras's own ONNX file is given kexport's float file."""
     facts = path.with_suffix(f"{path.suffix}.json")
-    if not facts.exists():
+    known = (
+        json.loads(facts.read_text(encoding="utf-8")) if facts.exists() and path.exists() else {"reason": "not tried"}
+    )
+    if known["reason"]:
         sources = dict.fromkeys((int8_peers.METHODS[name].source, int8_peers.KEXPORT_ONNX))
         tried: list[Json] = []
         for source in sources if path.suffix == ".onnx" else (int8_peers.METHODS[name].source,):
@@ -134,9 +137,9 @@ def _quantized(name: str, path: Path, folder: Path, tools: Tools) -> Json:
             if not told:
                 break
         refused = tried[0]["reason"] if not tried[-1]["reason"] else ""
-        facts.write_text(json.dumps(tried[-1] | {"refused": refused}), encoding="utf-8")
-    read: Json = json.loads(facts.read_text(encoding="utf-8"))
-    return read
+        known = tried[-1] | {"refused": refused}
+        facts.write_text(json.dumps(known), encoding="utf-8")
+    return known
 
 
 def by_turns(name: str, native: str, peer: str) -> Json:

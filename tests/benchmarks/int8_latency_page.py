@@ -11,7 +11,7 @@ from md_text import table
 from measured_blocks import machine_line
 
 PLACE = Path(__file__).resolve().parents[2] / "parity"
-FLOAT, PEER = "kexport-float32", "peer"
+FLOAT, CRASHED = "kexport-float32", "does not run"
 RUNTIME_OF = {"onnx": "ONNX Runtime", "tflite": "LiteRT"}
 HEADER = (
     "network", "runtime", "kexport's int8 beside", "kexport ms", "other ms", "times faster", "interval of the median",
@@ -27,7 +27,7 @@ def write(found: dict[str, Any]) -> None:
 
 
 def others(facts: dict[str, str], measured: Sequence[str]) -> list[Row]:
-    """The rows of the page that were not measured again; none if they are of another machine or other versions."""
+    """The rows of the page that were not measured again; none if they are of another machine or kexport's packages."""
     path = PLACE / "int8-latency.json"
     if not path.exists():
         return []
@@ -37,8 +37,13 @@ def others(facts: dict[str, str], measured: Sequence[str]) -> list[Row]:
 
 
 def missed(row: Row) -> bool:
-    """On ONNX Runtime a peer's file has to be slower, on LiteRT not faster beyond the interval. NaN misses."""
-    if row["other"] == FLOAT or row["reason"]:
+    """On ONNX Runtime a peer's file has to be slower, on LiteRT not faster beyond the interval. NaN misses.
+
+    So does a pair that does not run: kexport's own file may be why. What a peer could not make is no pair.
+    """
+    if row["reason"]:
+        return row["reason"].startswith(CRASHED)
+    if row["other"] == FLOAT:
         return False
     return not row["ratio_high"] < 1.0 if row["format"] == "onnx" else not row["ratio_low"] <= 1.0
 
@@ -46,8 +51,8 @@ def missed(row: Row) -> bool:
 def lines(found: dict[str, Any]) -> Iterator[str]:
     """The page."""
     rows = found["rows"]
-    rounds = next(row["rounds"] for row in rows if not row["reason"])
-    coverage = next(row["coverage"] for row in rows if not row["reason"])
+    ran = next((row for row in rows if not row["reason"]), {"rounds": 0, "coverage": 0.0})
+    rounds, coverage = ran["rounds"], ran["coverage"]
     versions = {name: version for row in rows for name, version in row.get("versions", {}).items()}
     peers = ", ".join(f"{name.replace('_', '-')} {version}" for name, version in sorted(versions.items()))
     yield from (
@@ -92,7 +97,7 @@ def where(effective: str) -> str:
 
 
 def _told(rows: list[Row]) -> Iterator[str]:
-    judged = [row for row in rows if row["other"] != FLOAT and not row["reason"]]
+    judged = [row for row in rows if missed(row) or (row["other"] != FLOAT and not row["reason"])]
     bad = [f"{row['network']} beside {row['title']}" for row in judged if missed(row)]
     slower = [
         f"{row['network']} on {RUNTIME_OF[row['format']]} ({1 / row['ratio']:.2f})"

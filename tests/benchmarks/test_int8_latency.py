@@ -52,13 +52,20 @@ def test_the_page_tells_what_is_missed_and_what_does_not_run(scripts: SimpleName
         {"network": "ResNet50", "other": "x", "title": "X", "format": "tflite", "reason": "does not run: no kernel"},
     ]
     page = "\n".join(scripts.int8_latency_page.lines({"machine": MACHINE, "images": 8, "rows": rows}))
-    assert "1 of 2 met: missed MobileNetV2 beside ORT." in page
+    assert "1 of 3 met: missed MobileNetV2 beside ORT; ResNet50 beside X." in page
     assert "| 2.00 | 2.00 to 2.00 | 7 nodes on CPUExecutionProvider | met |" in page
     assert "not surely faster than kexport's own float32: MobileNetV2 on ONNX Runtime (0.80)" in page
     assert "does not run: no kernel" in page
     assert "| ORT, of kexport's float file |" in page
     assert "ORT could not read Keras's own file of MobileNetV2: ValueError: one input more" in page
     assert "9 rounds" in page
+
+
+def test_what_a_peer_could_not_make_is_no_pair_and_nothing_measured_is_a_page(scripts: SimpleNamespace) -> None:
+    rows = [{"network": "ResNet50", "other": "x", "title": "X", "format": "onnx", "reason": "exit code 1: KeyError"}]
+    page = "\n".join(scripts.int8_latency_page.lines({"machine": MACHINE, "images": 8, "rows": rows}))
+    assert "0 of 0 met." in page
+    assert "exit code 1: KeyError" in page
 
 
 @pytest.mark.parametrize(

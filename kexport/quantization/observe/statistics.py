@@ -20,7 +20,7 @@ from kexport.operations import Activate, Conv, Dense, Multiply, Operation, Pool,
 from kexport.quantization import Array, Batches, Compile, Feeds
 
 SAMPLED = 2048  # numbers of one value that are kept per image, about
-FOLDS = 5
+FOLDS = 8
 LINEAR = ":linear"
 _LOW, _HIGH, _MEAN, _POWER, _SAMPLE, _LINEAR = "low", "high", "mean", "power", "sample", "linear"
 
@@ -32,8 +32,8 @@ class Observed:
     ``mean`` and ``power`` (the mean square) are ``(C,)``, per channel; ``samples`` is ``(n, C)``, of every one of the
     ``images`` as many, in their order; ``linear`` is the mean before the fused activation of a linear node, the same as
     ``mean`` where there is none. ``lows`` and ``highs`` are extremes, ``(folds, C)``: image i belongs to fold i modulo
-    their number. ``stretch``, ``(folds, C)``, is how many times larger a channel would have been made had the images of
-    the fold not been seen.
+    their number (where an image has several rows, each of them counts as one). ``stretch``, ``(folds, C)``, is how many
+    times larger a channel would have been made had the images of the fold not been seen.
     """
 
     lows: Array
@@ -81,10 +81,24 @@ class Observed:
         if self.stretch is None:
             return self
         each = self.stretch.astype(np.float32)
-        rows = np.arange(len(self.samples)) // (len(self.samples) // self.images) % len(each)
         return replace(
-            self, lows=self.lows * each, highs=self.highs * each, samples=self.samples * each[rows], stretch=None
+            self,
+            lows=self.lows * each,
+            highs=self.highs * each,
+            samples=self.samples * each[self._folds()],
+            stretch=None,
         )
+
+    def heard(self) -> npt.NDArray[np.float64]:
+        """What the error of a `held_out` sample weighs, as the samples: readers would have undone the stretch, too."""
+        if self.stretch is None:
+            return np.ones(self.samples.shape)
+        weights: npt.NDArray[np.float64] = 1 / np.square(self.stretch[self._folds()])
+        return weights
+
+    def _folds(self) -> npt.NDArray[np.intp]:
+        """Of every row of the samples."""
+        return np.arange(len(self.samples)) // (len(self.samples) // self.images) % len(self.lows)
 
 
 def observe(graph: Graph, batches: Batches, compile_: Compile, *, values: Collection[str]) -> dict[str, Observed]:

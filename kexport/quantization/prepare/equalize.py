@@ -25,7 +25,7 @@ from kexport.operations import Conv, Dense, ScaleShift
 from kexport.quantization import Array
 from kexport.quantization.observe.statistics import Observed
 from kexport.quantization.plan import Precision
-from kexport.quantization.prepare.factors import Factors, least_noise
+from kexport.quantization.prepare.factors import MOST_STRETCH, Factors, least_noise
 from kexport.quantization.prepare.reach import Reach, every_reach, reach_of
 
 
@@ -126,10 +126,14 @@ def _rescale(seen: dict[str, Observed], node: Node, reach: Reach, factors: Facto
 
 
 def _judge(seen: dict[str, Observed], node: Node, reach: Reach, stretch: Factors | None) -> None:
-    """What silu makes of a number is not so many times larger: there, ranges are judged by what was seen."""
-    if stretch is None or reach.silu:
+    """What silu makes of a number is not so many times larger: there, ranges are judged by what was seen.
+
+    So they are where an image has several rows: leaving out some of them does not leave out the image.
+    """
+    if stretch is None or reach.silu or node.copies != 1:
         return
-    images = seen[node.name].images
     for value in reach.values:
-        if value in seen and seen[value].images == images:
-            seen[value] = replace(seen[value], stretch=stretch)
+        if value in seen:
+            before = seen[value].stretch
+            both = stretch if before is None else np.minimum(before * stretch, MOST_STRETCH)
+            seen[value] = replace(seen[value], stretch=both)

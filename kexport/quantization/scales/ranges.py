@@ -24,6 +24,7 @@ from kexport.quantization.scales.ties import without_ties
 STEPS = 255
 BINS = 2048
 SHRINKS = np.linspace(1.0, 0.3, 36)
+FURTHER = 12  # ends beyond what was seen
 WIDTHS = np.linspace(1.0, 1.05, 51)
 MOST_DISTINCT, OFTEN = 1024, 8  # of a lattice, and how often each number occurs on average at least
 SMALLEST_RANGE = 1e-6
@@ -104,9 +105,8 @@ def _fixed(graph: Graph, group: Sequence[str]) -> Affine | None:
 
 
 def _fitted(graph: Graph, group: Sequence[str], observed: Mapping[str, Observed], *, search: bool) -> Affine:
-    if search:
-        observed = {name: each.held_out() if name in group else each for name, each in observed.items()}
-    histogram, lowest, highest = _together(graph, group, observed)
+    """What was seen bounds a range, and where channels are equalised, what held-out images would have been."""
+    lowest, highest = _ends(graph, group, observed)
     if lowest == highest:
         return affine(0.0, max(_unseen(observed[name]) for name in group))
     if not search:
@@ -118,7 +118,12 @@ def _fitted(graph: Graph, group: Sequence[str], observed: Mapping[str, Observed]
     if lattice is not None:
         wider = [affine(lowest * width, highest * width) for width in WIDTHS]
         return wider[int(np.argmin([_lattice_error(lattice, trial) for trial in wider]))]
-    ends = np.stack(np.meshgrid(_shrunk(lowest), _shrunk(highest), indexing="ij")).reshape(2, -1)
+    others = {name: observed[name].held_out() for name in group}
+    least, most = _ends(graph, group, others)
+    tried = np.meshgrid(_shrunk(lowest, least), _shrunk(highest, most), indexing="ij")
+    ends = np.stack(tried).reshape(2, -1)
+    weights = {name: observed[name].heard() for name in group}
+    histogram = _together(graph, others, weights, (least, most))
     low, high = ends[:, int(np.argmin(_errors(histogram, *_affines(*ends))))]
     return affine(low, high)
 
@@ -151,21 +156,31 @@ def _lattice_error(lattice: Histogram, trial: Affine) -> float:
     return float((lattice.counts * np.square(errors)).sum())
 
 
-def _shrunk(end: float) -> npt.NDArray[np.float64]:
-    return end * SHRINKS if end else np.zeros(1)
+def _shrunk(end: float, beyond: float) -> npt.NDArray[np.float64]:
+    """The ends that are tried: parts of what was seen, and from there to what lies ``beyond``."""
+    if not end:
+        return np.zeros(1)
+    further = np.geomspace(end, beyond, FURTHER)[1:] if abs(beyond) > abs(end) else np.empty(0)
+    return np.concatenate([end * SHRINKS, further])
 
 
-def _together(graph: Graph, group: Sequence[str], observed: Mapping[str, Observed]) -> tuple[Histogram, float, float]:
-    """Every value of the group weighs the same."""
-    limits = {name: useful_range(graph, name, observed[name]) for name in group}
-    lowest = min(0.0, *(low for low, _ in limits.values()))
-    highest = max(0.0, *(high for _, high in limits.values()))
+def _ends(graph: Graph, group: Sequence[str], observed: Mapping[str, Observed]) -> tuple[float, float]:
+    limits = [useful_range(graph, name, observed[name]) for name in group]
+    return min(0.0, *(low for low, _ in limits)), max(0.0, *(high for _, high in limits))
+
+
+def _together(
+    graph: Graph, observed: Mapping[str, Observed], weights: Mapping[str, Real], ends: tuple[float, float]
+) -> Histogram:
+    """Every value of the group weighs the same, but for what of a sample's error is heard."""
+    lowest, highest = ends[0], max(ends[1], ends[0] + SMALLEST_RANGE)
     counts = np.zeros(BINS)
-    for name, (low, high) in limits.items():
-        cut = np.clip(observed[name].samples.reshape(-1), low, high)
-        counts += np.histogram(cut, BINS, (lowest, max(highest, lowest + SMALLEST_RANGE)))[0] / len(cut)
-    edges = np.linspace(lowest, max(highest, lowest + SMALLEST_RANGE), BINS + 1)
-    return Histogram((edges[1:] + edges[:-1]) / 2, counts), lowest, highest
+    for name, each in observed.items():
+        cut = np.clip(each.samples.reshape(-1), *useful_range(graph, name, each))
+        heard = weights[name].reshape(-1)
+        counts += np.histogram(cut, BINS, (lowest, highest), weights=heard)[0] / len(cut)
+    edges = np.linspace(lowest, highest, BINS + 1)
+    return Histogram((edges[1:] + edges[:-1]) / 2, counts)
 
 
 def _unseen(observed: Observed) -> float:

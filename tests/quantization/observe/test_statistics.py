@@ -112,6 +112,13 @@ def test_what_is_held_out_stretches_the_numbers_of_its_own_images(count):
         assert all(np.abs(image.reshape(-1, width) - row).max(axis=1).min() < 1e-2 for row in some[::7])
     np.testing.assert_allclose(found.mean, seen.mean)
     assert found.stretch is None
+    heard = dataclasses.replace(seen, stretch=stretch).heard().reshape(count, -1, width)
+    np.testing.assert_allclose(heard, np.broadcast_to(whole_weights(stretch, count), heard.shape))
+    assert (seen.heard() == 1).all()
+
+
+def whole_weights(stretch: np.ndarray, count: int) -> np.ndarray:
+    return stretch[np.arange(count) % len(stretch)][:, np.newaxis] ** -2.0
 
 
 def test_several_inputs_one_of_them_unread():

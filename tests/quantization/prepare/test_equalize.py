@@ -195,16 +195,59 @@ def test_ranges_are_judged_by_images_that_the_factors_have_not_seen(name):
     assert lost_on_others(graph, "a", judged=True) < 0.9 * lost_on_others(graph, "a", judged=False)
 
 
+@pytest.mark.parametrize(("count", "dead", "alive"), [(10, 3, [2]), (100, 0, [2]), (100, 3, [2, 7]), (2, 0, [0])])
+def test_a_channel_that_few_images_show_does_not_take_the_range_from_all_others(count, dead, alive):
+    """Without a bound, 14 dB; the numbers of other images, where the channel is alive once more, have as many."""
+    net = Sketch((8, 8, 16))
+    eye = np.eye(16, dtype=np.float32).reshape(1, 1, 16, 16)
+    net("a", Conv(kernel=eye, bias=np.zeros(16, np.float32), activation=RELU), "in0")
+    net("b", conv(1, 16, 3, groups=16, padding=same(), activation=RELU), "a")
+    net("c", conv(16, 6), "b")
+    graph, rng = net.graph(), np.random.default_rng(0)
+
+    def shown(images: int, where: list[int]) -> dict[str, np.ndarray]:
+        made = np.abs(rng.standard_normal((images, 8, 8, 16))) * np.geomspace(1, 1 / 10, 16)
+        made[..., dead] = -1
+        made[where, ..., dead] = np.abs(rng.standard_normal((len(where), 8, 8)))
+        return {"in0": made.astype(np.float32)}
+
+    precisions, feeds = assign.assign(graph), shown(count, alive)
+    seen = observe.observe(graph, batches_of(feeds), compile_, values=ranges.needed(graph, precisions))
+    after, predicted = equalize.equalize(graph, precisions, seen)
+    assert predicted["a"].stretch is not None
+    assert predicted["a"].stretch.max() == factors.MOST_STRETCH
+    affine = ranges.choose(after, precisions, predicted)["a"]
+    for images in (feeds, shown(60, [5])):
+        real = float_values(after, images)["a"]
+        lost = affine.dequantize(affine.quantize(real)) - real
+        assert 10 * np.log10(np.square(real).sum() / np.square(lost).sum()) > 36
+
+
+def test_a_product_of_two_equalised_values_is_stretched_by_both():
+    net = Sketch((8, 8, 3))
+    net("a", uneven(conv(3, 16, activation=RELU)), "in0")
+    net("b", uneven(conv(3, 16, seed=2, activation=RELU), SPREAD[::-1]), "in0")
+    net("both", Multiply(), "a", "b")
+    net("c", conv(1, 16, 3, groups=16), "both")
+    _, _, found = equalized(net.graph())
+    one, other, both = found["a"].stretch, found["b"].stretch, found["both"].stretch
+    assert one is not None
+    assert other is not None
+    assert (one > 1).any()
+    assert (other > 1).any()
+    np.testing.assert_allclose(both, np.minimum(one * other, factors.MOST_STRETCH))
+
+
 def test_a_channel_that_one_image_alone_shows_is_stretched_by_what_that_image_adds():
     """Its largest number without the fold is half of that with it: the factor would have been twice as large."""
     highs = np.ones((observe.FOLDS, 4))
-    highs[:, 0], highs[2, 1] = 8.0, 2.0
+    highs[:, 0], highs[2, 1], highs[3, 3] = 8.0, 2.0, 8.0
     lows = np.zeros((observe.FOLDS, 4))
     whole = factors._factors(lows.min(axis=0), highs.max(axis=0), 1.0, 1.0)
-    np.testing.assert_allclose(whole, [1, 4, 8, 8])
+    np.testing.assert_allclose(whole, [1, 4, 8, 1])
     stretch = factors._stretch(lows, highs, whole, (1.0, 1.0))
     wanted = np.ones((observe.FOLDS, 4))
-    wanted[2, 1] = 2.0
+    wanted[2, 1], wanted[3, 3] = 2.0, factors.MOST_STRETCH
     np.testing.assert_allclose(stretch, wanted)
     assert factors._stretch(lows[:1], highs[:1], whole, (1.0, 1.0)) is None
 
