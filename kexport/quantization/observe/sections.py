@@ -47,9 +47,8 @@ def _front(
     if isinstance(memory, Nothing):
         return statistics.observed(graph, batches, compile_, names=names, shown=crossing)
     made = made_by(graph)
-    key = digest(
-        "observed", FIELDS, FOLDED, [made[name] for name in names], None if crossing is None else made[crossing]
-    )
+    how = FIELDS, FOLDED, statistics.FOLDS, statistics.SAMPLED
+    key = digest("observed", how, [made[name] for name in names], None if crossing is None else made[crossing])
     known = memory.get(key)
     if known is not None:
         return unpacked(known, names), [] if crossing is None else unjoined(known)

@@ -20,7 +20,7 @@ from kexport.operations import Activate, Conv, Dense, Multiply, Operation, Pool,
 from kexport.quantization import Array, Batches, Compile, Feeds
 
 SAMPLED = 2048  # numbers of one value that are kept per image, about
-FOLDS = 8
+FOLDS = 8  # of the images, at most: how each would be treated without its fold is asked of the others
 LINEAR = ":linear"
 _LOW, _HIGH, _MEAN, _POWER, _SAMPLE, _LINEAR = "low", "high", "mean", "power", "sample", "linear"
 

@@ -115,6 +115,19 @@ def test_other_weights_anywhere_are_observed_anew(graph):
             np.testing.assert_array_equal(found[name].samples, seen.samples)
 
 
+@pytest.mark.parametrize(("name", "value"), [("FOLDS", 3), ("SAMPLED", 64)])
+def test_what_was_observed_in_another_way_is_observed_anew(name, value, monkeypatch):
+    graph, memory = mobile(RELU), Kept()
+    batches, values = batches_of(feeds_of(graph)), list(graph.shapes)
+    sections.observe(graph, batches, compile_, values=values, memory=memory)
+    monkeypatch.setattr(statistics, name, value)
+    found = sections.observe(graph, batches, compile_, values=values, memory=memory)
+    assert not memory.had
+    for each, seen in sections.observe(graph, batches, compile_, values=values).items():
+        np.testing.assert_array_equal(found[each].lows, seen.lows, err_msg=each, strict=True)
+        np.testing.assert_array_equal(found[each].samples, seen.samples, err_msg=each, strict=True)
+
+
 def test_what_is_kept_is_what_was_observed():
     graph = mobile(RELU)
     seen = statistics.observe(graph, batches_of(feeds_of(graph)), compile_, values=list(graph.shapes))
