@@ -5,8 +5,8 @@
 Seeded weights and synthetic images: speed does not depend on them. Every peer of `int8_peers` quantizes what it reads;
 its file and kexport's of the same format are run by turns, with one session alive at a time (`turns`): one thread, the
 seconds in which the process had a processor. kexport's own float32 file stands beside them. CACHE keeps files, so that
-an ended run goes on; ``--networks`` measures some again, and leaves the others of the page as they are if they are of
-the same machine. About twenty minutes on two idle cores.
+an ended run goes on; take an empty one for another version. ``--networks`` measures some again, and leaves the others
+of the page as they are if they are of the same machine. About twenty minutes on two idle cores.
 """
 
 from __future__ import annotations
@@ -43,15 +43,23 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cache", type=Path)
     parser.add_argument("--peers-python", required=True)
-    parser.add_argument("--networks", default=",".join(NETWORKS))
+    parser.add_argument("--networks", type=names, default=NETWORKS, help=f"default {','.join(NETWORKS)}")
     options = parser.parse_args(arguments)
     tools = Tools(script=Path(__file__).resolve(), peers_python=options.peers_python)
-    wanted = options.networks.split(",")
-    rows = [row for name in wanted for row in measure(name, options.cache.resolve() / name, tools)]
+    cache, wanted = options.cache.resolve(), options.networks
+    rows = [row for name in wanted for row in measure(name, cache / name, tools)]
     facts = machine.describe()
     rows = sorted([*int8_latency_page.others(facts, wanted), *rows], key=lambda row: NETWORKS.index(row["network"]))
     int8_latency_page.write({"machine": facts, "images": IMAGES, "rows": rows})
     return int(any(int8_latency_page.missed(row) for row in rows))
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Networks of this comparison; others are refused before anything is measured."""
+    found = tuple(text.split(","))
+    if not set(found) <= set(NETWORKS):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected some of {', '.join(NETWORKS)}")
+    return found
 
 
 def _task(name: str, *arguments: str) -> int:
@@ -123,23 +131,24 @@ def _others(
 def _quantized(name: str, path: Path, folder: Path, tools: Tools) -> Json:
     """What making the peer's file took. One that cannot read Keras's own ONNX file is given kexport's float file."""
     facts = path.with_suffix(f"{path.suffix}.json")
-    known = (
-        json.loads(facts.read_text(encoding="utf-8")) if facts.exists() and path.exists() else {"reason": "not tried"}
-    )
-    if known["reason"]:
-        sources = dict.fromkeys((int8_peers.METHODS[name].source, int8_peers.KEXPORT_ONNX))
-        tried: list[Json] = []
-        for source in sources if path.suffix == ".onnx" else (int8_peers.METHODS[name].source,):
-            line, reason = tools.quantize(name, folder / source, folder / int8_networks.CALIBRATION, path)
-            found = json.loads(line) if line else {}
-            told = f"not installed ({found['missing']})" if "missing" in found else reason
-            tried.append({"versions": found.get("versions", {}), "reason": told, "source": source})
-            if not told:
-                break
-        refused = tried[0]["reason"] if not tried[-1]["reason"] else ""
-        known = tried[-1] | {"refused": refused}
-        facts.write_text(json.dumps(known), encoding="utf-8")
-    return known
+    if facts.exists() and path.exists():
+        known: Json = json.loads(facts.read_text(encoding="utf-8"))
+        return known
+    own = int8_peers.METHODS[name].source
+    found = _tried(name, own, path, folder, tools) | {"refused": ""}
+    if found["reason"] and own == int8_peers.KERAS_ONNX:
+        found = _tried(name, int8_peers.KEXPORT_ONNX, path, folder, tools) | {"refused": found["reason"]}
+    if not found["reason"]:
+        facts.write_text(json.dumps(found), encoding="utf-8")
+    return found
+
+
+def _tried(name: str, source: str, path: Path, folder: Path, tools: Tools) -> Json:
+    """What the peer's versions are, and why it made no file; empty is good."""
+    line, reason = tools.quantize(name, folder / source, folder / int8_networks.CALIBRATION, path)
+    found = json.loads(line) if line else {}
+    told = f"not installed ({found['missing']})" if "missing" in found else reason
+    return {"versions": found.get("versions", {}), "reason": told}
 
 
 def by_turns(name: str, native: str, peer: str) -> Json:

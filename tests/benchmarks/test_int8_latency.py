@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +13,10 @@ import pytest
 
 from tests.benchmarks.script_modules import script_modules
 
-SCRIPTS = ("int8_latency_page", "turns", "int8_networks", "int8_peers", "evidence", "measured_blocks", "md_text")
+SCRIPTS = (
+    "int8_latency", "int8_accuracy", "processes", "int8_latency_page", "turns", "int8_networks", "int8_peers",
+    "evidence", "measured_blocks", "md_text",
+)  # fmt: skip
 MACHINE = {"processor": "P", "cores": "2", "memory_gib": "24.0"}
 
 
@@ -94,3 +99,47 @@ def test_an_image_for_files_with_integer_inputs(scripts: SimpleNamespace, dtype:
     found = scripts.turns.as_read(image, dtype, (0.0, 255.0))
     assert found.dtype == dtype
     np.testing.assert_allclose(found, wanted, atol=1)
+
+
+class Peers:
+    """Tools whose peers read some files and refuse the others."""
+
+    def __init__(self, *readable: str) -> None:
+        self.readable, self.asked = readable, list[str]()
+
+    def quantize(self, name: str, source: Path, calibration: Path, path: Path) -> tuple[str, str]:
+        del name, calibration
+        self.asked.append(source.name)
+        if source.name not in self.readable:
+            return "", "exit code 1: ValueError: one input more"
+        path.write_bytes(b"made")
+        return json.dumps({"versions": {"onnx": "1"}}), ""
+
+
+@pytest.mark.parametrize(
+    ("readable", "refused", "asked"),
+    [
+        (("keras.onnx", "kexport.onnx"), False, ["keras.onnx"]),
+        (("kexport.onnx",), True, ["keras.onnx", "kexport.onnx"]),
+        ((), True, ["keras.onnx", "kexport.onnx"]),
+    ],
+)
+def test_a_peer_that_cannot_read_kerass_file_is_given_kexports(
+    scripts: SimpleNamespace, tmp_path: Path, readable: tuple[str, ...], refused: bool, asked: list[str]
+) -> None:
+    peers, path = Peers(*readable), tmp_path / "ort-per-tensor.onnx"
+    found = scripts.int8_latency._quantized("ort-per-tensor", path, tmp_path, peers)
+    assert (bool(found["reason"]), bool(found["refused"]), peers.asked) == (not readable, refused, asked)
+    again = scripts.int8_latency._quantized("ort-per-tensor", path, tmp_path, peers)
+    assert again == found
+    assert peers.asked == (asked if readable else asked * 2), "what was made is kept, what was not is tried again"
+
+
+@pytest.mark.parametrize("text", ["MobileNetV4", "MobileNetV2,", "mobilenetv2", ""])
+def test_a_network_that_is_not_compared_is_refused_before_anything_is_measured(
+    scripts: SimpleNamespace, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        scripts.int8_latency.main([str(tmp_path), "--peers-python", "python", "--networks", text])
+    assert ended.value.code == 2
+    assert "expected some of MobileNetV2, " in capsys.readouterr().err
