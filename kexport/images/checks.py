@@ -190,7 +190,8 @@ def noise_note(correlations: Sequence[float], names: Sequence[str]) -> tuple[str
 
 def count_note(count: int) -> tuple[str, ...]:
     """A warning where a set is small."""
-    return (f"only {count} images: about 100 give stable ranges",) if count < FEWEST else ()
+    images = "image" if count == 1 else "images"
+    return (f"only {count} {images}: about 100 give stable ranges",) if count < FEWEST else ()
 
 
 def left_out_note(names: Sequence[str]) -> tuple[str, ...]:

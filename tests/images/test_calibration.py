@@ -385,6 +385,7 @@ def test_few_images_and_one_class(tmp_path: Path) -> None:
     )
     assert "(0007)" in opened(folder(tmp_path / "b", pictures(3), "0007_{}.png")).notes[1]
     assert len(opened(folder(tmp_path / "c", pictures(3), "{}.png")).notes) == 1
+    assert opened(folder(tmp_path / "d", pictures(1), "{}.png")).notes[0].startswith("only 1 image: about 100")
 
 
 def test_near_duplicates(tmp_path: Path) -> None:
