@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kexport import files, store
-from kexport.pipeline.runners.local import termination_as_exception
+from kexport.pipeline.runners.interrupts import Interrupts
 
 
 @contextmanager
 def workspace(directory: Path) -> Iterator[Path]:
     """The staging folder of a run in a directory that nobody else uses meanwhile."""
     created = files.prepare(directory)
-    with termination_as_exception(), store.lock(directory):
+    with Interrupts(), store.lock(directory):
         try:
             with files.staging(directory) as folder:
                 yield folder

@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import os
 import selectors
-import signal as signals
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
-from types import FrameType
 
 from kexport import machine
 from kexport.pipeline.runners import forked
 from kexport.pipeline.runners.child import MEASURED_SECONDS, Child, child_environment, start
+from kexport.pipeline.runners.interrupts import Interrupts
 from kexport.pipeline.runners.jobs import Job, Outcome, Progress
 
 POLL_SECONDS = 0.05
@@ -50,23 +48,31 @@ def run(
     if jobs < 1:
         raise ValueError(f"jobs {jobs}: expected 1 or more")
     variables = child_environment(environment, jobs=jobs, cores=cores)
+    interrupts = Interrupts()
     state = _State(
-        jobs=jobs, memory_bytes=memory_bytes, limit_bytes=limit_bytes, environment=variables, observe=observe
+        jobs=jobs,
+        memory_bytes=memory_bytes,
+        limit_bytes=limit_bytes,
+        environment=variables,
+        observe=observe,
+        interrupts=interrupts,
     )
     state.add(tasks)
-    with termination_as_exception(), selectors.DefaultSelector() as selector:
+    with interrupts, selectors.DefaultSelector() as selector:
         try:
             state.start_ready(selector)
             for modules in ahead:
-                forked.ahead(modules, variables)
+                with interrupts.held():
+                    forked.ahead(modules, variables)
             while state.pending or state.running:
                 state.start_ready(selector)
                 _read_progress(selector)
                 for outcome in state.reap(selector):
                     state.add(on_done(outcome))
         except BaseException:
-            state.kill_all(selector)
-            forked.close()  # also what it was just asked for
+            with interrupts.held():
+                state.kill_all(selector)
+                forked.close()  # also what it was just asked for
             raise
     return state.outcomes
 
@@ -87,6 +93,7 @@ class _State:
     limit_bytes: int | None
     environment: Mapping[str, str]
     observe: Callable[[Progress], None]
+    interrupts: Interrupts
     pending: dict[str, Job] = field(default_factory=dict)
     running: dict[str, Child] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
@@ -104,9 +111,10 @@ class _State:
             self._start(task, selector)
 
     def _start(self, task: Job, selector: selectors.BaseSelector) -> None:
-        child = start(task, environment=self.environment, observe=self.observe)
-        self.running[task.name] = child
-        selector.register(child.stdout, selectors.EVENT_READ, child)
+        with self.interrupts.held():
+            child = start(task, environment=self.environment, observe=self.observe)
+            self.running[task.name] = child
+            selector.register(child.stdout, selectors.EVENT_READ, child)
         child.report()
 
     def _next(self) -> Job | None:
@@ -153,17 +161,18 @@ class _State:
         """A worker that could not be forked starts as a fresh process, and that is told."""
         child.step = f"a fresh process: {child.process.refusal}"
         child.report()
-        child.close(selector)
-        self._start(child.task, selector)
+        with self.interrupts.held():
+            child.close(selector)
+            self._start(child.task, selector)
 
     def _finish(self, child: Child, selector: selectors.BaseSelector) -> Outcome:
         child.process.wait()
         while child.read():
             pass
-        outcome = child.reap()
-        del self.running[child.task.name]
-        child.close(selector)
-        self.outcomes[child.task.name] = outcome
+        with self.interrupts.held():
+            outcome = self.outcomes[child.task.name] = child.reap()
+            del self.running[child.task.name]
+            child.close(selector)
         return outcome
 
     def kill_all(self, selector: selectors.BaseSelector) -> None:
@@ -190,21 +199,3 @@ def _read_progress(selector: selectors.BaseSelector) -> None:
             key.data.listen()
         elif not key.data.read():
             selector.unregister(key.fileobj)
-
-
-@contextmanager
-def termination_as_exception() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise SystemExit(128 + signal) inside; only the main thread may say so."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def terminate(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    previous = {number: signals.signal(number, terminate) for number in (signals.SIGTERM, signals.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signals.signal(number, handler)
