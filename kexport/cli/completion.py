@@ -24,6 +24,8 @@ def of(option: Option) -> Completer | None:
     """What completes the value of an option; None where any text may stand."""
     if option.name == "target":
         return _targets
+    if option.name == "recipe":
+        return _recipes
     if isinstance(option.kind, Names):
         return _listed(option.kind)
     if isinstance(option.kind, Name):
@@ -36,6 +38,12 @@ def _targets(_context: click.Context, _parameter: click.Parameter, typed: str) -
     from kexport import targets
 
     return [*_begun(targets.names(), typed), _files(typed)]
+
+
+def _recipes(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    from kexport.quantization import recipe_file
+
+    return [*_begun(recipe_file.names(), typed), _files(typed)]
 
 
 def _one(known: Callable[[], Iterable[str]], *, files: bool = False) -> Completer:

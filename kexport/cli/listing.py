@@ -34,7 +34,7 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, typed: str) -> 
 @click.option("--trust", is_flag=True, help="List the layers of a model file with code, which runs, e.g. --trust")
 @json_option
 def command(kind: str, source: str | None, trust: bool, as_json: bool) -> int:
-    """List what there is: models (unless said), formats, schemes, engines, targets, runtimes, or layers of a SOURCE.
+    """List models (unless said), formats, schemes, engines, targets, recipes, runtimes, or layers of a SOURCE.
 
     Example: kexport list layers VGG19 --json
     """
@@ -99,6 +99,12 @@ def _target(name: str) -> Row:
     return {"target": name, "description": found.description, **usual, "input_shape": None, **words}
 
 
+def _recipes() -> list[Row]:
+    from kexport.quantization import recipe_file
+
+    return [{"recipe": name, "description": recipe_file.read(name).description} for name in recipe_file.names()]
+
+
 def _runtimes() -> list[Row]:
     from importlib.metadata import packages_distributions
 
@@ -124,6 +130,7 @@ _LISTS: dict[str, Callable[[], list[Row]]] = {
     "schemes": _schemes,
     "engines": _engines,
     "targets": _targets,
+    "recipes": _recipes,
     "runtimes": _runtimes,
 }
 

@@ -61,8 +61,8 @@ class CellOptions:
     )  # fmt: skip
     recipe: str | None = option(
         Text(python="str | PathLike[str] | None", path=True), Goes.CELL,
-        "int8: a TOML file that says which layers get which precision, range and kernels; kexport inspect writes one",
-        "--schemes int8 --recipe recipe.toml", metavar="FILE",
+        "int8: which layers get which precision, range and kernels: a TOML file, or one of kexport list recipes",
+        "--schemes int8 --recipe float-gates", metavar="FILE|NAME",
     )  # fmt: skip
     integer_head: bool = option(
         Switch(), Goes.CELL, "int8: the last dense layer too, with one scale, for runtimes of integers alone",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from kexport.errors import UsageError
 from kexport.options import ExportOptions
@@ -57,7 +56,7 @@ def _said_of_int8(options: ExportOptions) -> Iterator[tuple[str, str]]:
 def _check_recipe(options: ExportOptions) -> None:
     """UsageError for a recipe that cannot be read."""
     if options.recipe is not None:
-        recipe_file.read(Path(options.recipe))
+        recipe_file.read(options.recipe)
 
 
 def _check_max_drop(options: ExportOptions) -> None:

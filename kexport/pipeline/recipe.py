@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 from kexport.graph import Graph
 from kexport.quantization import recipe, recipe_file
@@ -17,7 +16,7 @@ from kexport.specs import Cell
 
 def asked(cell: Cell) -> Recipe:
     """The recipe of a cell: its file, and what is typed over that. Raises UsageError."""
-    said = Recipe() if cell.recipe is None else recipe_file.read(Path(cell.recipe))
+    said = Recipe() if cell.recipe is None else recipe_file.read(cell.recipe)
     kernels = said.kernels if cell.kernels is None else LayerKernels(cell.kernels)
     return replace(said, kernels=kernels, integer_head=said.integer_head or cell.integer_head)
 

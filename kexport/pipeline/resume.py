@@ -15,6 +15,7 @@ from kexport.errors import SourceError, StoreError
 from kexport.evidence import tolerances
 from kexport.files import SOME_BYTES, digest, files_of
 from kexport.options import fetched
+from kexport.quantization import recipe_file
 from kexport.records import Record
 from kexport.sources import backend
 from kexport.sources.loading import code
@@ -69,7 +70,7 @@ def fingerprint(cell: Cell, around: Surroundings | None = None) -> str:
         "model": model.file,
         "labels": model.labels,
         "stated": model.preprocessing,
-        "recipe": cell.recipe,
+        "recipe": None if cell.recipe is None else str(recipe_file.place(cell.recipe)),
     }
     content = {name: around.digest(path) for name, path in files.items()}
     request = {"cell": _told(cell), "files": content, "bounds": around.bounds, "made with": around.makers}

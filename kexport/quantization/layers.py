@@ -21,16 +21,22 @@ def matching(graph: Graph, pattern: str, *, option: str, source: str) -> frozens
 
     Raises UnknownNameError for what ``option`` names and no layer that computes something is called.
     """
-    known = names(graph)
-    own = {name: name.rpartition("/")[2] for name in known}
-    exact = frozenset(name for name in known if pattern in (name, own[name]) or name.startswith(f"{pattern}/"))
-    found = exact or frozenset(name for name in known if fnmatchcase(name, pattern) or fnmatchcase(own[name], pattern))
+    found = meant(graph, pattern)
     if not found:
-        legal = dict.fromkeys((*known, *own.values()))
+        known = names(graph)
+        legal = dict.fromkeys((*known, *(name.rpartition("/")[2] for name in known)))
         raise UnknownNameError(
             kind=f"layer of {option}", value=pattern, legal=legal, hint=f"kexport list layers {source}"
         )
     return found
+
+
+def meant(graph: Graph, pattern: str) -> frozenset[str]:
+    """As `matching`, and nothing where no layer is called so."""
+    known = names(graph)
+    own = {name: name.rpartition("/")[2] for name in known}
+    exact = frozenset(name for name in known if pattern in (name, own[name]) or name.startswith(f"{pattern}/"))
+    return exact or frozenset(name for name in known if fnmatchcase(name, pattern) or fnmatchcase(own[name], pattern))
 
 
 def nodes(graph: Graph, layers: Collection[str], *, integer_head: bool = False) -> frozenset[str]:

@@ -38,9 +38,14 @@ def with_kept(recipe: Recipe, names: Iterable[str]) -> Recipe:
 
 
 def require(graph: Graph, recipe: Recipe, kept: Iterable[str], *, source: str) -> None:
-    """Raise UnknownNameError for a rule, or a layer that is ``kept`` in float, that the network has not."""
-    for option, rule in _said(recipe, kept):
-        layers.matching(graph, rule.layer, option=option, source=source)
+    """Raise UnknownNameError for a rule, or a layer that is ``kept`` in float, that the network has not.
+
+    UsageError where all rules of the recipe are optional, and it has none of them.
+    """
+    matched = tuple(_matched(graph, recipe, kept, source))[: len(recipe.rules)]
+    if matched and not any(named for _, named in matched):
+        meant = ", ".join(rule.layer for rule in recipe.rules)
+        raise UsageError(f"{FILE}: no rule means a layer of {source}: {meant}", hint=f"kexport list layers {source}")
 
 
 def wishes(graph: Graph, recipe: Recipe, kept: Iterable[str], *, source: str) -> Wishes:
@@ -48,7 +53,8 @@ def wishes(graph: Graph, recipe: Recipe, kept: Iterable[str], *, source: str) ->
 
     Raises UnknownNameError for a rule of no layer, UsageError for one of layers that have no int8 to speak of.
     """
-    settings = _settings(graph, _said(recipe, kept), source)
+    require(graph, recipe, kept, source=source)
+    settings = _settings(_matched(graph, recipe, kept, source))
     named = {name for name, rule in settings.items() if rule.precision is LayerPrecision.FLOAT}
     stay = {name for name, rule in settings.items() if rule.precision is LayerPrecision.INT8}
     apart = {node.name for node in graph if not stay.isdisjoint(node.layers) and named.isdisjoint(node.layers)}
@@ -69,10 +75,19 @@ def _said(recipe: Recipe, kept: Iterable[str]) -> Iterator[tuple[str, Rule]]:
     yield from ((KEEP, Rule(layer=name, precision=LayerPrecision.FLOAT)) for name in kept)
 
 
-def _settings(graph: Graph, said: Iterable[tuple[str, Rule]], source: str) -> Settings:
+def _matched(graph: Graph, recipe: Recipe, kept: Iterable[str], source: str) -> Iterator[tuple[Rule, frozenset[str]]]:
+    """Every rule in order, and the layers that it means: none only where it is optional."""
+    for option, rule in _said(recipe, kept):
+        named = layers.meant(graph, rule.layer)
+        if not named and not rule.optional:
+            layers.matching(graph, rule.layer, option=option, source=source)
+        yield rule, named
+
+
+def _settings(matched: Iterable[tuple[Rule, frozenset[str]]]) -> Settings:
     settings: dict[str, Rule] = {}
-    for option, rule in said:
-        for name in layers.matching(graph, rule.layer, option=option, source=source):
+    for rule, named in matched:
+        for name in named:
             settings[name] = _over(settings.get(name), rule)
     return settings
 
@@ -104,10 +119,9 @@ def _other(settings: Settings, node: Node, recipe: Recipe) -> bool:
 def _check(graph: Graph, recipe: Recipe, in_float: frozenset[str], source: str) -> None:
     """UsageError for a rule about int8 of layers that are float all of them."""
     precisions = assign(graph, keep_float=in_float, integer_head=recipe.integer_head)
-    for rule in recipe.rules:
-        if rule.range is None and rule.kernels is None:
+    for rule, named in _matched(graph, recipe, (), source):
+        if (rule.range is None and rule.kernels is None) or not named:
             continue
-        named = layers.matching(graph, rule.layer, option=FILE, source=source)
         nodes = [node for node in graph if node.name in precisions and not named.isdisjoint(node.layers)]
         if not nodes or (rule.range is None and not any(isinstance(node.operation, (Conv, Dense)) for node in nodes)):
             what = "range" if rule.range else "kernels"

@@ -13,17 +13,38 @@ from typing import Any
 
 from kexport import files
 from kexport.documents import bounded_toml, mistakes, validated
-from kexport.errors import UsageError
+from kexport.errors import UnknownNameError, UsageError
 from kexport.records.recipe import Recipe, Rule
 
 MAX_BYTES = 2**20
 HINT = "kexport inspect ARTIFACT --recipe writes one"
+SHIPPED = "kexport list recipes"
+_FOLDER = Path(__file__).parent / "recipes"
 _KEYS, _OF_A_RULE = tuple(each.name for each in fields(Recipe)), tuple(each.name for each in fields(Rule))
 
 
-def read(path: Path) -> Recipe:
-    """The recipe of a file. Raises UsageError that lists every mistake with its place."""
-    called = f"--recipe {path}"
+def names() -> tuple[str, ...]:
+    """The recipes that come with kexport, sorted."""
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.toml")))
+
+
+def place(said: str) -> Path:
+    """Where the recipe lies that ``--recipe`` says: one of `names`, or a file.
+
+    Raises UnknownNameError for what is neither, nor looks like a file.
+    """
+    if said in names():
+        return _FOLDER / f"{said}.toml"
+    path = Path(said)
+    if not said or (path.name == said and not path.suffix and not files.there(path)):
+        raise UnknownNameError(kind="recipe", value=said, legal=names(), hint=SHIPPED)
+    return path
+
+
+def read(said: str) -> Recipe:
+    """The recipe of that name, or of a file. Raises UsageError that lists every mistake with its place."""
+    path = place(said)
+    called = f"--recipe {said}"
     try:
         return parse(tomllib.loads(bounded_toml(files.read(path, limit_bytes=MAX_BYTES).decode())))
     except UsageError as error:

@@ -31,7 +31,10 @@ class LayerKernels(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """What holds for the layers that ``layer``, a name or a glob, means; what is None it says nothing of."""
+    """What holds for the layers that ``layer``, a name or a glob, means; what is None it says nothing of.
+
+    Where ``optional``, a network may have no such layer, as long as another rule of the recipe means one.
+    """
 
     __pydantic_config__ = _STRICT
 
@@ -39,6 +42,7 @@ class Rule:
     precision: LayerPrecision | None = None
     range: LayerRange | None = None
     kernels: LayerKernels | None = None
+    optional: bool = False
 
     def __post_init__(self) -> None:
         if not self.layer:

@@ -18,6 +18,7 @@ from kexport.evidence import tolerances
 from kexport.options import TABLE, Option
 from kexport.pipeline import CELL, PREPARE
 from kexport.pipeline.steps import Step
+from kexport.quantization import recipe_file
 from kexport.specs import Format, Scheme
 
 FLOW: dict[str, tuple[Step[Any], ...]] = {"once per model": PREPARE, "every cell": CELL}
@@ -68,6 +69,12 @@ def targets() -> str:
     return table(("target", "for", "formats", "schemes", "batch"), map(_target, target_file.names()), text_columns=5)
 
 
+def recipes() -> str:
+    """One row per recipe that comes with kexport."""
+    rows = [(code(name), recipe_file.read(name).description) for name in recipe_file.names()]
+    return table(("recipe", "what it does"), rows, text_columns=2)
+
+
 def bounds() -> str:
     """One row per bound of ``parity/tolerances.toml``."""
     rows = [
@@ -93,6 +100,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "flow": flow,
     "formats": formats,
     "targets": targets,
+    "recipes": recipes,
     "bounds": bounds,
     "floors": floors,
 }

@@ -48,6 +48,7 @@ def test_schemes_behind_the_last_comma() -> None:
         ("--formats", "onnx,t", ["onnx,tflite"]),
         ("--engine", "na", ["native"]),
         ("--kernels", "", ["portable", "full"]),
+        ("--recipe", "f", ["float-gates"]),
         ("--resize", "", ["squash", "pad"]),
         ("--weights", "im", ["imagenet"]),
         ("--alpha", "", []),
@@ -58,7 +59,16 @@ def test_values_of_options(option: str, typed: str, expected: list[str]) -> None
 
 
 def test_lists() -> None:
-    assert offered("list", "") == ["models", "formats", "schemes", "engines", "targets", "runtimes", "layers"]
+    assert offered("list", "") == [
+        "models",
+        "formats",
+        "schemes",
+        "engines",
+        "targets",
+        "recipes",
+        "runtimes",
+        "layers",
+    ]
 
 
 def test_the_documented_line_asks_the_program() -> None:

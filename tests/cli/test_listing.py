@@ -43,6 +43,7 @@ def test_models_as_json(call) -> None:  # type: ignore[no-untyped-def]
         ("schemes", "float16  onnx,tflite"),
         ("engines", "tf2onnx"),
         ("targets", "android"),
+        ("recipes", "float-gates"),
         ("runtimes", "onnxruntime"),
     ],
 )

@@ -86,7 +86,7 @@ def test_rules_that_nothing_could_follow(rules: tuple[Rule, ...], kept: tuple[st
 def read(folder: Path, text: str) -> Recipe:
     path = folder / "r.toml"
     path.write_text(text, encoding="utf-8")
-    return recipe_file.read(path)
+    return recipe_file.read(str(path))
 
 
 def test_a_file(tmp_path: Path) -> None:
@@ -137,6 +137,7 @@ RULES = st.builds(
     precision=st.sampled_from([INT8, None]),
     range=st.sampled_from(LayerRange),
     kernels=st.sampled_from([*LayerKernels, None]),
+    optional=st.booleans(),
 )
 
 
