@@ -136,7 +136,7 @@ def parse(content: Mapping[str, Any], *, folder: Path = Path()) -> Target:
     given = [(each, value) for each in KEYS if (value := getattr(found, each.word)) is not None]
     return Target(
         description=found.description,
-        values={each.name: _beside(folder, value) if _is_path(each) else value for each, value in given},
+        values={each.name: _beside(folder, value, each) if _is_path(each) else value for each, value in given},
     )
 
 
@@ -153,8 +153,10 @@ def _is_path(option: Option) -> bool:
     return isinstance(option.kind, Text) and option.kind.path
 
 
-def _beside(folder: Path, text: str) -> str:
-    return str(folder / text) if there(folder / text) else text
+def _beside(folder: Path, text: str, option: Option) -> str:
+    """The file beside the target where there is one, or the folder where an option takes folders."""
+    path = folder / text
+    return str(path) if text and there(path) and ("DIR" in (option.metavar or "") or path.is_file()) else text
 
 
 def _folder() -> Path:

@@ -10,6 +10,7 @@ from kexport.formats import write
 from kexport.graph import Graph
 from kexport.options import ExportOptions
 from kexport.passes import optimize
+from kexport.pipeline import recipe
 from kexport.pipeline.tasks import Failure
 from kexport.sources import backend
 from kexport.sources.prepared import Prepared
@@ -66,17 +67,18 @@ def without(options: ExportOptions) -> ExportOptions:
 def of_graph(graph: Graph, cells: Iterable[Cell]) -> dict[str, str]:
     """Why a lowered graph cannot be in the calibrated schemes that are asked for, by format and scheme.
 
-    Nothing is known of cells that leave layers of their own choice in float32: those may be what cannot be.
+    Of cells that leave layers of their own choice in float32 only whether there are such: those may be what cannot be.
     """
+    idle = {f"{cell.format} {cell.scheme}": recipe.idle(cell, graph) for cell in cells if cell.scheme in CALIBRATED}
     asked = {
         (cell.format, cell.scheme)
         for cell in cells
         if cell.scheme in CALIBRATED and not cell.keep_float and cell.recipe is None
     }
     if not any(scheme is Scheme.INT16X8 for _, scheme in asked):
-        return {}
+        return idle
     optimized = optimize(graph)
-    return {f"{form} {scheme}": form.engines[0].refuses_in(optimized, scheme) for form, scheme in asked}
+    return idle | {f"{form} {scheme}": form.engines[0].refuses_in(optimized, scheme) for form, scheme in asked}
 
 
 def known(cell: Cell, ready: Prepared) -> Failure | None:
@@ -85,5 +87,5 @@ def known(cell: Cell, ready: Prepared) -> Failure | None:
         write.choose(cell, ready.refusal_of(cell.format))
     except UnsupportedError as error:
         return Failure(kind=SkippedError.__name__, message=error.message, hint=error.hint)
-    why = ready.refusals.get(f"{cell.format} {cell.scheme}")
-    return Failure(kind=SkippedError.__name__, message=why, hint=_HINT) if why else None
+    why, hint = ready.refusals.get(f"{cell.format} {cell.scheme}"), _HINT if cell.recipe is None else recipe.IDLE_HINT
+    return Failure(kind=SkippedError.__name__, message=why, hint=hint) if why else None

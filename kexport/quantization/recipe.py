@@ -38,14 +38,14 @@ def with_kept(recipe: Recipe, names: Iterable[str]) -> Recipe:
 
 
 def require(graph: Graph, recipe: Recipe, kept: Iterable[str], *, source: str) -> None:
-    """Raise UnknownNameError for a rule, or a layer that is ``kept`` in float, that the network has not.
+    """Raise UnknownNameError for a rule, or a layer that is ``kept`` in float, that the network has not."""
+    for _ in _matched(graph, recipe, kept, source):
+        pass
 
-    UsageError where all rules of the recipe are optional, and it has none of them.
-    """
-    matched = tuple(_matched(graph, recipe, kept, source))[: len(recipe.rules)]
-    if matched and not any(named for _, named in matched):
-        meant = ", ".join(rule.layer for rule in recipe.rules)
-        raise UsageError(f"{FILE}: no rule means a layer of {source}: {meant}", hint=f"kexport list layers {source}")
+
+def idle(graph: Graph, recipe: Recipe) -> bool:
+    """Whether it has rules, all of them optional, and the network none of the layers that they mean."""
+    return bool(recipe.rules) and all(each.optional and not layers.meant(graph, each.layer) for each in recipe.rules)
 
 
 def wishes(graph: Graph, recipe: Recipe, kept: Iterable[str], *, source: str) -> Wishes:
@@ -53,7 +53,6 @@ def wishes(graph: Graph, recipe: Recipe, kept: Iterable[str], *, source: str) ->
 
     Raises UnknownNameError for a rule of no layer, UsageError for one of layers that have no int8 to speak of.
     """
-    require(graph, recipe, kept, source=source)
     settings = _settings(_matched(graph, recipe, kept, source))
     named = {name for name, rule in settings.items() if rule.precision is LayerPrecision.FLOAT}
     stay = {name for name, rule in settings.items() if rule.precision is LayerPrecision.INT8}

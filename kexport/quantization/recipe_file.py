@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
@@ -18,6 +19,7 @@ from kexport.records.recipe import Recipe, Rule
 
 MAX_BYTES = 2**20
 HINT = "kexport inspect ARTIFACT --recipe writes one"
+OPTION = "--recipe"
 SHIPPED = "kexport list recipes"
 _FOLDER = Path(__file__).parent / "recipes"
 _KEYS, _OF_A_RULE = tuple(each.name for each in fields(Recipe)), tuple(each.name for each in fields(Rule))
@@ -29,22 +31,24 @@ def names() -> tuple[str, ...]:
 
 
 def place(said: str) -> Path:
-    """Where the recipe lies that ``--recipe`` says: one of `names`, or a file.
+    """Where the recipe lies that ``--recipe`` says: a file, or one of `names`.
 
     Raises UnknownNameError for what is neither, nor looks like a file.
     """
+    path = Path(said)
+    if os.path.isfile(said):  # noqa: PTH113 - also what cannot be a name
+        return path
     if said in names():
         return _FOLDER / f"{said}.toml"
-    path = Path(said)
-    if not said or (path.name == said and not path.suffix and not files.there(path)):
-        raise UnknownNameError(kind="recipe", value=said, legal=names(), hint=SHIPPED)
+    if not said or (path.name == said and not path.suffix):
+        raise UnknownNameError(kind=f"recipe of {OPTION}", value=said, legal=names(), hint=SHIPPED)
     return path
 
 
 def read(said: str) -> Recipe:
     """The recipe of that name, or of a file. Raises UsageError that lists every mistake with its place."""
     path = place(said)
-    called = f"--recipe {said}"
+    called = f"{OPTION} {said}"
     try:
         return parse(tomllib.loads(bounded_toml(files.read(path, limit_bytes=MAX_BYTES).decode())))
     except UsageError as error:

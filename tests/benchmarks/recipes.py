@@ -25,12 +25,12 @@ from md_text import table
 
 import kexport
 from kexport import machine, store
-from kexport.errors import KexportError
 from kexport.quantization import recipe_file
 from kexport.records import Record
 
 PLACE = Path(__file__).resolve().parents[2] / "parity"
 USUAL, ROUNDS = "none", 9
+IDLE = "no rule means a layer"
 LIMIT_BYTES, LIMIT_SECONDS = 8 * 2**30, 600.0
 Json = dict[str, Any]
 HEADER = (
@@ -73,31 +73,23 @@ def made(
 ) -> dict[str, Record]:
     """The records of both formats; none where the recipe means no layer of the network."""
     directory = cache / recipe
-    refused = directory / f"{network.name}.refused"
-    if refused.exists():
-        return {}
-    found = _read(directory, network)
-    if not found:
-        try:
-            kexport.export(
-                network.source, formats="onnx,tflite", schemes="int8", calibration=str(calibration),
-                eval=str(evaluation), recipe=None if recipe == USUAL else recipe, output=directory, jobs=1,
-                name=network.name, **network.options,
-            )  # fmt: skip
-        except KexportError as error:
-            if "no rule means a layer" not in str(error):
-                raise
-            directory.mkdir(parents=True, exist_ok=True)
-            refused.write_text(str(error), encoding="utf-8")
-            return {}
-        found = _read(directory, network)
-    assert sorted(found) == ["onnx", "tflite"], (network.name, recipe, sorted(found))
-    return found
+    records = _read(directory, network)
+    if not records:
+        kexport.export(
+            network.source, formats="onnx,tflite", schemes="int8", calibration=str(calibration),
+            eval=str(evaluation), recipe=None if recipe == USUAL else recipe, output=directory, jobs=1,
+            name=network.name, **network.options,
+        )  # fmt: skip
+        records = _read(directory, network)
+    assert sorted(records) == ["onnx", "tflite"], (network.name, recipe, sorted(records))
+    idle = {form for form, record in records.items() if IDLE in record.reason}
+    assert all(record.artifact is not None for form, record in records.items() if form not in idle)
+    return {form: record for form, record in records.items() if form not in idle}
 
 
 def _read(directory: Path, network: older_cpu.Network) -> dict[str, Record]:
     records = store.read_records(directory) if (directory / store.MANIFEST).exists() else ()
-    return {record.format: record for record in records if record.model == network.name and record.artifact}
+    return {record.format: record for record in records if record.model == network.name}
 
 
 def file(record: Record, directory: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import kexport
+from kexport import targets
 from kexport.errors import UnknownNameError, UsageError
 from kexport.images.seeded import seeded_images
 from kexport.pipeline.resume import fingerprint
@@ -30,21 +32,39 @@ def test_each_is_read_and_told_in_a_line() -> None:
     assert all(each.says_something and 0 < len(each.description) <= 66 for each in found.values())
 
 
-def test_a_name_is_the_shipped_one_and_a_path_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_that_name_is_meant_and_a_folder_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "integer").write_text('kernels = "full"')
-    (tmp_path / "mine").write_text('kernels = "full"')
+    (tmp_path / "integer").mkdir()
+    (tmp_path / "min-max").write_text('kernels = "portable"')
     assert recipe_file.read("integer").integer_head
-    assert not recipe_file.read("./integer").integer_head
-    assert recipe_file.read("mine") == recipe_file.read("./integer")
+    assert recipe_file.read(str(Path("./min-max"))).rules == ()
+
+
+@pytest.mark.parametrize("there", ["", "folder", "file"])
+@pytest.mark.parametrize("place", [".", "sub"])
+def test_a_target_takes_the_file_beside_it_or_the_shipped_one(
+    there: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / place).mkdir(exist_ok=True)
+    beside = tmp_path / place / "integer"
+    if there == "folder":
+        beside.mkdir()
+    elif there == "file":
+        beside.write_text('kernels = "full"')
+    target = tmp_path / place / "my.toml"
+    target.write_text('description = "x"\nformats = ["tflite"]\nschemes = ["int8"]\nrecipe = "integer"\n')
+    said = targets.load(os.path.relpath(target)).values["recipe"]
+    assert recipe_file.read(said).integer_head == (there != "file")
 
 
 @pytest.mark.parametrize(
     ("said", "told"),
     [
-        ("intger", "unknown recipe 'intger': did you mean integer?"),
-        ("gates", "unknown recipe 'gates': did you mean float-gates?"),
-        ("", "unknown recipe ''"),
+        ("intger", "unknown recipe of --recipe 'intger': did you mean integer?"),
+        ("gates", "unknown recipe of --recipe 'gates': did you mean float-gates?"),
+        ("", "unknown recipe of --recipe ''"),
+        ("x" * 300, "unknown recipe of --recipe 'xxx"),
     ],
 )
 def test_names_that_there_are_not(said: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,10 +110,11 @@ def test_an_optional_rule_may_mean_nothing_where_another_means_a_layer() -> None
     absent = Rule(layer="*_se_reduce", precision=FLOAT, optional=True)
     there = Rule(layer="stem", precision=FLOAT, optional=True)
     assert recipe.wishes(network(), Recipe(rules=(absent, there)), (), source="net.keras").in_float == {"first"}
-    with pytest.raises(UsageError) as caught:
-        recipe.require(network(), Recipe(rules=(absent,)), ("stem",), source="net.keras")
-    assert caught.value.message == "--recipe: no rule means a layer of net.keras: *_se_reduce"
-    assert caught.value.hint == "kexport list layers net.keras"
+    assert [recipe.idle(network(), Recipe(rules=rules)) for rules in ((), (absent,), (absent, there))] == [
+        False,
+        True,
+        False,
+    ]
     with pytest.raises(UnknownNameError, match=r"unknown layer of --recipe '\*_se_reduce'"):
         recipe.require(network(), Recipe(rules=(replace(absent, optional=False), there)), (), source="net.keras")
 
@@ -114,7 +135,7 @@ def test_resume_knows_a_shipped_recipe_by_what_it_says(monkeypatch: pytest.Monke
     assert fingerprint(cell) != before
 
 
-def network_of(activation: str, *, size: int) -> Any:
+def network_of(activation: str, *, size: int, gated: bool = True) -> Any:
     """A first layer with an activation of its own, a squeeze-and-excite gate and a dense head."""
     import keras
     from keras import layers as of
@@ -122,10 +143,11 @@ def network_of(activation: str, *, size: int) -> Any:
     keras.utils.set_random_seed(3)
     image = keras.Input((size, size, 3))
     value = of.Conv2D(16, 3, strides=2, padding="same", activation=activation, name="stem")(image)
-    gate = of.GlobalAveragePooling2D(keepdims=True, name="gate_pool")(value)
-    gate = of.Conv2D(8, 1, activation="relu", name="block_squeeze_excite_conv")(gate)
-    gate = of.Conv2D(16, 1, activation="hard_sigmoid", name="block_squeeze_excite_conv_1")(gate)
-    value = of.Multiply(name="block_squeeze_excite_mul")([value, gate])
+    if gated:
+        gate = of.GlobalAveragePooling2D(keepdims=True, name="gate_pool")(value)
+        gate = of.Conv2D(8, 1, activation="relu", name="block_squeeze_excite_conv")(gate)
+        gate = of.Conv2D(16, 1, activation="hard_sigmoid", name="block_squeeze_excite_conv_1")(gate)
+        value = of.Multiply(name="block_squeeze_excite_mul")([value, gate])
     value = of.Conv2D(16, 1, activation="relu", name="project")(value)
     value = of.Dense(5, name="scores")(of.GlobalAveragePooling2D(name="pool")(value))
     return keras.Model(image, value, name="gated")
@@ -196,10 +218,16 @@ def test_float_gates_and_min_max_change_what_they_say(tmp_path: Path) -> None:
         )
 
 
-def test_a_network_without_gates_is_refused_before_work(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no rule means a layer of"):
-        kexport.export(
-            "MobileNet", alpha=0.25, weights="random:0", input_shape=(32, 32, 3), classes=5, formats="onnx",
-            schemes="int8", calibration="synthetic:0", recipe="float-gates", output=tmp_path,
-        )  # fmt: skip
-    assert not list(tmp_path.rglob("*.onnx"))
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_network_without_gates_has_its_other_files(skip: bool, tmp_path: Path) -> None:
+    model = network_of("relu", size=16, gated=False)
+    found = kexport.export(
+        model, formats="onnx,tflite", schemes="float32,int8", calibration=IMAGES, recipe="float-gates", output=tmp_path,
+        skip_unsupported=skip,
+    )  # fmt: skip
+    assert [(each.scheme, each.status) for each in found].count(("float32", Status.PASS)) == 2
+    assert {each.status for each in found if each.scheme == "int8"} == {Status.UNSUPPORTED}
+    for record in found:
+        if record.scheme == "int8":
+            assert record.reason.startswith("--recipe float-gates: no rule means a layer of gated")
+            assert record.hint == "the same without --recipe, or --skip-unsupported, which leaves such networks out"

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
 
-Handler = Callable[[int, FrameType | None], Any]
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
     """While entered, SIGTERM and SIGHUP raise SystemExit(128 + signal); SIGINT does what it did before.
 
-    A signal within `held` waits for its end: a process that was started and is not noted yet would be left behind.
-    After one has raised, others wait until this is left: they would interrupt the cleaning up. What the program
-    ignores stays ignored (`nohup`, a shell's background job). Only the main thread hears signals; on others, nothing.
+    A signal within `held` waits for its end: a process that was started and is not noted yet would be left behind. The
+    same one again raises at once, so that nothing that hangs is held for ever. What the program ignores stays ignored
+    (`nohup`, a shell's background job). Only the main thread hears signals; on others, nothing.
     """
 
     def __init__(self) -> None:
@@ -27,39 +27,45 @@ class Interrupts:
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                if _heard(number):
-                    self._previous[number] = signal.signal(number, self._hear)
+            self._previous = {number: signal.getsignal(number) for number in ENDING if _heard(number)}
+            try:
+                for number in self._previous:
+                    signal.signal(number, self._hear)
+            except BaseException:
+                self._put_back()
+                raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        self._put_back()
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """What is done inside is not interrupted; the first signal that came meanwhile is raised at the end."""
+        """What is done inside is not interrupted; signals that came meanwhile are heard at the end."""
         self._holds += 1
         try:
             yield
         finally:
             self._holds -= 1
-            if self._waiting and not self._holds:
+            while self._waiting and not self._holds:
                 self._raise(self._waiting.pop(0), None)
 
+    def _put_back(self) -> None:
+        """All handlers that were there before: with only some of them the others would be this one's for ever."""
+        with self.held(), ExitStack() as stack:  # each is done, also where one that is back already raises
+            for number, handler in self._previous.items():
+                stack.callback(signal.signal, number, handler)
+
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        if self._holds:
+        if self._holds and number not in self._waiting:
             self._waiting.append(number)
         else:
             self._raise(number, frame)
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
-        self._holds += 1
-        previous = self._previous[number]
-        if number != signal.SIGINT and not isinstance(getattr(previous, "__self__", None), Interrupts):
+        if number != signal.SIGINT:
             raise SystemExit(128 + number)
-        previous(number, frame)  # one around this raises itself, and is then held as well
-        self._holds -= 1  # a handler of the program's own, which went on
+        self._previous[number](number, frame)  # a program's own handler may go on
 
 
 def _heard(number: int) -> bool:

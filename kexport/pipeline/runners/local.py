@@ -72,7 +72,6 @@ def run(
         except BaseException:
             with interrupts.held():
                 state.kill_all(selector)
-                forked.close()  # also what it was just asked for
             raise
     return state.outcomes
 
@@ -80,8 +79,9 @@ def run(
 def warm(ahead: Iterable[tuple[str, ...]], *, jobs: int, cores: int | None = None) -> None:
     """Let the warm processes of these modules start, before the `run` that needs them; nothing is waited for."""
     environment = child_environment(jobs=jobs, cores=cores)
-    for modules in ahead:
-        forked.ahead(modules, environment)
+    with Interrupts() as interrupts, interrupts.held():
+        for modules in ahead:
+            forked.ahead(modules, environment)
 
 
 @dataclass(kw_only=True)
@@ -176,8 +176,10 @@ class _State:
         return outcome
 
     def kill_all(self, selector: selectors.BaseSelector) -> None:
+        """Every child, and the warm processes, which then have nothing to say of theirs that could be waited for."""
         for child in self.running.values():
             child.process.kill()
+        forked.close()
         for child in self.running.values():
             child.reap()
             child.close(selector)

@@ -6,15 +6,17 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from kexport.pipeline.runners import forked, process
 from kexport.pipeline.runners.child import Child
+from kexport.pipeline.runners.forked import WORKER
 from kexport.pipeline.runners.interrupts import Interrupts
-from kexport.pipeline.runners.local import run
-from tests.pipeline.runners.test_local import BUDGET, both, gone, task
+from kexport.pipeline.runners.local import run, warm
+from tests.pipeline.runners.test_local import BUDGET, STAND_IN, both, gone, task
 
 SLEEPS = "import time; time.sleep(60)"
 ENDS = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: SystemExit, signal.SIGHUP: SystemExit}
@@ -77,20 +79,118 @@ def test_while_a_process_is_reaped(number: signal.Signals, monkeypatch: pytest.M
 def test_a_second_one_while_the_first_cleans_up(
     first: signal.Signals | None, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """All children are gone before it is heard."""
     started: list[int] = []
-    ended: type[BaseException] = RuntimeError if first is None else ENDS[first]
+    sent: list[int] = []
+    forked.close()
     monkeypatch.setattr(process.subprocess, "Popen", then(subprocess.Popen, lambda made: started.append(made.pid)))
-    monkeypatch.setattr(Child, "reap", then(Child.reap, lambda _: os.kill(os.getpid(), number)))
+
+    def once(_: object) -> None:
+        if not sent:
+            sent.append(number)
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Child, "reap", then(Child.reap, once))
 
     def interrupt(_: object) -> None:
         if len(started) == 2 and first is None:
             raise RuntimeError
-        if len(started) == 2:
+        if len(started) == 2 and first is not None:
             os.kill(os.getpid(), first)
 
-    with pytest.raises(ended if first else (RuntimeError, ENDS[number])):
+    with pytest.raises((RuntimeError, KeyboardInterrupt, SystemExit)):
         run([task("a", SLEEPS), task("b", SLEEPS)], jobs=2, memory_bytes=BUDGET, observe=interrupt)
-    assert len(started) == 2
+    assert (len(started), len(sent)) == (2, 1)
+    assert all(gone(pid) for pid in started)
+
+
+@each
+def test_what_hangs_is_ended_by_the_same_once_more(number: signal.Signals) -> None:
+    def hangs() -> None:
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)
+        pytest.fail("held for ever")
+
+    with Interrupts() as interrupts, pytest.raises(ENDS[number]), interrupts.held():
+        hangs()
+
+
+def test_a_message_that_was_lost_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal between a message of the warm process and what it is taken for: it comes once, and nobody has heard."""
+    forked.close()
+
+    def lost(_worker: forked.Forked, message: dict[str, Any]) -> None:
+        if "ended" in message:
+            os.kill(os.getpid(), signal.SIGINT)
+        hears(_worker, message)
+
+    hears = forked.Forked.hears
+    monkeypatch.setattr(forked.Forked, "hears", lost)
+    signal.signal(signal.SIGALRM, lambda *_: pytest.fail("waits for what was said already"))
+    signal.alarm(20)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run([task("a", "pass", start=WORKER)], jobs=1, memory_bytes=BUDGET, observe=lambda _: None)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+@each
+def test_one_that_was_caught_is_heard_again(number: signal.Signals) -> None:
+    """What a user's own function catches does not make the program deaf."""
+    with Interrupts() as interrupts:
+        for _ in range(3):
+            with pytest.raises(ENDS[number]):
+                os.kill(os.getpid(), number)
+        for _ in range(2):
+            with pytest.raises(ENDS[number]), interrupts.held():
+                os.kill(os.getpid(), number)
+
+
+@each
+@pytest.mark.parametrize("place", range(6))
+def test_while_handlers_are_set_and_put_back(
+    number: signal.Signals, place: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every call that sets one, on the way in and out: those of before are there again, and the program hears."""
+    calls: list[int] = []
+    real = signal.signal
+
+    def interrupted(*values: Any) -> Any:
+        result = real(*values)
+        calls.append(1)
+        if len(calls) == place + 1:
+            signal.raise_signal(number)
+        return result
+
+    signal.signal(signal.SIGTERM, told := lambda *_: None)
+    signal.signal(signal.SIGHUP, told)
+    before = {one: signal.getsignal(one) for one in ENDS}
+    with monkeypatch.context() as patched:
+        patched.setattr(signal, "signal", interrupted)
+        with suppress(KeyboardInterrupt, SystemExit), Interrupts():
+            pass
+    assert len(calls) >= 3
+    assert {one: signal.getsignal(one) for one in ENDS} == before
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+@each
+def test_warm_processes_that_are_started_ahead(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+    forked.close()
+
+    def interrupt(made: subprocess.Popen[bytes]) -> None:
+        started.append(made.pid)
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(process.subprocess, "Popen", then(subprocess.Popen, interrupt))
+    with pytest.raises(ENDS[number]):
+        warm([STAND_IN], jobs=1)
+    assert [server.process.pid for server in forked.alive()] == started
+    forked.close()
     assert all(gone(pid) for pid in started)
 
 
@@ -114,23 +214,29 @@ def test_a_handler_of_the_program_that_goes_on() -> None:
     assert heard == [signal.SIGINT] * 2
 
 
+def test_another_signal_behind_one_that_goes_on() -> None:
+    heard: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+
+    def both_at_once() -> None:
+        with Interrupts() as interrupts, interrupts.held():
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as ended:
+        both_at_once()
+    assert (heard, ended.value.code) == ([signal.SIGINT], 143)
+
+
 @each
 def test_one_within_another(number: signal.Signals) -> None:
-    """The inner one raises once; what the outer one cleans up is not interrupted either, and handlers are put back."""
     before = {one: signal.getsignal(one) for one in ENDS}
-    cleaned: list[bool] = []
 
     def interrupted() -> None:
-        with Interrupts():
-            try:
-                with Interrupts():
-                    os.kill(os.getpid(), number)
-            finally:
-                os.kill(os.getpid(), number)
-                cleaned.append(True)
+        with Interrupts(), Interrupts():
+            os.kill(os.getpid(), number)
 
     with pytest.raises(ENDS[number]) as ended:
         interrupted()
-    assert cleaned
     assert ended.type is KeyboardInterrupt or ended.value.code == 128 + number
     assert {one: signal.getsignal(one) for one in ENDS} == before
