@@ -179,7 +179,7 @@ def _evaluated(path: Path, folder: Path, tools: Tools) -> Json:
 
 def mutual(network: Network, folder: Path) -> Json:
     """On how many photographs kexport's two int8 files decide alike."""
-    paths = [*folder.glob(f"answers-{network.application}-int8.*.npy")]
+    paths = [*folder.glob(f"answers-{network.application}*-int8.*.npy")]
     found: Json = {"network": network.name, "agreement": None, "images": 0, "broken": []}
     if len(paths) == len(FORMATS):
         one, other = (np.load(path).argmax(axis=1) for path in paths)

@@ -100,16 +100,19 @@ def test_bounds_of_speed(scripts: SimpleNamespace, changes: dict[str, Any], expe
     assert scripts.int8_speed.broken(speed_row(**changes)) == expected
 
 
-def test_files_that_disagree_miss_the_bound(scripts: SimpleNamespace, tmp_path: Path) -> None:
+@pytest.mark.parametrize("called", ["MobileNet", "MobileNet-a0.25"])
+def test_files_that_disagree_miss_the_bound(scripts: SimpleNamespace, tmp_path: Path, called: str) -> None:
+    """Whatever the variant is called."""
     network = scripts.int8_networks.NETWORKS["MobileNet 0.25"]
     assert scripts.int8_accuracy.mutual(network, tmp_path)["broken"], "no answers, no agreement"
     same = np.eye(50, dtype=np.float32)
+    np.save(tmp_path / "answers-ort-default.onnx.npy", same)
     for name in ("onnx", "tflite"):
-        np.save(tmp_path / f"answers-MobileNet-int8.{name}.npy", same)
+        np.save(tmp_path / f"answers-{called}-int8.{name}.npy", same)
     assert scripts.int8_accuracy.mutual(network, tmp_path) == {
         "network": "MobileNet 0.25", "agreement": 1.0, "images": 50, "broken": [],
     }  # fmt: skip
-    np.save(tmp_path / "answers-MobileNet-int8.onnx.npy", np.vstack([same[1:2], same[1:]]))
+    np.save(tmp_path / f"answers-{called}-int8.onnx.npy", np.vstack([same[1:2], same[1:]]))
     found = scripts.int8_accuracy.mutual(network, tmp_path)
     assert found["broken"] == ["the two int8 files agree on 0.98, at least 0.99"]
 
