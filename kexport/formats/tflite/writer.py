@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kexport.errors import ArtifactError, UnsupportedError, UsageError
 from kexport.formats import WrittenFile
-from kexport.formats.tflite import standard
+from kexport.formats.tflite import runtime_version, standard
 from kexport.formats.tflite.check.structure import verify_structure
 from kexport.formats.tflite.flatbuffer import stream
 from kexport.formats.tflite.operators.network import assemble, reshaped
@@ -49,13 +49,15 @@ def write(
 
 
 def save(plain: Program, path: Path) -> WrittenFile:
-    """Write ``plain`` to exactly ``path``, with standard metadata, and verify the file; raises as `write` does.
+    """Write ``plain`` to exactly ``path``, with standard metadata and the oldest runtime, and verify the file.
+
+    Raises as `write` does.
 
     Inputs and outputs are called as in the signature; all other tensors keep the names of their layers.
     """
     code = public_names(plain)
     found = standard.of(network(code), code.metadata)
-    code = replace(code, metadata={**code.metadata, **found.entries}, files=found.files)
+    code = replace(code, metadata={**code.metadata, **runtime_version.entry(code), **found.entries}, files=found.files)
     with path.open("wb") as file:
         size = stream(code, file)
     verify_structure(path)

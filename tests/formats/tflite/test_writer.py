@@ -199,9 +199,11 @@ def test_metadata_is_in_the_file(tmp_path: Path) -> None:
     path, contract = tmp_path / "model.tflite", b'{"mode": "tf"}'
     tflite.write(graph_of(CONVS["same"], IMAGE), path, metadata={"preprocessing": contract})
     model = schema.Model.GetRootAs(path.read_bytes(), 0)
-    assert model.MetadataLength() == 1
-    assert model.Metadata(0).Name() == b"preprocessing"
-    assert model.Buffers(model.Metadata(0).Buffer()).DataAsNumpy().tobytes() == contract
+    found = [
+        (entry.Name(), model.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
+        for entry in map(model.Metadata, range(model.MetadataLength()))
+    ]
+    assert found == [(b"preprocessing", contract), (b"min_runtime_version", b"1.5.0".ljust(16, b"\0"))]
     assert run(path, [numbers(1, *IMAGE)]).shape == (1, 7, 8, 6)
 
 
