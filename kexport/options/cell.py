@@ -68,6 +68,10 @@ class CellOptions:
         Switch(), Goes.CELL, "int8: the last dense layer too, with one scale, for runtimes of integers alone",
         "--schemes int8 --integer-head", default=False,
     )  # fmt: skip
+    float16_biases: bool = option(
+        Switch(), Goes.CELL, "TFLite in float16: biases too, for what reads a layer in one type, as MNN's converter",
+        "--formats tflite --schemes float16 --float16-biases", default=False,
+    )  # fmt: skip
     operators: tuple[str, ...] = option(
         Texts(), Goes.CELL, "Operators that the file may hold, as its format calls them; any unless said",
         "--operators CONV_2D --operators SOFTMAX", default=(), metavar="NAME",

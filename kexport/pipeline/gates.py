@@ -11,6 +11,8 @@ from kexport.quantization import recipe_file
 from kexport.specs import CALIBRATED, Boundary, Format, Scheme, integer_io_hint
 
 Pair = tuple[Format, Scheme]
+HALF: Pair = (Format.TFLITE, Scheme.FLOAT16)
+"""The files with kernels in float16 and biases in float32."""
 
 
 def check(options: ExportOptions) -> None:
@@ -38,6 +40,16 @@ def check_int8(asked: Sequence[ExportOptions], pairs: Sequence[Pair], *, hint: s
     if io is not None and not any(scheme in form.integer_io for form, scheme in pairs):
         raise UsageError(
             f"--io {io}: only TFLite files of scheme int8 have integer inputs and outputs", hint=integer_io_hint()
+        )
+
+
+def check_biases(asked: Sequence[ExportOptions], pairs: Sequence[Pair]) -> None:
+    """UsageError for biases in float16 where no file of the request has kernels in it."""
+    if any(options.float16_biases for options in asked) and HALF not in pairs:
+        named = ", ".join(dict.fromkeys(f"{form} {scheme}" for form, scheme in pairs))
+        raise UsageError(
+            f"--float16-biases with {named}: expected tflite float16, whose kernels are float16 and biases float32",
+            hint="--formats tflite --schemes float16",
         )
 
 

@@ -58,6 +58,8 @@ def _saturated(quantized: QuantizationRecord | None) -> str:
 
 def of_accuracy(cell: Cell) -> str:
     """Options in which a file keeps what this one lost; empty where no scheme loses less."""
+    if cell.float16_biases:
+        return "the same without --float16-biases"
     finer = _FINER.get(cell.scheme, Scheme.FLOAT16)
     if finer is None:
         return ""

@@ -15,7 +15,7 @@ from typing import Any
 
 from kexport.errors import SourceError, StoreError
 from kexport.images.given import PREFIX
-from kexport.options import Goes, command, of
+from kexport.options import TABLE, Goes, command, of
 from kexport.options.place import Url
 from kexport.records import Artifact, Gates, Record, SourceFacts
 from kexport.specs import (
@@ -34,6 +34,7 @@ from kexport.specs import (
 _FIELDS = ModelSpec.__dataclass_fields__
 KEPT = (*(each.name for each in of(Goes.MODEL) if each.kept and each.name in _FIELDS), "include_top")
 """What a record may say of its network: its options, and neither files nor trust."""
+_WORDS = {each.name: each.word for each in TABLE}
 
 
 def reproduce(cell: Cell, directory: Path | Url) -> str:
@@ -49,18 +50,30 @@ def _in_python(cell: Cell) -> str:
     source = "model" if cell.model.live else repr(cell.model.source)
     data = {"calibration": cell.calibration, "eval": cell.evaluation}
     told = {word: word if text.startswith(PREFIX) else repr(text) for word, text in data.items() if text}
-    gates = ("max_drop", "min_agreement", "max_size", "max_latency_ratio")
-    held = {
-        word: f"{value:g}" if isinstance(value, float) else repr(value)
-        for word in gates
-        if (value := getattr(cell, word)) is not None
-    }
     beside = {"bench": "True"} if cell.max_latency_ratio is not None else {}
-    kept = {name: repr(value) for name in ("keep_float", "recipe") if (value := getattr(cell, name))}
-    what = {"formats": repr(str(cell.format)), "schemes": repr(",".join(_schemes(cell))), **told, **held, **kept}
+    engine = {} if cell.engine == Engine.AUTO else {"engine": _python(cell.engine)}
+    asked = {**_of_model(cell.model), **_unusual(cell)}
+    kept = {_WORDS[name]: _python(value) for name, value in asked.items() if name not in ("calibration", "evaluation")}
+    what = {"formats": repr(str(cell.format)), "schemes": repr(",".join(_schemes(cell))), **told, **engine, **kept}
     what |= beside
     what["force"] = "True"
     return f"kexport.export({', '.join([source, *(f'{word}={value}' for word, value in what.items())])})"
+
+
+def _python(value: Any) -> str:
+    """As a program would write it: names as texts, numbers short."""
+    if isinstance(value, tuple):
+        return repr(tuple(map(str, value)))
+    if isinstance(value, float):
+        return f"{value:g}"
+    return repr(str(value) if isinstance(value, str) else value)
+
+
+def _unusual(cell: Cell) -> dict[str, Any]:
+    """What is said of a cell beside its model, format, scheme and engine, and differs from what is usual."""
+    usual = {each.name: each.default for each in fields(Cell)}
+    values = {**cell.cell_options(), "batch": cell.batch, "opset": cell.opset, "io": cell.io}
+    return {name: value for name, value in values.items() if value != usual[name]}
 
 
 def _schemes(cell: Cell) -> tuple[Scheme, ...]:
@@ -85,15 +98,13 @@ def _of_model(model: ModelSpec) -> dict[str, Any]:
 
 def options_of(cell: Cell) -> dict[str, Any]:
     """The options that make a cell, by the fields' names of `ExportOptions`: those that differ from what is usual."""
-    usual = {each.name: each.default for each in fields(Cell)}
-    values = {**cell.cell_options(), "batch": cell.batch, "opset": cell.opset, "io": cell.io}
     return {
         "formats": (cell.format,),
         "schemes": _schemes(cell),
         **({} if cell.max_latency_ratio is None else {"bench": True}),
         **_of_model(cell.model),
         **({} if cell.engine == Engine.AUTO else {"engine": cell.engine}),
-        **{name: value for name, value in values.items() if value != usual[name]},
+        **_unusual(cell),
     }
 
 
@@ -172,6 +183,7 @@ def cell_of(record: Record, *, trusted: Collection[str] = (), built: bool = True
         recipe=(record.quantization.recipe_file or None) if record.quantization else None,
         integer_head=record.quantization is not None and record.quantization.integer_head,
         operators=record.artifact.allowed,
+        float16_biases=record.artifact.float16_biases,
         io=io,
     )
     return _where_it_lies(cell, PurePosixPath(record.artifact.path))

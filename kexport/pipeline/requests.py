@@ -59,7 +59,9 @@ def cells(models: Sequence[Named], options: ExportOptions) -> tuple[Cell, ...]:
 
 def _check_int8(typed: ExportOptions, asked: Sequence[ExportOptions]) -> None:
     hint = "--schemes auto --calibration photos" if automatic.asked(typed) else "--schemes int8"
-    gates.check_int8(asked, [pair for what in asked for pair in _pairs(what)], hint=hint)
+    pairs = [pair for what in asked for pair in _pairs(what)]
+    gates.check_int8(asked, pairs, hint=hint)
+    gates.check_biases(asked, pairs)
 
 
 def _check_called(what: ExportOptions, models: Sequence[Named]) -> None:
@@ -82,14 +84,15 @@ def _cells(model: Named, what: ExportOptions, models: int) -> Iterator[Cell]:
             batch=None if what.batch == "dynamic" else what.batch,
             opset=DEFAULT_OPSET if what.opset is None else what.opset,
             io=(what.io or Boundary.FLOAT32) if scheme in form.integer_io else Boundary.FLOAT32,
-            **what.cell_options() | _without(scheme) | {"reference": elsewhere.asked(what.reference, spec)},
+            **what.cell_options() | _without(form, scheme) | {"reference": elsewhere.asked(what.reference, spec)},
         )
 
 
-def _without(scheme: Scheme) -> dict[str, object]:
-    """What is not asked of a file in that scheme; of float32 not the latency, by which others are measured."""
-    latency: dict[str, object] = {"max_latency_ratio": None} if scheme is Scheme.FLOAT32 else {}
-    return latency if scheme in CALIBRATED else UNCALIBRATED | latency
+def _without(form: Format, scheme: Scheme) -> dict[str, object]:
+    """What is not asked of such a file; of float32 not the latency, by which others are measured."""
+    found: dict[str, object] = {"max_latency_ratio": None} if scheme is Scheme.FLOAT32 else {}
+    found |= {} if (form, scheme) == gates.HALF else {"float16_biases": False}
+    return found if scheme in CALIBRATED else UNCALIBRATED | found
 
 
 def _pairs(what: ExportOptions) -> list[tuple[Format, Scheme]]:

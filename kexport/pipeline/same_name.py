@@ -88,5 +88,6 @@ def _told(cell: Cell) -> dict[str, str]:
         "--kernels": str(cell.kernels or Kernels.PORTABLE) if calibrated else "",
         "--keep-float": ", ".join(cell.keep_float) or "no layer",
         "--recipe": str(cell.recipe or "none"),
+        "--float16-biases": str(cell.float16_biases),
         "--integer-head": str(cell.integer_head) if calibrated else "",
     }

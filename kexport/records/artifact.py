@@ -23,6 +23,7 @@ class Artifact:
     """A written file or folder. ``path`` is relative to the artifact directory and lies inside it.
 
     ``allowed`` are the operators that it was held to, by ``--operators`` or a target; any where there are none.
+    ``float16_biases`` is whether ``--float16-biases`` was given.
     """
 
     path: str
@@ -38,6 +39,7 @@ class Artifact:
     opset: int | None = None
     notes: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
+    float16_biases: bool = False
 
     def __post_init__(self) -> None:
         parts = {part for part in self.path.split("/") if part not in ("", ".")}

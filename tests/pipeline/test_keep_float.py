@@ -151,3 +151,42 @@ def test_kernels_of_a_rule_for_all_are_those_of_the_option(model: Any, tmp_path:
     (tmp_path / "r.toml").write_text('[[rules]]\nlayer = "*"\nkernels = "full"\n')
     ruled = export(model, tmp_path / "a", recipe=str(tmp_path / "r.toml"))
     assert sha256(ruled) == sha256(export(model, tmp_path / "b", kernels="full"))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"schemes": "int8", "kernels": "full"},
+        {"schemes": "int8", "integer_head": True, "io": "uint8"},
+        {"schemes": "int8", "keep_float": ("stem", "scores")},
+        {"schemes": "int8", "recipe": "min-max", "batch": 3},
+        {"schemes": "float16", "float16_biases": True},
+        {"schemes": "float32", "engine": "tflite-converter"},
+        {"schemes": "float32", "layer": ("stem", "pool"), "name": "taps"},
+        {"schemes": "float32", "resize": "squash", "preprocessing": "tf", "embed_preprocessing": True},
+        {"formats": "onnx", "schemes": "float32", "opset": 20, "batch": 2, "max_size": "1MB"},
+    ],
+    ids="-".join,
+)
+def test_the_call_of_the_record_makes_the_same_bytes(
+    model: Any, said: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the model and the data of the program under the names that it says, and nothing else."""
+    monkeypatch.chdir(tmp_path)
+    given = {"calibration": IMAGES} if said["schemes"] == "int8" else {}
+    (made,) = kexport.export(model, output="first", **{"formats": "tflite"} | said, **given)
+    assert made.artifact is not None
+    (again,) = eval(made.reproduce, {"kexport": kexport, "model": model, **given})
+    assert sha256((made,)) == sha256((again,)) != []
+    assert again.artifact.path == made.artifact.path
+    assert again.reproduce == made.reproduce
+
+
+def test_the_call_of_an_application_with_data_of_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    images = seeded_images(2, (32, 32, 3), seed=5, low=-1.0, high=1.0).astype(np.float32)
+    small = {"alpha": 0.25, "input_shape": (32, 32, 3), "classes": 4, "weights": "random:3", "formats": "onnx"}
+    (made,) = kexport.export("MobileNet", output="first", schemes="int8", calibration=images, kernels="full", **small)
+    (again,) = eval(made.reproduce, {"kexport": kexport, "calibration": images})
+    assert made.status is again.status is Status.PASS
+    assert sha256((made,)) == sha256((again,))

@@ -125,8 +125,8 @@ class Program:
 class Assembler:
     """Collects tensors, constants and instructions; equal constants are kept once."""
 
-    def __init__(self, *, half_weights: bool) -> None:
-        self.half_weights = half_weights
+    def __init__(self, *, half_weights: bool, half_biases: bool = False) -> None:
+        self.half_weights, self.half_biases = half_weights, half_biases
         self.tensors: list[Tensor] = []
         self.constants: list[Constant] = []
         self.instructions: list[Instruction] = []

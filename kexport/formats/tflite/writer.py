@@ -37,15 +37,18 @@ def write(
     batch: int = SERVING_BATCH,
     scheme: str = "float32",
     metadata: Mapping[str, bytes] | None = None,
+    float16_biases: bool = False,
 ) -> WrittenFile:
     """Write ``graph`` to exactly ``path`` with a static batch, and verify the structure of what was written.
 
     ``scheme`` float16 stores the kernels of convolutions and dense layers as float16, but for what scales pixels;
-    everything else, inputs, outputs and arithmetic stay float32. ``metadata`` is stored by name, as it is. Raises
+    with ``float16_biases`` their biases too, which costs accuracy, for what reads a layer in one type. Everything
+    else, inputs, outputs and arithmetic stay float32. ``metadata`` is stored by name, as it is. Raises
     UnsupportedError for what TFLite cannot express and ArtifactError if the file is not what was meant;
     the caller removes the file then.
     """
-    return save(replace(program(graph, batch=batch, scheme=scheme), metadata=dict(metadata or {})), path)
+    code = program(graph, batch=batch, scheme=scheme, float16_biases=float16_biases)
+    return save(replace(code, metadata=dict(metadata or {})), path)
 
 
 def save(plain: Program, path: Path) -> WrittenFile:
@@ -105,12 +108,15 @@ def _once(named: Mapping[str, int], border: Callable[[str, int], standard.Border
     return tuple(border(names[tensor], tensor) for tensor in dict.fromkeys(named.values()))
 
 
-def program(graph: Graph, *, batch: int = SERVING_BATCH, scheme: str = "float32") -> Program:
+def program(
+    graph: Graph, *, batch: int = SERVING_BATCH, scheme: str = "float32", float16_biases: bool = False
+) -> Program:
     """The TFLite operators of ``graph``, constants not copied yet."""
     if scheme not in SCHEMES:
         raise UnsupportedError(f"scheme {scheme!r} of TFLite: expected one of {', '.join(SCHEMES)}", hint="--schemes")
     fixed = prepare(with_batch(graph, batch))
-    code = Assembler(half_weights=scheme == Scheme.FLOAT16)
+    half = scheme == Scheme.FLOAT16
+    code = Assembler(half_weights=half, half_biases=half and float16_biases)
     inputs = {
         spec.name: code.tensor(spec.name, shape=static(spec.shape, spec.name), dtype=spec.dtype)
         for spec in fixed.inputs

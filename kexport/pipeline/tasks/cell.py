@@ -268,6 +268,7 @@ def _artifact(state: Making) -> Artifact:
         opset=cell.opset if cell.format.has_opset else None,
         notes=(*written.notes, *state.proof.notes),
         allowed=cell.operators,
+        float16_biases=cell.float16_biases,
     )
 
 

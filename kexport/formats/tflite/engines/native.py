@@ -19,7 +19,10 @@ def write(graph: Graph, cell: Cell, path: Path, metadata: Mapping[str, str]) -> 
     """A float file."""
     from kexport.formats.tflite import writer
 
-    return writer.write(graph, path, batch=cell.rows, scheme=cell.scheme, metadata=_bytes(metadata))
+    half = cell.float16_biases
+    return writer.write(
+        graph, path, batch=cell.rows, scheme=cell.scheme, metadata=_bytes(metadata), float16_biases=half
+    )
 
 
 def write_plan(plan: QuantPlan, cell: Cell, path: Path, metadata: Mapping[str, str]) -> WrittenFile:

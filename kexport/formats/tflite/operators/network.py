@@ -54,7 +54,8 @@ def _conv(operation: Conv, code: Assembler, *, name: str, inputs: Sizes, shape: 
     size = dilated((rows, columns), operation.dilation)
     window = Window(size=size, strides=operation.strides, padding=operation.padding)
     source, scheme = padded(code, inputs[0], window, name=name, shape=shape)
-    bias = bias_of(code, name, operation.bias, out)
+    whole = not operation.depthwise and scales_channels(operation.kernel)
+    bias = bias_of(code, name, operation.bias, out, whole=whole)
     options: dict[str, Any] = {
         "padding": scheme,
         "strideH": operation.strides[0],
@@ -76,8 +77,8 @@ def _conv(operation: Conv, code: Assembler, *, name: str, inputs: Sizes, shape: 
             kind="DepthwiseConv2DOptions",
             **options,
         )
-    whole = code.constant if scales_channels(operation.kernel) else code.weights
-    kernel = whole(f"{name}/kernel", operation.kernel, last_first=True)
+    stored = code.constant if whole else code.weights
+    kernel = stored(f"{name}/kernel", operation.kernel, last_first=True)
     version = 1 if operation.groups == 1 else 6
     return code.emit(
         "CONV_2D", (source, kernel, bias), name=name, shape=shape, version=version, kind="Conv2DOptions", **options

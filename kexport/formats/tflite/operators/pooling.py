@@ -46,7 +46,7 @@ def _subsample(code: Assembler, name: str, source: int, shape: Sizes, strides: P
     one = code.constant(f"constants/ones{channels}", np.ones(channels, np.float32), shape=(1, 1, 1, channels))
     return code.emit(
         "DEPTHWISE_CONV_2D",
-        (source, one, bias_of(code, name, None, channels)),
+        (source, one, bias_of(code, name, None, channels, whole=True)),
         name=name,
         shape=shape,
         kind="DepthwiseConv2DOptions",

@@ -46,8 +46,12 @@ def affine(code: Assembler, name: str, source: int, scale: Weights, offset: Weig
     return value
 
 
-def bias_of(code: Assembler, name: str, bias: Weights | None, length: int) -> int:
-    """XNNPACK asks for a bias: zeros where the layer has none (shared by all of one length)."""
+def bias_of(code: Assembler, name: str, bias: Weights | None, length: int, *, whole: bool = False) -> int:
+    """XNNPACK asks for a bias: zeros where the layer has none (shared by all of one length).
+
+    In float16 where biases are to be in the type of the kernel, unless that is ``whole``, which is float32 always.
+    """
+    stored = code.weights if code.half_biases and not whole else code.constant
     if bias is None:
-        return code.constant(f"constants/zeros{length}", np.zeros(length, np.float32))
-    return code.constant(f"{name}/bias", bias)
+        return stored(f"constants/zeros{length}", np.zeros(length, np.float32))
+    return stored(f"{name}/bias", bias)
