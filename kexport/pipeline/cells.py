@@ -176,7 +176,7 @@ class CellRun:
             cell=cell,
             folder=str(group.folder),
             directory=str(self.directory),
-            reproduce=reproduce(cell, self._place),
+            reproduce=reproduce(cell, self._place, own=self.own is not None),
             threads=self._threads,
             reuse=not self.force,
         )

@@ -37,15 +37,15 @@ KEPT = (*(each.name for each in of(Goes.MODEL) if each.kept and each.name in _FI
 _WORDS = {each.name: each.word for each in TABLE}
 
 
-def reproduce(cell: Cell, directory: Path | Url) -> str:
-    """The command that makes this one cell again."""
+def reproduce(cell: Cell, directory: Path | Url, *, own: bool = False) -> str:
+    """The command that makes this one cell again; ``own``: judged by a figure of the program's own, `evaluate`."""
     if cell.model.live or any(text.startswith(PREFIX) for text in (cell.calibration or "", cell.evaluation or "")):
-        return _in_python(cell)
+        return _in_python(cell, own=own)
     words = (*command(options_of(cell)), "-o", str(directory), "--force")
     return shlex.join(["kexport", "export", cell.model.source, *words])
 
 
-def _in_python(cell: Cell) -> str:
+def _in_python(cell: Cell, *, own: bool) -> str:
     """The call that makes a cell of a model, or with data, that only a program has."""
     source = "model" if cell.model.live else repr(cell.model.source)
     data = {"calibration": cell.calibration, "eval": cell.evaluation}
@@ -55,7 +55,7 @@ def _in_python(cell: Cell) -> str:
     asked = {**_of_model(cell.model), **_unusual(cell)}
     kept = {_WORDS[name]: _python(value) for name, value in asked.items() if name not in ("calibration", "evaluation")}
     what = {"formats": repr(str(cell.format)), "schemes": repr(",".join(_schemes(cell))), **told, **engine, **kept}
-    what |= beside
+    what |= beside | ({"evaluate": "evaluate"} if own else {})
     what["force"] = "True"
     return f"kexport.export({', '.join([source, *(f'{word}={value}' for word, value in what.items())])})"
 
@@ -64,8 +64,6 @@ def _python(value: Any) -> str:
     """As a program would write it: names as texts, numbers short."""
     if isinstance(value, tuple):
         return repr(tuple(map(str, value)))
-    if isinstance(value, float):
-        return f"{value:g}"
     return repr(str(value) if isinstance(value, str) else value)
 
 

@@ -72,8 +72,10 @@ def _told(scaling: Scaling, basis: str) -> Found:
 
 
 def _scales(step: Step) -> bool:
-    """Whether values are changed, not only moved to other channels."""
-    return not (np.allclose(step.scale, 1, rtol=1e-4) and np.allclose(step.shift, 0, atol=1e-4))
+    """Whether values are changed, not only moved to other channels; a channel that is all constant tells nothing."""
+    return bool(step.scale.all()) and not (
+        np.allclose(step.scale, 1, rtol=1e-4) and np.allclose(step.shift, 0, atol=1e-4)
+    )
 
 
 def _zero_and_deviation(step: Step) -> tuple[Numbers, Numbers]:

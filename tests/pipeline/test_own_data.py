@@ -5,6 +5,7 @@ Cells with a function of the program's own are made in its process, so that thes
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,12 @@ def test_a_figure_of_ones_own_decides(tmp_path: Path) -> None:
     assert (record.status, figure(record).name) == (Status.PASS, "nearness")
     assert figure(record).keras == pytest.approx(-1, rel=1e-4)
     assert seen == [(COUNT, 1)] * 2, "once for Keras and once for the file"
+    assert "evaluate=evaluate" in record.reproduce
+    given = {"model": model, "eval": (IMAGES, right("age", model)), "evaluate": nearness, "kexport": kexport}
+    with contextlib.chdir(tmp_path):
+        (again,) = eval(record.reproduce, given)
+    assert again.accuracy == record.accuracy
+    assert again.reproduce == record.reproduce
 
 
 def test_a_bound_that_is_not_met_fails(tmp_path: Path) -> None:

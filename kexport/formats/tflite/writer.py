@@ -20,6 +20,7 @@ from kexport.formats.tflite.operators.selection import cast
 from kexport.formats.tflite.prepare import prepare
 from kexport.formats.tflite.program import Assembler, Program, Sizes
 from kexport.formats.tflite.tidy import tidy
+from kexport.formats.tflite.versions import raised
 from kexport.graph import Graph
 from kexport.operations import Shape
 from kexport.records import Signature
@@ -58,7 +59,7 @@ def save(plain: Program, path: Path) -> WrittenFile:
 
     Inputs and outputs are called as in the signature; all other tensors keep the names of their layers.
     """
-    code = public_names(plain)
+    code = raised(public_names(plain))
     found = standard.of(network(code), code.metadata)
     code = replace(code, metadata={**code.metadata, **runtime_version.entry(code), **found.entries}, files=found.files)
     with path.open("wb") as file:

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+PATIENCE_SECONDS = 2.0
+"""So long a signal may wait: what is held takes milliseconds."""
 
 
 class Interrupts:
     """While entered, SIGTERM and SIGHUP raise SystemExit(128 + signal); SIGINT does what it did before.
 
-    A signal within `held` waits for its end: a process that was started and is not noted yet would be left behind. The
-    same one again raises at once, so that nothing that hangs is held for ever. What the program ignores stays ignored
-    (`nohup`, a shell's background job). Only the main thread hears signals; on others, nothing.
+    A signal within `held` waits for its end: a process that was started and is not noted yet would be left behind. One
+    that comes when another has waited for `PATIENCE_SECONDS` raises at once: nothing that hangs is held for ever. What
+    the program ignores stays ignored (`nohup`, a shell's background job). Only the main thread hears signals; on
+    others, nothing.
     """
 
     def __init__(self) -> None:
         self._previous: dict[int, Any] = {}
         self._holds = 0
         self._waiting: list[int] = []
+        self._since = 0.0
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
@@ -57,10 +62,13 @@ class Interrupts:
                 stack.callback(signal.signal, number, handler)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        if self._holds and number not in self._waiting:
-            self._waiting.append(number)
-        else:
+        now = time.monotonic()
+        if not self._holds or (self._waiting and now - self._since > PATIENCE_SECONDS):
+            self._waiting.clear()
             self._raise(number, frame)
+        elif number not in self._waiting:
+            self._since = self._since if self._waiting else now
+            self._waiting.append(number)
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
         if number != signal.SIGINT:

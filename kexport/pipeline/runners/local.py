@@ -181,7 +181,8 @@ class _State:
             child.process.kill()
         forked.close()
         for child in self.running.values():
-            child.reap()
+            if not child.process.refusal:  # which has never become a process
+                child.reap()
             child.close(selector)
         self.running.clear()
 

@@ -144,3 +144,18 @@ def test_a_bias_that_float16_cannot_hold(tmp_path: Path) -> None:
     )  # fmt: skip
     assert record.status is Status.UNSUPPORTED
     assert "float16 ends at 65504" in record.reason
+
+
+@pytest.mark.parametrize("kind", ["GRU", "LSTM", "SimpleRNN"])
+def test_recurrent_layers_too(kind: str, tmp_path: Path) -> None:
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(1)
+    steps = keras.Input((5, 4))
+    value = getattr(layers, kind)(6, bias_initializer="random_normal")(steps)
+    recurrent = keras.Model(steps, layers.Dense(3)(value), name=kind.lower())
+    record = export(recurrent, tmp_path, float16_biases=True)
+    found = types(place(record, tmp_path))
+    assert len(found) > 1
+    assert set(found) == {("FLOAT16", "FLOAT16")}

@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kexport.pipeline.runners import forked, process
+from kexport.pipeline.runners import interrupts as interrupts_module
 from kexport.pipeline.runners.child import Child
 from kexport.pipeline.runners.forked import WORKER
 from kexport.pipeline.runners.interrupts import Interrupts
+from kexport.pipeline.runners.jobs import Job, Progress
 from kexport.pipeline.runners.local import run, warm
 from tests.pipeline.runners.test_local import BUDGET, STAND_IN, both, gone, task
 
@@ -105,9 +109,13 @@ def test_a_second_one_while_the_first_cleans_up(
 
 
 @each
-def test_what_hangs_is_ended_by_the_same_once_more(number: signal.Signals) -> None:
+def test_what_hangs_is_ended_by_another_one(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interrupts_module, "PATIENCE_SECONDS", 0.2)
+
     def hangs() -> None:
-        os.kill(os.getpid(), number)
+        for _ in range(20):  # as fast as they come, all of them wait
+            os.kill(os.getpid(), number)
+        time.sleep(0.3)
         os.kill(os.getpid(), number)
         pytest.fail("held for ever")
 
@@ -240,3 +248,24 @@ def test_one_within_another(number: signal.Signals) -> None:
         interrupted()
     assert ended.type is KeyboardInterrupt or ended.value.code == 128 + number
     assert {one: signal.getsignal(one) for one in ENDS} == before
+
+
+@each
+def test_while_a_refused_worker_is_told(number: signal.Signals) -> None:
+    """It has never become a process: there is nothing to reap of it, and what interrupts the telling is heard."""
+    forked.close()
+
+    def interrupt(progress: Progress) -> None:
+        if progress.step.startswith("a fresh process"):
+            os.kill(os.getpid(), number)
+
+    refused = Job(
+        name="a", argv=(*WORKER, SLEEPS), warm=("tests.pipeline.runners.threaded",), result=Path("unused"),
+        memory_bytes=1, timeout_seconds=30,
+    )  # fmt: skip
+    try:
+        with pytest.raises(ENDS[number]) as ended:
+            run([refused, task("b", SLEEPS)], jobs=2, memory_bytes=BUDGET, observe=interrupt)
+    finally:
+        forked._refused.clear()
+    assert ended.value.__context__ is None

@@ -15,7 +15,7 @@ import numpy as np
 from kexport.errors import UnsupportedError
 from kexport.formats.tflite.delegation import CONCAT_MOST
 from kexport.formats.tflite.operators.padding import SAME, VALID, joined_on
-from kexport.formats.tflite.operators.seam import assemble, reshaped
+from kexport.formats.tflite.operators.seam import assemble, bias_of, reshaped
 from kexport.formats.tflite.program import Assembler, Sizes
 from kexport.graph import Graph
 from kexport.operations import Activate, Activation, Cell, Conv3d, Recurrent, Weights
@@ -43,7 +43,7 @@ class _Steps:
         weights = code.weights(f"{shared}/kernel", kernel, last_first=True)
         return code.emit(
             "FULLY_CONNECTED",
-            (value, weights, code.constant(f"{shared}/bias", bias)),
+            (value, weights, bias_of(code, shared, bias, kernel.shape[1])),
             name=f"{self.name}/{label}",
             shape=(*code.shape(value)[:-1], kernel.shape[1]),
             version=5,
