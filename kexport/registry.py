@@ -117,19 +117,19 @@ class Format(str, metaclass=_Registered):
     registered; UnknownNameError if there is none.
 
     ``suffix`` ends its files' names. ``engines`` are those that write it: its own first, the others where that one
-    cannot. A file of ``static_batch`` has a number of rows, one unless said. ``default``: made unless others are
-    asked for. ``has_opset``: its files state an ONNX operator set. ``integer_io`` are the schemes whose files may have
-    integer inputs and outputs. ``check`` raises ArtifactError for a file of its own engine that is not sound, before it
-    is loaded, ``check_foreign`` for one of another engine. ``bare`` writes a check copy of a file that shows the values
-    before its last softmax or sigmoid: it takes the file, the copy and which of both by output, and gives the outputs
-    that the copy shows. ``contents`` reads what a sound file says of itself, without running it; ``marker`` names a
-    file that tells a folder of the format, whatever its name.
+    cannot. A file of ``static_batch`` has a number of rows, one unless said. ``default``: made unless others are asked
+    for. ``has_opset``: its files state an ONNX operator set. ``integer_io`` are the schemes whose files may have
+    integer inputs and outputs, ``half_biases`` those whose biases may be float16 as their kernels are. ``check`` raises
+    ArtifactError for a file of its own engine that is not sound, before it is loaded, ``check_foreign`` for one of
+    another engine. ``bare`` writes a check copy of a file that shows the values before its last softmax or sigmoid: it
+    takes the file, the copy and which of both by output, and gives the outputs shown. ``contents`` reads what a sound
+    file says of itself, without running it; ``marker`` is the file by which a folder of the format is known.
     ``bounds`` is a TOML file with a section of parity bounds for each scheme, for those that kexport does not know.
     """
 
     __slots__ = (
-        "bare", "bounds", "check", "check_foreign", "contents", "default", "engines", "has_opset", "integer_io",
-        "marker", "static_batch", "suffix",
+        "bare", "bounds", "check", "check_foreign", "contents", "default", "engines", "half_biases", "has_opset",
+        "integer_io", "marker", "static_batch", "suffix",
     )  # fmt: skip
     suffix: str
     engines: tuple[Engine, ...]
@@ -137,6 +137,7 @@ class Format(str, metaclass=_Registered):
     default: bool
     has_opset: bool
     integer_io: tuple[Scheme, ...]
+    half_biases: tuple[Scheme, ...]
     check: Callable[[Path], None] | None
     check_foreign: Callable[[Path], None] | None
     bare: Callable[[Path, Path, Mapping[str, str]], frozenset[str]] | None
@@ -174,6 +175,7 @@ class Format(str, metaclass=_Registered):
         default: bool = False,
         has_opset: bool = False,
         integer_io: tuple[Scheme, ...] = (),
+        half_biases: tuple[Scheme, ...] = (),
         check: Callable[[Path], None] | None = None,
         check_foreign: Callable[[Path], None] | None = None,
         bare: Callable[[Path, Path, Mapping[str, str]], frozenset[str]] | None = None,
@@ -184,10 +186,10 @@ class Format(str, metaclass=_Registered):
         """Make the format known in this process. Raises ValueError for what cannot be one."""
         _check_format(name, suffix, engines)
         made = str.__new__(cls, name)
-        made.suffix, made.engines, made.static_batch, made.default = suffix, engines, static_batch, default
-        made.has_opset, made.integer_io, made.check, made.bounds = has_opset, integer_io, check, bounds
-        made.check_foreign, made.bare = check_foreign, bare
-        made.contents, made.marker = contents, marker
+        made.suffix, made.engines, made.static_batch = suffix, engines, static_batch
+        made.has_opset, made.integer_io, made.half_biases, made.check = has_opset, integer_io, half_biases, check
+        made.check_foreign, made.bare, made.contents, made.marker = check_foreign, bare, contents, marker
+        made.default, made.bounds = default, bounds
         _REGISTRY[name] = made
         return made
 

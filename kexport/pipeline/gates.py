@@ -11,8 +11,6 @@ from kexport.quantization import recipe_file
 from kexport.specs import CALIBRATED, Boundary, Format, Scheme, integer_io_hint
 
 Pair = tuple[Format, Scheme]
-HALF: Pair = (Format.TFLITE, Scheme.FLOAT16)
-"""The files with kernels in float16 and biases in float32."""
 
 
 def check(options: ExportOptions) -> None:
@@ -45,11 +43,15 @@ def check_int8(asked: Sequence[ExportOptions], pairs: Sequence[Pair], *, hint: s
 
 def check_biases(asked: Sequence[ExportOptions], pairs: Sequence[Pair]) -> None:
     """UsageError for biases in float16 where no file of the request has kernels in it."""
-    if any(options.float16_biases for options in asked) and HALF not in pairs:
+    if any(options.float16_biases for options in asked) and not any(
+        scheme in form.half_biases for form, scheme in pairs
+    ):
         named = ", ".join(dict.fromkeys(f"{form} {scheme}" for form, scheme in pairs))
+        able = next(form for form in Format if form.half_biases)
         raise UsageError(
-            f"--float16-biases with {named}: expected tflite float16, whose kernels are float16 and biases float32",
-            hint="--formats tflite --schemes float16",
+            f"--float16-biases with {named}: expected {able} {able.half_biases[0]}, whose kernels are float16 and "
+            "biases float32",
+            hint=f"--formats {able} --schemes {able.half_biases[0]}",
         )
 
 

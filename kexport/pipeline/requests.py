@@ -91,7 +91,7 @@ def _cells(model: Named, what: ExportOptions, models: int) -> Iterator[Cell]:
 def _without(form: Format, scheme: Scheme) -> dict[str, object]:
     """What is not asked of such a file; of float32 not the latency, by which others are measured."""
     found: dict[str, object] = {"max_latency_ratio": None} if scheme is Scheme.FLOAT32 else {}
-    found |= {} if (form, scheme) == gates.HALF else {"float16_biases": False}
+    found |= {} if scheme in form.half_biases else {"float16_biases": False}
     return found if scheme in CALIBRATED else UNCALIBRATED | found
 
 

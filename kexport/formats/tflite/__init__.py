@@ -44,6 +44,7 @@ FORMAT = Format.register(
     static_batch=True,
     default=True,
     integer_io=(Scheme.INT8,),
+    half_biases=(Scheme.FLOAT16,),
     check=check,
     check_foreign=check_foreign,
     bare=bare,
