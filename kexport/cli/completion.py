@@ -22,10 +22,8 @@ def sources(_context: click.Context, _parameter: click.Parameter, typed: str) ->
 
 def of(option: Option) -> Completer | None:
     """What completes the value of an option; None where any text may stand."""
-    if option.name == "target":
-        return _targets
-    if option.name == "recipe":
-        return _recipes
+    if option.name in _SHIPPED:
+        return _one(_SHIPPED[option.name], files=True)
     if isinstance(option.kind, Names):
         return _listed(option.kind)
     if isinstance(option.kind, Name):
@@ -34,16 +32,20 @@ def of(option: Option) -> Completer | None:
     return _one(lambda: words, files="FILE" in (option.metavar or "")) if words else None
 
 
-def _targets(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+def _targets() -> tuple[str, ...]:
     from kexport import targets
 
-    return [*_begun(targets.names(), typed), _files(typed)]
+    return targets.names()
 
 
-def _recipes(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+def _recipes() -> tuple[str, ...]:
     from kexport.quantization import recipe_file
 
-    return [*_begun(recipe_file.names(), typed), _files(typed)]
+    return recipe_file.names()
+
+
+_SHIPPED = {"target": _targets, "recipe": _recipes}
+"""Options that take a file or the name of one that comes with kexport."""
 
 
 def _one(known: Callable[[], Iterable[str]], *, files: bool = False) -> Completer:

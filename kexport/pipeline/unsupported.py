@@ -12,6 +12,7 @@ from kexport.options import ExportOptions
 from kexport.passes import optimize
 from kexport.pipeline import recipe
 from kexport.pipeline.tasks import Failure
+from kexport.quantization import recipe_file
 from kexport.sources import backend
 from kexport.sources.prepared import Prepared
 from kexport.specs import CALIBRATED, Cell, Engine, Format, Scheme
@@ -65,11 +66,11 @@ def without(options: ExportOptions) -> ExportOptions:
 
 
 def of_graph(graph: Graph, cells: Iterable[Cell]) -> dict[str, str]:
-    """Why a lowered graph cannot be in the calibrated schemes that are asked for, by format and scheme.
+    """Why a lowered graph cannot be in the calibrated schemes that are asked for, by format, scheme and recipe.
 
     Of cells that leave layers of their own choice in float32 only whether there are such: those may be what cannot be.
     """
-    idle = {f"{cell.format} {cell.scheme}": recipe.idle(cell, graph) for cell in cells if cell.scheme in CALIBRATED}
+    idle = {_with_recipe(cell): recipe.idle(cell, graph) for cell in cells if cell.scheme in CALIBRATED}
     asked = {
         (cell.format, cell.scheme)
         for cell in cells
@@ -87,5 +88,12 @@ def known(cell: Cell, ready: Prepared) -> Failure | None:
         write.choose(cell, ready.refusal_of(cell.format))
     except UnsupportedError as error:
         return Failure(kind=SkippedError.__name__, message=error.message, hint=error.hint)
-    why, hint = ready.refusals.get(f"{cell.format} {cell.scheme}"), _HINT if cell.recipe is None else recipe.IDLE_HINT
-    return Failure(kind=SkippedError.__name__, message=why, hint=hint) if why else None
+    if why := ready.refusals.get(_with_recipe(cell)):
+        return Failure(kind=SkippedError.__name__, message=why, hint=recipe.IDLE_HINT)
+    why = ready.refusals.get(f"{cell.format} {cell.scheme}")
+    return Failure(kind=SkippedError.__name__, message=why, hint=_HINT) if why else None
+
+
+def _with_recipe(cell: Cell) -> str:
+    """Other cells of the format and scheme may have another recipe, or none: another target's."""
+    return f"{cell.format} {cell.scheme} {recipe_file.OPTION} {cell.recipe}"

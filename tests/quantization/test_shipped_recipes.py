@@ -231,3 +231,18 @@ def test_a_network_without_gates_has_its_other_files(skip: bool, tmp_path: Path)
         if record.scheme == "int8":
             assert record.reason.startswith("--recipe float-gates: no rule means a layer of gated")
             assert record.hint == "the same without --recipe, or --skip-unsupported, which leaves such networks out"
+
+
+def test_a_recipe_of_one_target_is_not_that_of_another(tmp_path: Path) -> None:
+    """Both make int8 files of TFLite; only the one whose recipe means no layer is left out, in either order."""
+    for name, more in (("gates", 'recipe = "float-gates"'), ("plain", 'io = "int8"')):
+        text = f'description = "x"\nformats = ["tflite"]\nschemes = ["int8"]\n{more}\n'
+        (tmp_path / f"{name}.toml").write_text(text)
+    model = network_of("relu", size=16, gated=False)
+    for order in (("gates", "plain"), ("plain", "gates")):
+        found = kexport.export(
+            model, target=[str(tmp_path / f"{name}.toml") for name in order], calibration=IMAGES,
+            output=tmp_path / order[0], skip_unsupported=True,
+        )  # fmt: skip
+        ends = {order[place]: record.status for place, record in enumerate(found)}
+        assert ends == {"gates": Status.UNSUPPORTED, "plain": Status.PASS}
